@@ -1,0 +1,26 @@
+"""TATR: from fine-tuning to the table of merged models. `snakemake --list-target-rules` lists what can be asked for."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# A config file given on the command line is complete in itself; only without one is it the demo.
+if not workflow.overwrite_configfiles:
+
+    configfile: f"{workflow.basedir}/config/demo.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/targets.smk"
+include: "rules/images.smk"
+include: "rules/backbone.smk"
+include: "rules/head.smk"
+include: "rules/finetune.smk"
+include: "rules/task_vector.smk"
+include: "rules/gradient.smk"
+include: "rules/sensitivity.smk"
+include: "rules/mask.smk"
+include: "rules/merge.smk"
+include: "rules/evaluate.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"

@@ -1,0 +1,64 @@
+"""The plan of this configuration, and the few helpers that all rules share."""
+
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
+
+sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
+
+import yaml
+from tatr.config_loading import load_config
+from tatr.errors import TatrError
+from tatr.manifest import canonical
+from tatr.plan import Plan
+
+BASE = Path(workflow.basedir)
+CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+# The interpreter that runs snakemake runs the jobs too, unless conda brings one.
+TATR = f"{'python' if CONDA else sys.executable} {BASE}/workflow_scripts"
+
+try:
+    plan = Plan(
+        load_config(config, yaml.safe_load((BASE / "config/tasks.yaml").read_text())),
+        BASE / "backbones",
+    )
+    plan.figures
+except TatrError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def planned(kind, wildcards):
+    """What the plan says of the artefact that a job is to make."""
+    try:
+        return plan.find(kind, wildcards.name)
+    except TatrError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def inputs_of(kind):
+    """Manifests of what an artefact is made from, by role; and its stores, so that a lost one is made again."""
+
+    def inputs(wildcards):
+        roles = planned(kind, wildcards).inputs
+        manifests = {role: [p.manifest for p in group] for role, group in roles.items()}
+        contents = [p.content for group in roles.values() for p in group]
+        # Of a directory Snakemake knows only a time, so the manifest alone tells whether it is newer.
+        return manifests | {"contents": [ancient(path) for path in contents]}
+
+    return inputs
+
+
+def settings_of(kind):
+    """An artefact's settings as canonical JSON, a rule's one parameter that counts."""
+    return lambda wildcards: canonical(planned(kind, wildcards).settings)
+
+
+def code_of(kind):
+    """Modules that an artefact's job runs and their digest, which the job compares with what it finds."""
+    return lambda wildcards: planned(kind, wildcards).code
+
+
+wildcard_constraints:
+    name=r"[^/]+",

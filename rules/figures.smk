@@ -1,0 +1,28 @@
+rule figures:
+    """Draw the methods table."""
+    input:
+        table=plan.table.manifest,
+    output:
+        manifest=plan.figures.manifest,
+        png=report(
+            plan.figures.content,
+            caption="../docs/captions/figure.rst",
+            category="Figures",
+        ),
+        svg=f"{plan.figures.folder}/methods.svg",
+    log:
+        f"logs/figures/{plan.figures.name}.log",
+    benchmark:
+        f"results/benchmarks/figures/{plan.figures.name}.tsv"
+    conda:
+        "../envs/tatr.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        # Not part of the figure's name: another style redraws it in place.
+        settings=canonical(plan.figure_settings),
+        code=plan.figures.code,
+    shell:
+        "{TATR}/figures.py --table {input.table} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

@@ -1,0 +1,23 @@
+rule gradient:
+    """Measure the absolute gradients of one task at the pre-trained encoder."""
+    input:
+        unpack(inputs_of("gradient")),
+    output:
+        manifest="results/gradient/{name}/manifest.json",
+        content=directory("results/gradient/{name}/vector.zarr"),
+    log:
+        "logs/gradient/{name}.log",
+    benchmark:
+        "results/benchmarks/gradient/{name}.tsv"
+    conda:
+        "../envs/tatr.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=1,
+    params:
+        settings=settings_of("gradient"),
+        code=code_of("gradient"),
+    shell:
+        "{TATR}/gradient.py --pretrained {input.pretrained} --head {input.head} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

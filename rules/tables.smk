@@ -1,0 +1,25 @@
+rule tables:
+    """Gather all scores into the methods table (CSV and Markdown)."""
+    input:
+        references=[p.manifest for p in plan.table.inputs["references"]],
+        merges=[p.manifest for p in plan.table.inputs["merges"]],
+    output:
+        manifest=plan.table.manifest,
+        csv=report(plan.table.content, caption="../docs/captions/table.rst", category="Tables"),
+        markdown=f"{plan.table.folder}/methods.md",
+    log:
+        f"logs/tables/{plan.table.name}.log",
+    benchmark:
+        f"results/benchmarks/tables/{plan.table.name}.tsv"
+    conda:
+        "../envs/tatr.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        # Not part of the table's name: new display names renew it in place.
+        settings=canonical(plan.table_settings),
+        code=plan.table.code,
+    shell:
+        "{TATR}/tables.py --references {input.references} --merges {input.merges} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

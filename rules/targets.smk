@@ -1,0 +1,67 @@
+"""What a person asks for by name."""
+
+
+localrules:
+    all,
+    demo,
+    finetuned,
+    task_vectors,
+    merged,
+    evaluated,
+    verify,
+
+
+rule all:
+    """Everything: all rows of the table, and its figure (the default)."""
+    input:
+        plan.table.manifest,
+        plan.figures.manifest,
+
+
+rule demo:
+    """Everything, and then the table on the terminal."""
+    input:
+        table=plan.table.manifest,
+        figure=plan.figures.content,
+    log:
+        "logs/demo.log",
+    conda:
+        "../envs/tatr.yaml"
+    params:
+        scripts=TATR,
+    shell:
+        "{TATR}/show.py {input.table} {input.figure} 2> {log}"
+
+
+rule finetuned:
+    """The individual models of the suite."""
+    input:
+        [p.manifest for p in plan.all("finetune")],
+
+
+rule task_vectors:
+    """The task vectors of the suite."""
+    input:
+        [p.manifest for p in plan.all("task_vector")],
+
+
+rule merged:
+    """All merges, not evaluated."""
+    input:
+        [p.manifest for p in plan.all("merge")],
+
+
+rule evaluated:
+    """All evaluations, not tabulated."""
+    input:
+        [p.manifest for p in plan.all("evaluate")],
+
+
+rule verify:
+    """Recompute the digests of everything under results/ and name what is missing or damaged."""
+    log:
+        "logs/verify.log",
+    conda:
+        "../envs/tatr.yaml"
+    shell:
+        "{TATR}/verify.py results 2>&1 | tee {log}"

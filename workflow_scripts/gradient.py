@@ -1,0 +1,41 @@
+"""Measure a task's mean absolute per-exemplar gradient at the pre-trained encoder (Eq. 6)."""
+
+from tatr.command import Job, command
+
+
+def run(job: Job) -> None:
+    import torch
+
+    from tatr import clip
+    from tatr.devices import choose
+    from tatr.encoders import Encoder, Task
+    from tatr.exemplars import draw_exemplars
+    from tatr.gradients import classification_loss, mean_absolute_gradient
+    from tatr.store import write_vector
+
+    job.device = choose()
+    encoder = Encoder.of(job.one("pretrained"))
+    task = Task.of(job.one("head"), job.one("images"), job.device)
+    images, labels = task.split("train")
+    chosen = draw_exemplars(len(images), job.settings["count"], job.settings["seed"], str(task.images))
+    gradients = mean_absolute_gradient(
+        classification_loss(encoder, task.head),
+        clip.to_tensors(encoder.layout.unflatten(encoder.flat), job.device),
+        clip.normalise(images[chosen], encoder.architecture, job.device),
+        torch.as_tensor(labels[chosen], device=job.device),
+    )
+    layout = encoder.layout
+    flat = layout.flatten(gradients, f"the gradient of {task.name}")
+    parts = (flat[block] for block in layout.blocks())
+    job.add("vector.zarr", write_vector(job.folder / "vector.zarr", layout.size, layout.digest, parts))
+
+
+if __name__ == "__main__":
+    command(
+        run,
+        kind="gradient",
+        reads={"pretrained": "backbone", "head": "head", "images": "images"},
+        example="python workflow_scripts/gradient.py --pretrained results/backbone/b/manifest.json "
+        "--head results/head/cars/manifest.json --images results/images/cars/manifest.json "
+        '--settings \'{"count": 128, "seed": 0}\' --output results/gradient/cars/manifest.json',
+    )

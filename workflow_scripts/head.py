@@ -1,0 +1,33 @@
+"""Make a task's zero-shot head: a linear classifier of class-name embeddings."""
+
+import json
+
+from tatr.command import Job, command
+
+
+def run(job: Job) -> None:
+    from tatr.architecture import Architecture
+    from tatr.checkpoints import load_tensors, save_tensors
+    from tatr.heads import zero_shot_head
+
+    pretrained = job.one("pretrained")
+    architecture = Architecture.of(json.loads((pretrained / "model.json").read_text()), "model.json")
+    classnames = job.settings["classnames"]
+    if classnames is None:
+        classnames = json.loads((job.one("images") / "classnames.json").read_text())
+    text = load_tensors(pretrained / "text.safetensors")
+    weight = zero_shot_head(text, architecture, classnames, job.settings["templates"])
+    save_tensors({"weight": weight}, job.folder / "head.safetensors")
+    job.add_file("head.safetensors")
+    job.add_json("classnames.json", classnames)
+
+
+if __name__ == "__main__":
+    command(
+        run,
+        kind="head",
+        reads={"pretrained": "backbone", "images": "images"},
+        example="python workflow_scripts/head.py --pretrained results/backbone/b/manifest.json "
+        '--settings \'{"task": "pets", "classnames": ["cat", "dog"], "templates": ["a photo of a {}."]}\' '
+        "--output results/head/pets/manifest.json",
+    )

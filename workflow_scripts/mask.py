@@ -1,0 +1,43 @@
+"""Mask the least sensitive 1 − τ of the parameters: the trust region (Eq. 9)."""
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tatr.command import Job, command
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def run(job: Job) -> None:
+    import numpy as np
+
+    from tatr.store import StoredVector, write_vector
+    from tatr.trust_region import Histogram, keep, thresholds
+
+    sensitivity = job.one("sensitivity")
+    omega = StoredVector(sensitivity / "vector.zarr")
+    histogram = Histogram(np.load(sensitivity / "histogram.npy", allow_pickle=False))
+    (threshold,) = thresholds(omega, [job.settings["tau"]], histogram)
+    kept = 0
+
+    def counted() -> Iterator["np.ndarray"]:
+        nonlocal kept
+        for part in keep(omega, threshold):
+            kept += int(part.sum())
+            yield part
+
+    job.add("vector.zarr", write_vector(job.folder / "vector.zarr", len(omega), omega.layout, counted(), bool))
+    job.add_json("threshold.json", {"tau": job.settings["tau"], "threshold": threshold, "kept": kept, "of": len(omega)})
+    logging.getLogger("tatr").info("kept %.4f %% of the parameters", 100 * kept / len(omega))
+
+
+if __name__ == "__main__":
+    command(
+        run,
+        kind="mask",
+        reads={"sensitivity": "sensitivity"},
+        example="python workflow_scripts/mask.py --sensitivity results/sensitivity/gradient/manifest.json "
+        "--settings '{\"tau\": 0.01}' --output results/mask/tau-0.01/manifest.json",
+    )

@@ -1,0 +1,31 @@
+"""Compute the sensitivity Ω = Σ_{i≠j} |∇L_j| ⊙ |Δ_i| of a suite (Eq. 8; without gradients zero-shot, Eq. 7)."""
+
+from tatr.command import Job, command
+
+
+def run(job: Job) -> None:
+    import numpy as np
+
+    from tatr.sensitivity import sensitivity
+    from tatr.store import open_vectors, write_vector
+    from tatr.trust_region import Histogram
+
+    task_vectors = open_vectors(job.vectors("task_vectors"))
+    layout = task_vectors[0].layout if task_vectors else None
+    gradients = open_vectors(job.vectors("gradients"), layout) or None
+    histogram = Histogram()
+    parts = histogram.watch(sensitivity(task_vectors, gradients))
+    size, layout = len(task_vectors[0]), task_vectors[0].layout
+    job.add("vector.zarr", write_vector(job.folder / "vector.zarr", size, layout, parts))
+    np.save(job.folder / "histogram.npy", histogram.counts)
+    job.add_file("histogram.npy")
+
+
+if __name__ == "__main__":
+    command(
+        run,
+        kind="sensitivity",
+        reads={"task_vectors": "task_vector", "gradients": "gradient"},
+        example="python workflow_scripts/sensitivity.py --task-vectors results/task_vector/*/manifest.json "
+        "--gradients results/gradient/*/manifest.json --output results/sensitivity/gradient/manifest.json",
+    )

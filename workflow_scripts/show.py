@@ -1,0 +1,41 @@
+"""Print a methods table on the terminal, best and second best marked, and where its files are."""
+
+import argparse
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="example: python workflow_scripts/show.py results/tables/demo-*/manifest.json"
+    )
+    parser.add_argument("table", type=Path, help="the table's manifest")
+    parser.add_argument("others", nargs="*", type=Path, help="further files worth naming")
+    arguments = parser.parse_args()
+
+    import pandas as pd
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from tatr.manifest import Artefact
+    from tatr.tables import REFERENCES, formatted
+
+    artefact = Artefact.open(arguments.table, "tables")
+    settings = artefact.manifest.settings
+    table = pd.read_csv(artefact / "methods.csv", index_col="method")
+    marks = {0: "{}", 1: "[bold green]{}[/]", 2: "[underline]{}[/]"}
+    text = formatted(table, settings["names"], settings["digits"], marks)
+    shown = Table(box=box.SIMPLE, title="Test accuracy in %", caption="green: best merge · underlined: second best")
+    shown.add_column("Method", no_wrap=True)
+    for column in text.columns:
+        shown.add_column(column, justify="right", no_wrap=True)
+    for index, (name, row) in enumerate(zip(text.index, text.to_numpy().tolist(), strict=True)):
+        shown.add_row(str(name), *row, end_section=index == REFERENCES - 1)
+    console = Console(width=None if Console().is_terminal else 160)
+    console.print(shown)
+    for path in (artefact / "methods.csv", artefact / "methods.md", *arguments.others):
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Subtract the pre-trained encoder from a fine-tuned one: Δ = θ − θ_pre."""
+
+from tatr.command import Job, command
+
+
+def run(job: Job) -> None:
+    from tatr.checkpoints import Checkpoint
+    from tatr.layout import Layout
+    from tatr.store import write_vector
+
+    pretrained = job.one("pretrained")
+    layout = Layout.load(pretrained / "layout.json")
+    before = Checkpoint(pretrained / "encoder.safetensors", layout)
+    after = Checkpoint(job.one("finetuned") / "encoder.safetensors", layout)
+    parts = (after[block] - before[block] for block in layout.blocks())
+    job.add("vector.zarr", write_vector(job.folder / "vector.zarr", layout.size, layout.digest, parts))
+
+
+if __name__ == "__main__":
+    command(
+        run,
+        kind="task_vector",
+        reads={"pretrained": "backbone", "finetuned": "finetune"},
+        example="python workflow_scripts/task_vector.py --pretrained results/backbone/b/manifest.json "
+        "--finetuned results/finetune/cars/manifest.json --output results/task_vector/cars/manifest.json",
+    )

@@ -1,0 +1,106 @@
+"""CLIP's two towers as pure functions of named tensors (open_clip's names and arithmetic).
+
+Why not open_clip's own modules? A function of its parameters is what per-exemplar gradients (`vmap(grad)`) and merged
+models need, and importing open_clip loads torchvision, timm and torch's compiler: several seconds in each of a run's
+dozens of jobs. The tests hold these functions against open_clip's classes.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  (the field's name for it)
+from torch import Tensor
+
+from tatr.architecture import Architecture, Tower
+
+Parameters = Mapping[str, Tensor]
+
+
+def to_tensors(arrays: Mapping[str, np.ndarray], device: str = "cpu") -> dict[str, Tensor]:
+    """Parameters as float32 tensors on a device."""
+    return {name: torch.tensor(array, dtype=torch.float32, device=device) for name, array in arrays.items()}
+
+
+def normalise(images: np.ndarray | Tensor, architecture: Architecture, device: str = "cpu") -> Tensor:
+    """Pixels as the encoder takes them: uint8 [B, H, W, 3] → float32 [B, 3, H, W], mean and std removed."""
+    pixels = torch.as_tensor(images, device=device).permute(0, 3, 1, 2).float() / 255
+    mean = torch.tensor(architecture.mean, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(architecture.std, device=device).view(1, 3, 1, 1)
+    return (pixels - mean) / std
+
+
+def image_features(p: Parameters, pixels: Tensor, architecture: Architecture) -> Tensor:
+    """Image features [B, D], not normalised, of normalised pixels [B, 3, H, W]."""
+    patches = F.conv2d(pixels, p["visual.conv1.weight"], stride=architecture.patch_size).flatten(2).transpose(1, 2)
+    token = p["visual.class_embedding"].expand(len(patches), 1, -1)
+    x = torch.cat([token, patches], dim=1) + p["visual.positional_embedding"]
+    x = _layer_norm(x, p, "visual.ln_pre")
+    x = _transformer(x, p, "visual.transformer.resblocks", architecture.vision, causal=False)
+    return _layer_norm(x[:, 0], p, "visual.ln_post") @ p["visual.proj"]
+
+
+def text_features(p: Parameters, tokens: Tensor, architecture: Architecture) -> Tensor:
+    """Text features [B, D], not normalised, of token ids [B, context length]."""
+    x = p["token_embedding.weight"][tokens] + p["positional_embedding"]
+    x = _transformer(x, p, "transformer.resblocks", architecture.text, causal=True)
+    # The end-of-text token has the highest id of the vocabulary; its place holds the text's feature.
+    ends = _layer_norm(x, p, "ln_final")[torch.arange(len(x)), tokens.argmax(dim=-1)]
+    return ends @ p["text_projection"]
+
+
+def logits(p: Parameters, pixels: Tensor, head: Tensor, architecture: Architecture) -> Tensor:
+    """Class scores [B, C] of normalised pixels, through a zero-shot head [C, D] that includes exp(logit scale)."""
+    return F.normalize(image_features(p, pixels, architecture), dim=-1) @ head.T
+
+
+def tokenize(texts: Sequence[str], context_length: int) -> Tensor:
+    """Token ids [B, context length] by open_clip's tokenizer."""
+    found: Tensor = _tokenizer_module().SimpleTokenizer(context_length=context_length)(list(texts))
+    return found
+
+
+def _transformer(x: Tensor, p: Parameters, prefix: str, tower: Tower, *, causal: bool) -> Tensor:
+    activate: Callable[[Tensor], Tensor] = _quick_gelu if tower.quick_gelu else F.gelu
+    for i in range(tower.layers):
+        block = f"{prefix}.{i}"
+        x = x + _attention(_layer_norm(x, p, f"{block}.ln_1"), p, f"{block}.attn", tower.heads, causal=causal)
+        hidden = activate(_linear(_layer_norm(x, p, f"{block}.ln_2"), p, f"{block}.mlp.c_fc"))
+        x = x + _linear(hidden, p, f"{block}.mlp.c_proj")
+    return x
+
+
+def _attention(x: Tensor, p: Parameters, name: str, heads: int, *, causal: bool) -> Tensor:
+    batch, length, width = x.shape
+    qkv = F.linear(x, p[f"{name}.in_proj_weight"], p[f"{name}.in_proj_bias"])
+    q, k, v = qkv.view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    return _linear(mixed.transpose(1, 2).reshape(batch, length, width), p, f"{name}.out_proj")
+
+
+def _linear(x: Tensor, p: Parameters, name: str) -> Tensor:
+    return F.linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
+
+
+def _layer_norm(x: Tensor, p: Parameters, name: str) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], p[f"{name}.weight"], p[f"{name}.bias"])
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+@cache
+def _tokenizer_module() -> ModuleType:
+    # open_clip's tokenizer stands on its own; loading just its file spares the import of the whole package.
+    package = importlib.util.find_spec("open_clip")
+    assert package and package.origin
+    spec = importlib.util.spec_from_file_location("_open_clip_tokenizer", Path(package.origin).parent / "tokenizer.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,163 @@
+"""What all commands of `workflow_scripts/` share: arguments, threads, log, errors, and an artefact made whole.
+
+A command names the kinds of artefacts it reads and gives a function that does the work:
+
+    command(run, kind="mask", reads={"sensitivity": "sensitivity"}, example=...)
+
+`run` gets a `Job` and imports what it needs itself: `--help` and bad arguments then answer at once, and threads and
+the GPU are settled before torch is loaded.
+"""
+
+import argparse
+import errno
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tatr.code_digest import code_digest
+from tatr.errors import TatrError
+from tatr.manifest import Artefact, Manifest, build, file_digest, inputs_of
+
+logger = logging.getLogger("tatr")
+
+
+class Settings(dict[str, Any]):
+    """A step's settings; asking for one that was not given is the user's error, not a `KeyError`."""
+
+    def __missing__(self, key: str) -> Any:  # noqa: ANN401
+        raise TatrError(f"--settings: lacks '{key}' (given: {', '.join(self) or 'nothing'})")
+
+
+@dataclass
+class Job:
+    """One run of a command."""
+
+    settings: Settings
+    inputs: Mapping[str, list[Artefact]]
+    file: Path | None
+    """What `--file` gave, for the steps that read something that is no artefact."""
+    folder: Path
+    """Where `run` writes; becomes the artefact when it returns."""
+    device: str = "cpu"
+    content: dict[str, str] = field(default_factory=dict)
+
+    def one(self, role: str) -> Artefact:
+        """The single artefact given for a role."""
+        if len(self.inputs[role]) != 1:
+            raise TatrError(f"--{role.replace('_', '-')}: expected one manifest, got {len(self.inputs[role])}")
+        return self.inputs[role][0]
+
+    def vectors(self, role: str) -> list[Path]:
+        """The vector stores given for a role."""
+        return [artefact / "vector.zarr" for artefact in self.inputs[role]]
+
+    def add(self, name: str, digest: str) -> None:
+        """Take note of a store that was written into `folder`."""
+        self.content[name] = digest
+
+    def add_file(self, name: str) -> None:
+        """Take note of a file that was written into `folder`."""
+        self.add(name, file_digest(self.folder / name))
+
+    def add_json(self, name: str, value: Any) -> None:  # noqa: ANN401
+        """Write a JSON file."""
+        (self.folder / name).write_text(json.dumps(value, indent=1) + "\n")
+        self.add_file(name)
+
+
+def command(run: Callable[[Job], None], *, kind: str, reads: Mapping[str, str | tuple[str, ...]], example: str) -> None:
+    """Parse the command line, run the step and write its artefact; exit 1 with one line if it can't be done.
+
+    Args:
+        run: does the work.
+        kind: of the artefact made.
+        reads: per role (and option), the kind or kinds of artefact it takes.
+        example: a command line for `--help`.
+    """
+    arguments = _parser(run, reads, example).parse_args()
+    _set_up_log(arguments.log)
+    _limit_threads(arguments.threads)
+    try:
+        code = _check_code(arguments.code)
+        inputs = {role: [Artefact.open(path, reads[role]) for path in getattr(arguments, role)] for role in reads}
+        settings = _settings(arguments.settings)
+
+        def write(folder: Path) -> Manifest:
+            job = Job(settings, inputs, arguments.file, folder)
+            run(job)
+            name = arguments.output.parent.name
+            return Manifest(kind, name, dict(settings), inputs_of(inputs), code, job.device, job.content)
+
+        manifest = build(arguments.output.parent, write)
+        logger.info("wrote %s (content %s)", arguments.output.parent, manifest.digest[:12])
+    except TatrError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _fail(f"{arguments.output.parent}: the disk is full ({error}); free some space and run again")
+
+
+def _parser(
+    run: Callable[[Job], None], reads: Mapping[str, str | tuple[str, ...]], example: str
+) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=sys.modules[run.__module__].__doc__,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--settings", default="{}", help="settings as JSON, or a JSON file")
+    for role, kind in reads.items():
+        option = f"--{role.replace('_', '-')}"
+        text = f"manifest(s) of {kind if isinstance(kind, str) else ' or '.join(kind)} artefact(s)"
+        parser.add_argument(option, nargs="*", type=Path, default=[], metavar="MANIFEST", help=text)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS if reads else "the file to read")
+    parser.add_argument("--output", type=Path, required=True, metavar="MANIFEST", help="FOLDER/manifest.json to make")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (default: all)")
+    parser.add_argument("--log", type=Path, help="log file (default: the terminal)")
+    parser.add_argument("--code", default="", help="refuse to run unless the code has this digest (used by rules)")
+    return parser
+
+
+def _settings(text: str) -> Settings:
+    try:
+        return Settings(json.loads(text if text.lstrip().startswith("{") else Path(text).read_text()))
+    except (ValueError, OSError) as error:
+        raise TatrError(f"--settings: neither JSON nor a JSON file: {text!r} ({error})") from error
+
+
+def _check_code(expected: str) -> str:
+    # `MODULE,MODULE:DIGEST` as planned. A workflow may run for days: code edited meanwhile must not pass as the old.
+    if not expected:
+        return code_digest(Path(sys.argv[0]).stem)
+    modules, _, digest = expected.partition(":")
+    if (found := code_digest(*modules.split(","))) != digest:
+        raise TatrError(
+            f"the code of this step ({modules}) changed after the workflow was planned ({digest} → {found}); "
+            "run snakemake again: it will plan with the new code"
+        )
+    return found
+
+
+def _set_up_log(path: Path | None) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers[0].setLevel(logging.WARNING)
+        handlers.append(logging.FileHandler(path, mode="w"))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
+
+
+def _limit_threads(threads: int) -> None:
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+
+
+def _fail(message: str) -> None:
+    logger.error("error: %s", message)
+    sys.exit(1)

@@ -1,0 +1,36 @@
+"""Plots of tables, where people would rather look than read."""
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tatr.tables import REFERENCES
+
+
+def methods_figure(table: pd.DataFrame, width: float, colour: str) -> Figure:
+    """Average accuracy per method as dots on a line, each task's accuracy faintly behind it.
+
+    Args:
+        table: of `tatr.tables.methods_table`.
+        width: inches.
+        colour: of the averages of merges.
+    """
+    mpl.rcParams["svg.hashsalt"] = "tatr"  # equal figures have equal ids, hence equal files
+    figure = Figure(figsize=(width, 1.2 + 0.32 * len(table)), layout="constrained")
+    axes = figure.subplots()
+    tasks = table.columns.drop(["average", "coefficient"])
+    rows = range(len(table))
+    for task in tasks:
+        axes.scatter(table[task], rows, s=12, color="0.8", zorder=1)
+    colours = ["0.3"] * REFERENCES + [colour] * (len(table) - REFERENCES)
+    axes.scatter(table["average"], rows, s=46, color=colours, zorder=3)
+    for row, average in enumerate(table["average"]):
+        axes.annotate(f"{average:.1f}", (average, row), (0, 6), textcoords="offset points", ha="center", fontsize=7)
+    axes.set_yticks(list(rows), table.index)
+    axes.invert_yaxis()
+    axes.axhline(REFERENCES - 0.5, color="0.85", linewidth=0.8)
+    axes.set_xlabel("test accuracy, % (large: average over tasks; small: each task)")
+    axes.grid(axis="x", color="0.93")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure

@@ -1,0 +1,131 @@
+"""A model seen as one flat vector: which parameter lies where.
+
+Every task vector, gradient, sensitivity, mask and merged direction is a one-dimensional array over a layout, so all
+arithmetic is a loop over blocks of that array, whatever the model's architecture or size.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from tatr.errors import TatrError
+
+BLOCK = 2**22
+"""Entries handled at once (16 MiB in float32), and the size of one shard of a store."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One named tensor's place in the flat vector (offset and size count entries, not bytes)."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return prod(self.shape)
+
+    @property
+    def stop(self) -> int:
+        """One past the last entry."""
+        return self.offset + self.size
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parameters of an encoder, in the encoder's own order, without gaps."""
+
+    parameters: tuple[Parameter, ...]
+
+    @classmethod
+    def of(cls, shapes: Mapping[str, Iterable[int]]) -> "Layout":
+        """Lay tensors of the given shapes end to end, in the mapping's order."""
+        parameters, offset = [], 0
+        for name, shape in shapes.items():
+            parameter = Parameter(name, tuple(shape), offset)
+            parameters.append(parameter)
+            offset = parameter.stop
+        return cls(tuple(parameters))
+
+    @classmethod
+    def load(cls, path: Path) -> "Layout":
+        """Read what `save` wrote."""
+        return cls.of(json.loads(path.read_text()))
+
+    def save(self, path: Path) -> None:
+        """Write names and shapes as JSON; offsets follow from them."""
+        path.write_text(json.dumps({p.name: p.shape for p in self.parameters}, indent=1) + "\n")
+
+    @cached_property
+    def size(self) -> int:
+        """N, the number of merged parameters: the denominator of τ."""
+        return self.parameters[-1].stop if self.parameters else 0
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies the layout: two vectors may be combined only if theirs agree."""
+        text = json.dumps([(p.name, p.shape) for p in self.parameters])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def blocks(self) -> Iterator[slice]:
+        """The flat vector cut into blocks of `BLOCK` entries, in order."""
+        return blocks(self.size)
+
+    def flatten(self, tensors: Mapping[str, np.ndarray], source: str = "the state dict") -> np.ndarray:
+        """Pack tensors into one float32 vector [N].
+
+        Raises:
+            TatrError: a tensor is missing, superfluous, of another shape, not floating point, or not finite.
+        """
+        self.check_names(tensors, source)
+        flat = np.empty(self.size, np.float32)
+        for parameter in self.parameters:
+            tensor = np.asarray(tensors[parameter.name])
+            self.check_tensor(parameter, tensor, source)
+            flat[parameter.offset : parameter.stop] = tensor.reshape(-1)
+        return flat
+
+    def unflatten(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        """Views of a flat vector [N], by name and in shape; nothing is copied."""
+        if flat.shape != (self.size,):
+            raise TatrError(f"a flat vector of shape {flat.shape} does not fit a layout of {self.size:,} entries")
+        return {p.name: flat[p.offset : p.stop].reshape(p.shape) for p in self.parameters}
+
+    def check_names(self, names: Iterable[str], source: str) -> None:
+        """Raise unless `names` are exactly the layout's parameters."""
+        found, expected = set(names), {p.name for p in self.parameters}
+        if missing := sorted(expected - found):
+            raise TatrError(f"{source}: {_some(missing)} missing; is it a checkpoint of another architecture?")
+        if extra := sorted(found - expected):
+            raise TatrError(f"{source}: {_some(extra)} not part of the encoder; is it of another architecture?")
+
+    @staticmethod
+    def check_tensor(parameter: Parameter, tensor: np.ndarray, source: str) -> None:
+        """Raise unless `tensor` has the parameter's shape, a floating-point type and only finite values."""
+        if tensor.shape != parameter.shape:
+            raise TatrError(
+                f"{source}: '{parameter.name}' has shape {list(tensor.shape)}, expected {list(parameter.shape)}"
+            )
+        if not np.issubdtype(tensor.dtype, np.floating):
+            raise TatrError(f"{source}: '{parameter.name}' is {tensor.dtype}, expected a floating-point type")
+        if not np.isfinite(tensor).all():
+            raise TatrError(f"{source}: '{parameter.name}' holds NaN or infinity; the checkpoint is not usable")
+
+
+def blocks(size: int) -> Iterator[slice]:
+    """Cut `size` entries into slices of at most `BLOCK`, in order."""
+    return (slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{shown}{more} {'is' if len(names) == 1 else 'are'}"

@@ -1,0 +1,22 @@
+"""Weight averaging: the mean of the fine-tuned models."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tatr.layout import blocks
+from tatr.methods import method
+from tatr.store import Vector
+
+
+@method(trust_region="after", coefficient=1.0)
+def weight_average(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
+    """V = (1/K) Σ_k Δ_k, so that θ_pre + v is the mean of θ_k (Wortsman et al. 2022, "Model soups").
+
+    Cost: one pass over the task vectors; one block of each is in memory at a time.
+    """
+    for block in blocks(len(task_vectors[0])):
+        total = task_vectors[0][block].copy()
+        for vector in task_vectors[1:]:
+            total += vector[block]
+        yield total / np.float32(len(task_vectors))

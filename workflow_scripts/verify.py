@@ -1,0 +1,34 @@
+"""Recompute the digests of all artefacts under a folder, and name what is missing, truncated or altered."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="example: python workflow_scripts/verify.py results/task_vector"
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="default: results")
+    folder = parser.parse_args().folder
+
+    from tatr.manifest import FILE
+    from tatr.progress import progress
+    from tatr.verification import problems
+
+    manifests = sorted(folder.rglob(FILE))
+    if not manifests:
+        print(f"{folder}: holds no artefacts (no {FILE}); run snakemake first, or name another folder")
+        return 1
+    found = [(manifest.parent, problem) for manifest in progress(manifests, "verify") for problem in problems(manifest)]
+    for artefact, problem in found:
+        print(f"{artefact}: {problem}")
+    if found:
+        print(f"\n{len(found)} problems. Delete the folders named above and run snakemake again: it makes them anew.")
+        return 1
+    print(f"{len(manifests)} artefacts verified: all content is there and has the digest its manifest states.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
