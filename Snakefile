@@ -12,6 +12,7 @@ if not workflow.overwrite_configfiles:
 
 include: "rules/common.smk"
 include: "rules/targets.smk"
+include: "rules/pretrain.smk"
 include: "rules/images.smk"
 include: "rules/backbone.smk"
 include: "rules/head.smk"
@@ -24,3 +25,15 @@ include: "rules/merge.smk"
 include: "rules/evaluate.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+
+
+localrules:
+    all,
+
+
+# Here and not in rules/: a rule of an included file can't be the default.
+rule all:
+    """Everything: all rows of the table, and its figure (the default)."""
+    input:
+        plan.table.manifest,
+        plan.figures.manifest,

@@ -2,7 +2,7 @@ rule backbone:
     """Take over the pre-trained CLIP model."""
     input:
         # By its digest, not its time: checking out the repository again must not start everything anew.
-        weights=ancient(plan.weights),
+        weights=ancient(str(plan.backbone / "model.safetensors")),
     output:
         manifest="results/backbone/{name}/manifest.json",
         content="results/backbone/{name}/encoder.safetensors",
@@ -20,4 +20,4 @@ rule backbone:
         settings=settings_of("backbone"),
         code=code_of("backbone"),
     shell:
-        "{TATR}/backbone.py --file {input.weights} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        "tatr backbone --file {input.weights} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

@@ -16,8 +16,11 @@ from tatr.plan import Plan
 
 BASE = Path(workflow.basedir)
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-# The interpreter that runs snakemake runs the jobs too, unless conda brings one.
-TATR = f"{'python' if CONDA else sys.executable} {BASE}/workflow_scripts"
+PYTHON = "python" if CONDA else sys.executable
+
+# `tatr mask …` in a rule runs workflow_scripts/mask.py, with the interpreter that runs snakemake (or conda's). As a
+# prefix it is in no rule's text: moving the repository or the environment re-runs nothing.
+shell.prefix(f'set -euo pipefail; tatr() ( step=$1; shift; exec "{PYTHON}" "{BASE}/workflow_scripts/$step.py" "$@" ); ')
 
 try:
     plan = Plan(

@@ -20,4 +20,4 @@ rule evaluate:
         settings=settings_of("evaluate"),
         code=code_of("evaluate"),
     shell:
-        "{TATR}/evaluate.py --pretrained {input.pretrained} --direction {input.direction} --heads {input.heads} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        "tatr evaluate --pretrained {input.pretrained} --direction {input.direction} --heads {input.heads} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

@@ -25,4 +25,4 @@ rule figures:
         settings=canonical(plan.figure_settings),
         code=plan.figures.code,
     shell:
-        "{TATR}/figures.py --table {input.table} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        "tatr figures --table {input.table} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

@@ -20,4 +20,4 @@ rule finetune:
         settings=settings_of("finetune"),
         code=code_of("finetune"),
     shell:
-        "{TATR}/finetune.py --pretrained {input.pretrained} --head {input.head} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        "tatr finetune --pretrained {input.pretrained} --head {input.head} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

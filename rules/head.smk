@@ -19,4 +19,4 @@ rule head:
         settings=settings_of("head"),
         code=code_of("head"),
     shell:
-        "{TATR}/head.py --pretrained {input.pretrained} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        "tatr head --pretrained {input.pretrained} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

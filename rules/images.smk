@@ -17,4 +17,4 @@ rule images:
         settings=settings_of("images"),
         code=code_of("images"),
     shell:
-        "{TATR}/images.py --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        "tatr images --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

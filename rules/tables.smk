@@ -22,4 +22,4 @@ rule tables:
         settings=canonical(plan.table_settings),
         code=plan.table.code,
     shell:
-        "{TATR}/tables.py --references {input.references} --merges {input.merges} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        "tatr tables --references {input.references} --merges {input.merges} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

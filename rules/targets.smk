@@ -2,20 +2,12 @@
 
 
 localrules:
-    all,
     demo,
     finetuned,
     task_vectors,
     merged,
     evaluated,
     verify,
-
-
-rule all:
-    """Everything: all rows of the table, and its figure (the default)."""
-    input:
-        plan.table.manifest,
-        plan.figures.manifest,
 
 
 rule demo:
@@ -27,10 +19,8 @@ rule demo:
         "logs/demo.log",
     conda:
         "../envs/tatr.yaml"
-    params:
-        scripts=TATR,
     shell:
-        "{TATR}/show.py {input.table} {input.figure} 2> {log}"
+        "tatr show {input.table} {input.figure} 2> {log}"
 
 
 rule finetuned:
@@ -64,4 +54,4 @@ rule verify:
     conda:
         "../envs/tatr.yaml"
     shell:
-        "{TATR}/verify.py results 2>&1 | tee {log}"
+        "tatr verify results 2>&1 | tee {log}"

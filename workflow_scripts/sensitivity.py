@@ -6,16 +6,18 @@ from tatr.command import Job, command
 def run(job: Job) -> None:
     import numpy as np
 
+    from tatr.errors import TatrError
     from tatr.sensitivity import sensitivity
     from tatr.store import open_vectors, write_vector
     from tatr.trust_region import Histogram
 
     task_vectors = open_vectors(job.vectors("task_vectors"))
-    layout = task_vectors[0].layout if task_vectors else None
+    if not task_vectors:
+        raise TatrError("--task-vectors: give the manifests of the task vectors to compare")
+    size, layout = len(task_vectors[0]), task_vectors[0].layout
     gradients = open_vectors(job.vectors("gradients"), layout) or None
     histogram = Histogram()
     parts = histogram.watch(sensitivity(task_vectors, gradients))
-    size, layout = len(task_vectors[0]), task_vectors[0].layout
     job.add("vector.zarr", write_vector(job.folder / "vector.zarr", size, layout, parts))
     np.save(job.folder / "histogram.npy", histogram.counts)
     job.add_file("histogram.npy")

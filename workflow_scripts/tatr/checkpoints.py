@@ -24,15 +24,7 @@ class Checkpoint:
         return self.layout.size
 
     def __getitem__(self, block: slice, /) -> np.ndarray:
-        flat = np.empty(block.stop - block.start, np.float32)
-        for parameter in self.layout.parameters:
-            start, stop = max(parameter.offset, block.start), min(parameter.stop, block.stop)
-            if start < stop:
-                tensor = self._file.get_tensor(parameter.name)
-                self.layout.check_tensor(parameter, tensor, str(self.path))
-                inside = slice(start - parameter.offset, stop - parameter.offset)
-                flat[start - block.start : stop - block.start] = tensor.reshape(-1)[inside]
-        return flat
+        return self.layout.gather(block, lambda name: _read(self._file, name, self.path), str(self.path))
 
 
 def open_safetensors(path: Path) -> safe_open:
@@ -52,12 +44,17 @@ def open_safetensors(path: Path) -> safe_open:
 def load_tensors(path: Path) -> dict[str, np.ndarray]:
     """All tensors of a safetensors file."""
     file = open_safetensors(path)
-    try:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (a file, not a dict)
-    except (SafetensorError, TypeError) as error:
-        raise TatrError(f"{path}: can't be read as NumPy arrays ({error}); store it as float32 or float16") from error
+    return {name: _read(file, name, path) for name in file.keys()}  # noqa: SIM118  (a file, not a dict)
 
 
 def save_tensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
     """Write tensors as float32 safetensors; equal tensors give equal bytes."""
     save_file({name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}, path)
+
+
+def _read(file: safe_open, name: str, path: Path) -> np.ndarray:
+    try:
+        tensor: np.ndarray = file.get_tensor(name)
+    except (SafetensorError, TypeError, AttributeError) as error:
+        raise TatrError(f"{path}: '{name}' can't be read by NumPy ({error}); store it as float32 or float16") from error
+    return tensor

@@ -127,8 +127,8 @@ def _parser(
 def _settings(text: str) -> Settings:
     try:
         return Settings(json.loads(text if text.lstrip().startswith("{") else Path(text).read_text()))
-    except (ValueError, OSError) as error:
-        raise TatrError(f"--settings: neither JSON nor a JSON file: {text!r} ({error})") from error
+    except (ValueError, TypeError, OSError) as error:
+        raise TatrError(f"--settings: neither a JSON object nor a file that holds one: {text!r} ({error})") from error
 
 
 def _check_code(expected: str) -> str:

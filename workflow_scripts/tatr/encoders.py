@@ -49,7 +49,12 @@ class Task:
         Raises:
             TatrError: head and images are of different tasks or list different classes.
         """
-        names = [artefact.manifest.settings["classnames"] for artefact in (head, images)]
+        task, other = (artefact.manifest.settings["task"] for artefact in (head, images))
+        names = [json.loads((artefact / "classnames.json").read_text()) for artefact in (head, images)]
+        if task != other:
+            raise TatrError(
+                f"{head.folder} is of task '{task}', but {images.folder} of '{other}'; give both of one task"
+            )
         if names[0] != names[1]:
             differing = [f"{a!r} / {b!r}" for a, b in zip(*names, strict=False) if a != b]
             raise TatrError(
@@ -57,7 +62,7 @@ class Task:
                 f"{', first: ' + differing[0] if differing else ''}); head and images must be of one task"
             )
         weight = torch.tensor(load_tensors(head / "head.safetensors")["weight"], device=device)
-        return cls(head.manifest.settings["task"], weight, images / "images.zarr")
+        return cls(task, weight, images / "images.zarr")
 
     def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Images uint8 [n, H, W, 3] and labels int64 [n] of a split."""

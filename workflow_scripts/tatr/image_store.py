@@ -31,8 +31,12 @@ def read_split(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         group = zarr.open_group(path, mode="r")
         return _read(group, path, f"{split}/images"), _read(group, path, f"{split}/labels")
-    except (FileNotFoundError, KeyError) as error:
-        raise TatrError(f"{path}: no split '{split}' ({error}); delete {path.parent} and run again") from error
+    except TatrError:
+        raise
+    except Exception as error:  # Zarr raises whatever it likes at damaged metadata
+        raise TatrError(
+            f"{path}: split '{split}' can't be read ({error}); delete {path.parent} and run again"
+        ) from error
 
 
 def digest_images(path: Path) -> str:

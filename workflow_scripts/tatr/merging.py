@@ -26,7 +26,7 @@ def direction(
     """
     if not task_vectors:
         raise TatrError(f"{method}: no task vectors to merge")
-    if len({len(vector) for vector in (*task_vectors, *([mask] if mask else []))}) > 1:
+    if len({len(vector) for vector in (*task_vectors, *([] if mask is None else [mask]))}) > 1:
         raise TatrError(f"{method}: task vectors and mask differ in length; they belong to different encoders")
     chosen, settings = load(method), settings or {}
     if unknown := settings.keys() - chosen.parameters.keys():

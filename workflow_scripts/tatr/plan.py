@@ -22,6 +22,7 @@ RESULTS = "results"
 
 CONTENT = {
     "images": "images.zarr",
+    "pretrain": "model.safetensors",
     "backbone": "encoder.safetensors",
     "head": "head.safetensors",
     "finetune": "encoder.safetensors",
@@ -95,21 +96,34 @@ class Plan:
         return sorted(self.config.suite)
 
     @cached_property
+    def backbone(self) -> Path:
+        """Folder of the backbone: model.json (open_clip's), model.safetensors, manifest.json."""
+        name = self.config.backbone
+        return self.backbones / name if (self.backbones / name).is_dir() else Path(name)
+
+    @cached_property
     def pretrained(self) -> Planned:
         """θ_pre, the text encoder and the model config."""
-        name = self.config.backbone
-        folder = self.backbones / name if (self.backbones / name).is_dir() else Path(name)
         try:
-            model = json.loads((folder / "model.json").read_text())
-            weights = json.loads((folder / FILE).read_text())["content"]["model.safetensors"]
+            model = json.loads((self.backbone / "model.json").read_text())
+            # Its manifest says which weights they are; parsing does not read the weights themselves.
+            weights = json.loads((self.backbone / FILE).read_text())["content"]["model.safetensors"]
         except (OSError, ValueError, KeyError) as error:
             there = ", ".join(sorted(path.name for path in self.backbones.iterdir() if path.is_dir()))
             raise TatrError(
-                f"backbone: '{name}' is neither one of backbones/ ({there}) nor a folder with model.json, "
-                f"model.safetensors and manifest.json ({error})"
+                f"backbone: '{self.config.backbone}' is neither one of backbones/ ({there}) nor a folder with "
+                f"model.json, model.safetensors and {FILE} ({error})"
             ) from None
-        self.weights = str(folder / "model.safetensors")
-        return self._add("backbone", Path(name).name, {"model": model, "weights": weights})
+        return self._add("backbone", self.backbone.name, {"model": model, "weights": weights})
+
+    @cached_property
+    def pretrain(self) -> Planned | None:
+        """The backbone made anew, if it comes with a recipe. Nothing depends on it: the shipped weights do."""
+        recipe = self.backbone / "pretraining.json"
+        if not recipe.is_file():
+            return None
+        settings = {"model": self.pretrained.settings["model"], "recipe": json.loads(recipe.read_text())}
+        return self._add("pretrain", self.backbone.name, settings)
 
     def images(self, task: str) -> Planned:
         """Decoded images of a task."""

@@ -36,8 +36,8 @@ class StoredVector:
         self.path = path
         try:
             self.array = zarr.open_array(path, mode="r")
-        except (FileNotFoundError, ValueError, KeyError) as error:
-            raise TatrError(f"{path}: not a vector store ({error}); delete its folder and run again") from error
+        except Exception as error:  # Zarr raises whatever it likes at damaged metadata
+            raise TatrError(f"{path}: not a vector store ({error}); delete {path.parent} and run again") from error
         for index in range(-(-len(self) // BLOCK)):
             if not (shard := path / "c" / str(index)).is_file():
                 raise TatrError(f"{shard}: missing; delete {path.parent} and run again")
@@ -45,7 +45,7 @@ class StoredVector:
     @property
     def layout(self) -> str:
         """Digest of the layout that the vector lies over."""
-        return str(self.array.attrs["layout"])
+        return str(self.array.attrs.get("layout"))
 
     def __len__(self) -> int:
         return self.array.shape[0]
@@ -99,7 +99,7 @@ def write_vector(path: Path, size: int, layout: str, parts: Iterable[np.ndarray]
         attributes={"layout": layout},
         config={"write_empty_chunks": True},
     )
-    digest = _hash(dtype, size)
+    digest = _hash(dtype, size, layout)
     for block, part in zip(blocks(size), parts, strict=True):
         part = np.ascontiguousarray(part, dtype)
         if part.shape != (block.stop - block.start,):
@@ -114,7 +114,7 @@ def write_vector(path: Path, size: int, layout: str, parts: Iterable[np.ndarray]
 def digest_vector(path: Path) -> str:
     """Recompute the content digest of a store by reading all of it."""
     vector = StoredVector(path)
-    digest = _hash(vector.array.dtype.type, len(vector))
+    digest = _hash(vector.array.dtype.type, len(vector), vector.layout)
     for part in read(vector):
         digest.update(np.ascontiguousarray(part))
     return digest.hexdigest()
@@ -125,9 +125,9 @@ def read(vector: Vector) -> Iterator[np.ndarray]:
     return (vector[block] for block in blocks(len(vector)))
 
 
-def _hash(dtype: type, size: int) -> "hashlib._Hash":
+def _hash(dtype: type, size: int, layout: str) -> "hashlib._Hash":
     # Over decoded values, not files: another compression level or Zarr version leaves the digest as it is.
-    return hashlib.sha256(f"{np.dtype(dtype).name}[{size}]".encode())
+    return hashlib.sha256(f"{np.dtype(dtype).name}[{size}] {layout}".encode())
 
 
 def _first_bad(part: np.ndarray) -> int:

@@ -7,6 +7,7 @@ and one pass over Ω with a histogram of that bin's lower 16 bits tells the valu
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 
 import numpy as np
 
@@ -49,6 +50,9 @@ def thresholds(omega: Vector, taus: Sequence[float], histogram: Histogram | None
     Returns:
         ε per τ, the ⌊τN⌋-th largest value of Ω (∞ where that is none). Where several entries equal ε all of them
         are dropped, so at least ⌊τN⌋ entries are, and exactly ⌊τN⌋ when the values are distinct.
+
+    Raises:
+        TatrError: a τ is out of range, or so many entries are equal (to 0, say) that none would be kept.
     """
     for tau in taus:
         if not 0 <= tau < 1:
@@ -62,6 +66,13 @@ def thresholds(omega: Vector, taus: Sequence[float], histogram: Histogram | None
     bins = {tau: int(np.searchsorted(below, rank, side="right")) - 1 for tau, rank in ranks.items()}
     fine = _fine_histograms(omega, set(bins.values()))
     found = {tau: _value(bins[tau], fine[bins[tau]], rank - below[bins[tau]]) for tau, rank in ranks.items()}
+    first = int(np.searchsorted(below, 0, side="right")) - 1
+    smallest = _value(first, fine[first], 0) if first in fine else None
+    if refused := [tau for tau, epsilon in found.items() if epsilon == smallest]:
+        raise TatrError(
+            f"tau = {refused[0]:g}: nothing would be kept, as the sensitivity is {smallest:g} at too many parameters; "
+            "check that no task vector or gradient is zero"
+        )
     return [found.get(tau, float("inf")) for tau in taus]
 
 
@@ -71,8 +82,8 @@ def keep(omega: Vector, threshold: float) -> Iterator[np.ndarray]:
 
 
 def _dropped(tau: float, size: int) -> int:
-    # τ·N in exact arithmetic where it is a whole number: 0.07 * 100 is 7.000000000000001 in floating point.
-    return int(np.floor(round(tau * size, 6)))
+    # In decimal, as τ was written: 0.29 * 100 is 28.999999999999996 in floating point.
+    return int(Decimal(str(float(tau))) * size)
 
 
 def _fine_histograms(omega: Vector, wanted: set[int]) -> dict[int, np.ndarray]:

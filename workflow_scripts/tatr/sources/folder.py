@@ -24,6 +24,8 @@ def load(settings: Mapping[str, Any]) -> tuple[dict[str, tuple[np.ndarray, np.nd
         TatrError: a folder or a class is missing or empty, or an image can't be decoded (named by its path).
     """
     root = Path(settings["root"])
+    if not root.is_dir():
+        raise TatrError(f"tasks.{settings['task']}.root: {root} is no folder")
     if (root / "train").is_dir():
         classes = _classes(root / "train", settings)
         train, test = (_paths(root / split, classes) for split in ("train", "test"))
@@ -91,9 +93,9 @@ def _open(path: Path, size: int) -> np.ndarray:
             picture = image.convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise TatrError(f"{path}: not a readable image ({error}); mend or remove it") from error
-    scale = size / min(picture.size)
-    width, height = (max(size, round(side * scale)) for side in picture.size)
-    left, top = (width - size) // 2, (height - size) // 2
+    # Rounded as torchvision's Resize and CenterCrop round.
+    width, height = (size * side // min(picture.size) for side in picture.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
     return np.asarray(
         picture.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
     )

@@ -1,0 +1,50 @@
+# `make demo` and `make test` are all a newcomer needs; `make help` lists the rest.
+PYTHON ?= python3
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help demo test test-slurm lint format docs lock benchmark clean
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# The lock pins versions and hashes; a changed lock renews the environment. uv is used if it is there, pip suffices.
+$(READY): envs/requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@echo "Installing the environment into .venv (once; PyTorch is large)"
+	@if command -v uv >/dev/null; then \
+		uv venv -q --allow-existing --python $(PYTHON) .venv && uv pip sync -q --python $(BIN)/python envs/requirements.lock; \
+	else \
+		$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q --disable-pip-version-check -r envs/requirements.lock; \
+	fi
+	@touch $@
+
+demo: $(READY) ## run everything on the embedded benchmark and print the table
+	@$(BIN)/snakemake --cores $(CORES) --quiet rules --configfile config/demo.yaml -- demo
+
+test: $(READY) ## run the tests
+	@$(BIN)/python -m pytest -q -n $(CORES) --dist worksteal
+
+test-slurm: $(READY) ## run a tiny config through a real Slurm on this machine (Debian, as root)
+	@TATR_TEST_SLURM=1 $(BIN)/python -m pytest -q tests/slurm
+
+lint: $(READY) ## check style and generated files
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
+	@$(BIN)/snakefmt --no-format-shell -l 120 --check Snakefile rules
+	@$(BIN)/snakemake --lint
+	@$(BIN)/python workflow_scripts/config_docs.py --check
+
+format: $(READY) ## bring all sources into the house's style
+	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .
+	@$(BIN)/snakefmt --no-format-shell -l 120 Snakefile rules
+
+benchmark: $(READY) ## time and memory of every stage of the last demo run
+	@$(BIN)/python benchmarks/stages.py results/benchmarks
+
+lock: ## pin the newest versions (needs uv)
+	uv pip compile -q pyproject.toml --extra slurm --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --upgrade --custom-compile-command "make lock" -o envs/requirements.lock
+
+clean: ## remove results, logs and caches (not the environment)
+	rm -rf results logs .snakemake .pytest_cache .ruff_cache .hypothesis

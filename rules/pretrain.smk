@@ -1,0 +1,22 @@
+if plan.pretrain:
+
+    rule pretrain:
+        """Pre-train the backbone again from its recipe (tiny-clip: under an hour on two cores)."""
+        output:
+            manifest=plan.pretrain.manifest,
+            content=plan.pretrain.content,
+        params:
+            settings=canonical(plan.pretrain.settings),
+            code=plan.pretrain.code,
+        log:
+            f"logs/pretrain/{plan.pretrain.name}.log",
+        benchmark:
+            f"results/benchmarks/pretrain/{plan.pretrain.name}.tsv"
+        threads: 2
+        resources:
+            mem_mb=6000,
+            runtime=120,
+        conda:
+            "../envs/tatr.yaml"
+        shell:
+            "tatr pretrain --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
