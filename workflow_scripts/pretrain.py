@@ -25,5 +25,5 @@ if __name__ == "__main__":
         run,
         kind="pretrain",
         reads={},
-        example="python workflow_scripts/pretrain.py --settings settings.json --output results/pretrain/t/manifest.json",
+        example="python workflow_scripts/pretrain.py --settings recipe.json --output results/pretrain/t/manifest.json",
     )

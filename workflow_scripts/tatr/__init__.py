@@ -1,7 +1,7 @@
 """TATR: merge fine-tuned models inside a trust region (Task Arithmetic in Trust Region, arXiv 2501.15065).
 
-    from tatr import merge
-    merged = merge(pretrained, {"cars": cars, "digits": digits}, coefficient=0.3, tau=0.01)
+from tatr import merge
+merged = merge(pretrained, {"cars": cars, "digits": digits}, coefficient=0.3, tau=0.01)
 """
 
 from typing import Any

@@ -66,6 +66,10 @@ class Architecture:
             vision, text = config["vision_cfg"], config["text_cfg"]
             _refuse_variants(vision, {"image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio"}, source)
             _refuse_variants(text, {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}, source)
+            if isinstance(vision["layers"], list):
+                raise TatrError(
+                    f"{source}: is a ResNet; only vision transformers such as ViT-B-32-quickgelu are supported"
+                )
             quick, preprocess = bool(config.get("quick_gelu", False)), config.get("preprocess_cfg", {})
             return cls(
                 embed_dim=config["embed_dim"],

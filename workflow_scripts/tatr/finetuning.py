@@ -1,6 +1,5 @@
 """Fine-tuning of the image encoder on one task, head frozen (the recipe of Ilharco et al. 2023)."""
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from tatr import clip
 from tatr.encoders import Encoder, Task
 from tatr.errors import TatrError
 from tatr.progress import progress
-
-logger = logging.getLogger("tatr")
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,9 @@ def finetune(encoder: Encoder, task: Task, recipe: Recipe, device: str) -> dict[
     parameters = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
     optimiser = torch.optim.AdamW(parameters.values(), weight_decay=recipe.weight_decay)
     generator = torch.Generator().manual_seed(recipe.seed)
-    for step, batch in enumerate(progress(_batches(len(images), recipe, generator), f"{task.name}", recipe.steps)):
+    loss = torch.zeros(())
+    batches = _batches(len(images), recipe, generator)
+    for step, batch in enumerate(progress(batches, task.name, recipe.steps, lambda: f"loss {loss:.4f}")):  # noqa: B023
         optimiser.param_groups[0]["lr"] = recipe.learning_rate_at(step)
         pixels = clip.normalise(images[batch], encoder.architecture, device)
         pixels = random_resized_crop(pixels, recipe.crop_scale, generator)
@@ -64,8 +63,6 @@ def finetune(encoder: Encoder, task: Task, recipe: Recipe, device: str) -> dict[
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters.values(), recipe.gradient_clip)
         optimiser.step()
-        if (step + 1) % max(1, recipe.steps // 10) == 0:
-            logger.info("%s: step %d, loss %.4f", task.name, step + 1, loss.item())
     return {name: parameter.detach().cpu().numpy() for name, parameter in parameters.items()}
 
 

@@ -67,10 +67,10 @@ def _read(group: zarr.Group, path: Path, name: str) -> np.ndarray:
     assert isinstance(array, zarr.Array)
     step = (array.shards or array.chunks)[0]
     for index in range(-(-array.shape[0] // step)):
-        # A missing shard would read as black images without a word.
+        # A missing or empty shard would read as black images without a word.
         shard = path / name / "c" / "/".join([str(index), *["0"] * (array.ndim - 1)])
-        if not shard.is_file():
-            raise TatrError(f"{shard}: missing; delete {path.parent} and run again")
+        if not (shard.is_file() and shard.stat().st_size):
+            raise TatrError(f"{shard}: missing or empty; delete {path.parent} and run again")
     try:
         return np.asarray(array[:])
     except Exception as error:  # codecs raise whatever they like at damaged bytes

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import cache
 from typing import TypeVar
 
@@ -15,8 +15,10 @@ T = TypeVar("T")
 logger = logging.getLogger("tatr")
 
 
-def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items`, showing how far we are."""
+def progress(
+    items: Iterable[T], description: str, total: int | None = None, status: Callable[[], str] = str
+) -> Iterator[T]:
+    """Yield `items`, showing how far we are and what `status` says (a loss, say)."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     step, start = max(1, (total or 1000) // 10), time.monotonic()
@@ -24,7 +26,9 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
     for count, item in enumerate(bar, 1):
         yield item
         if count % step == 0:
-            logger.info("%s: %d/%s after %.0f s", description, count, total or "?", time.monotonic() - start)
+            bar.set_postfix_str(status())
+            elapsed = time.monotonic() - start
+            logger.info("%s: %d/%s after %.0f s %s", description, count, total or "?", elapsed, status())
 
 
 @cache

@@ -97,7 +97,9 @@ def _mask(vectors: Sequence[Vector], gradients: Sequence[Vector] | None, tau: fl
     return np.concatenate([*keep(omega, threshold)])
 
 
-def _in_order(gradients: Mapping[str, StateDict] | None, tasks: Mapping[str, Any], layout: Layout) -> list[_Flat] | None:
+def _in_order(
+    gradients: Mapping[str, StateDict] | None, tasks: Mapping[str, Any], layout: Layout
+) -> list[_Flat] | None:
     if gradients is None:
         return None
     if gradients.keys() != tasks.keys():

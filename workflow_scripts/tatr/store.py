@@ -1,7 +1,7 @@
 """Flat vectors on disk: one-dimensional Zarr v3 arrays, sharded, checksummed, written and read block by block.
 
 Whoever reads a store can trust it: each chunk and each shard's index carry a checksum, so flipped bits and truncated
-shards raise when they are read; a missing shard is noticed when the store is opened (Zarr would silently read zeros).
+shards raise when they are read; a missing or empty one is noticed when the store is opened.
 """
 
 import hashlib
@@ -39,8 +39,9 @@ class StoredVector:
         except Exception as error:  # Zarr raises whatever it likes at damaged metadata
             raise TatrError(f"{path}: not a vector store ({error}); delete {path.parent} and run again") from error
         for index in range(-(-len(self) // BLOCK)):
-            if not (shard := path / "c" / str(index)).is_file():
-                raise TatrError(f"{shard}: missing; delete {path.parent} and run again")
+            # Zarr would read zeros without a word.
+            if not ((shard := path / "c" / str(index)).is_file() and shard.stat().st_size):
+                raise TatrError(f"{shard}: missing or empty; delete {path.parent} and run again")
 
     @property
     def layout(self) -> str:
