@@ -1,41 +1,56 @@
 """From what YAML gives to a checked `Config`, or to an error that a person can act on."""
 
-import difflib
 import itertools
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+import yaml
+from pydantic import ValidationError
 
 from tatr.config import Config
+from tatr.config_errors import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
 from tatr.errors import TatrError
 
 
-def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any]) -> Config:
+def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Config:
     """Check a configuration.
 
     Args:
         raw: as read from YAML and the command line.
         known_tasks: of `config/tasks.yaml`; `raw["tasks"]` adds to them, key by key.
+        files: that `raw` was read from, to be searched for keys that are written twice.
 
     Raises:
         TatrError: one line per mistake, with the key's path, the value and what is allowed.
     """
-    tasks = {**known_tasks}
-    for name, task in (raw.get("tasks") or {}).items():
-        tasks[name] = {**known_tasks.get(name, {}), **task} if isinstance(task, dict) else task
-    merges = raw.get("merges")
-    origins, expanded = [], merges
-    if isinstance(merges, list):
-        pairs = [(index, merge) for index, entry in enumerate(merges) for merge in expand(entry)]
-        origins, expanded = [index for index, _ in pairs], [merge for _, merge in pairs]
-    complete = {**raw, "tasks": tasks} | ({} if merges is None else {"merges": expanded})
+    mistakes = [mistake for file in files for mistake in keys_written_twice(Path(file))]
+    tasks = _with_known(raw.get("tasks"), known_tasks)
+    written = raw.get("merges")
+    entries = [*enumerate(written)] if isinstance(written, list) else []
+    merges = [(index, merge) for index, entry in entries for merge in expand(entry)]
+    complete = {**raw, "tasks": tasks, "merges": [merge for _, merge in merges] if entries else written}
+    origins = [index for index, _ in merges]
+    empty = list(_empty_sweeps(written, ("merges",))) if entries else []
+    mistakes += empty
+    config = None
     try:
-        return Config.model_validate(complete)
+        config = Config.model_validate(complete)
     except ValidationError as error:
-        lines = dict.fromkeys(_describe(dict(mistake), origins) for mistake in error.errors())
-        raise TatrError("the configuration has mistakes:\n  " + "\n  ".join(lines)) from None
+        found = [
+            Mistake(_as_written(mistake.keys, value, raw, origins), mistake.text)
+            for mistake, value in mistakes_of(error, complete)
+        ]
+        mistakes += [mistake for mistake in found if not (empty and mistake.keys == ("merges",))]
+    mistakes += _unknown_tasks(raw, tasks)
+    if config:
+        mistakes += [*_long_warmups(config), *_same_rows(config, origins)]
+    if mistakes or config is None:
+        sections = [*Config.model_fields]
+        mistakes.sort(key=lambda m: sections.index(m.keys[0]) if m.keys and m.keys[0] in sections else len(sections))
+        lines = dict.fromkeys(map(str, mistakes))
+        raise TatrError("\n  ".join([f"the configuration has {_count(len(lines), 'mistake')}:", *lines]))
+    return config
 
 
 def expand(entry: Any) -> Iterator[Any]:  # noqa: ANN401
@@ -47,50 +62,126 @@ def expand(entry: Any) -> Iterator[Any]:  # noqa: ANN401
     if isinstance(entry, list):
         for item in entry:
             yield from expand(item)
-    elif isinstance(entry, dict) and "search" not in entry:
-        for values in itertools.product(*(list(expand(value)) for value in entry.values())):
-            yield dict(zip(entry, values, strict=True))
+    elif isinstance(entry, dict):
+        values = [[value] if key == "search" else list(expand(value)) for key, value in entry.items()]
+        for row in itertools.product(*values):
+            yield dict(zip(entry, row, strict=True))
     else:
         yield entry
 
 
-def _describe(mistake: dict[str, Any], origins: list[int]) -> str:
-    path = [*mistake["loc"]]
-    if len(path) > 1 and path[0] == "merges":
-        path[1] = origins[path[1]]
-    # pydantic names the union's branch after the key; a person wrote no such key.
-    path = [p for p in path if p not in ("tiny8", "folder", "float", "Search")] or path
-    where, value, message = ".".join(map(str, path)), mistake.get("input"), mistake["msg"]
-    context = mistake.get("ctx", {})
-    if mistake["type"] == "extra_forbidden":
-        return f"{where}: unknown key{_nearest(str(path[-1]), _fields(path))}"
-    if mistake["type"] == "missing":
-        return f"{where}: missing"
-    message = message.removeprefix("Value error, ")
-    text = f"{where}: {value!r}: {message}" if not isinstance(value, dict) else f"{where}: {message}".lstrip(": ")
-    candidates = message.replace("expected one of", "known:").partition("known:")[2].split(", ")
-    candidates += str(context.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
-    wanted = value if isinstance(value, str) else next(iter(message.split("'")[1:2]), "")
-    return text + _nearest(wanted, [candidate.strip() for candidate in candidates if candidate.strip()])
+def keys_written_twice(file: Path) -> Iterator[Mistake]:
+    """Keys that a section of a YAML file has more than once; YAML itself would silently take the last."""
+    try:
+        root = yaml.compose(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, yaml.YAMLError):
+        return  # whoever reads it says so
+    waiting = [((), root)]
+    while waiting:
+        keys, node = waiting.pop()
+        if isinstance(node, yaml.SequenceNode):
+            waiting += [((*keys, index), item) for index, item in enumerate(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for key, value in node.value:
+                here, line = (*keys, key.value), key.start_mark.line + 1
+                if key.value in lines:
+                    yield Mistake(here, f"written twice in {file}, lines {lines[key.value]} and {line}; leave one out")
+                lines[key.value] = line
+                waiting.append((here, value))
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean '{close[0]}'?)" if close else f" (known: {', '.join(known)})" if known else ""
+def _with_known(own: Any, known: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """The known tasks with a config's changes. One that names another source stands for itself."""
+    if not isinstance(own, dict):
+        return {**known} if own is None else own
+    tasks = {**known}
+    for name, task in own.items():
+        base = known.get(name, {})
+        if task is None or (isinstance(task, dict) and task.get("source", base.get("source")) == base.get("source")):
+            task = {**base, **(task or {})}
+        tasks[name] = task
+    return tasks
 
 
-def _fields(path: list[Any]) -> list[str]:
-    """The keys that are allowed beside the last one of `path`."""
-    model: Any = Config
-    for part in path[:-1]:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[part].annotation
-        model = next(iter(_models(model)), model)
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+def _empty_sweeps(node: Any, keys: Keys) -> Iterator[Mistake]:  # noqa: ANN401
+    if node == [] and keys[-1] != "search":
+        yield Mistake(keys, "[]: an empty list sweeps over nothing; give it values or leave the key out")
+    if isinstance(node, list | dict):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _empty_sweeps(value, (*keys, key))
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in typing.get_args(annotation):
-        yield from _models(argument)
+def _as_written(keys: Keys, value: Any, raw: Mapping[str, Any], origins: list[int]) -> Keys:  # noqa: ANN401
+    """Where the person wrote what stands at `keys` once the sweeps are expanded."""
+    if keys[:1] != ("merges",) or len(keys) < 2:
+        return keys
+    index = origins[keys[1]]
+    rest = _find(raw["merges"][index], keys[2:], value)
+    return ("merges", index, *(keys[2:] if rest is None else rest))
+
+
+def _find(node: Any, keys: Keys, value: Any) -> Keys | None:  # noqa: ANN401
+    if isinstance(node, list) and not (isinstance(keys[0], int) if keys else value is ANYTHING):
+        for index, item in enumerate(node):
+            if (found := _find(item, keys, value)) is not None:
+                return (index, *found)
+        return None
+    if not keys:
+        return () if value is ANYTHING or node is value or (node == value and type(node) is type(value)) else None
+    try:
+        found = _find(node[keys[0]], keys[1:], value)
+    except (KeyError, IndexError, TypeError):
+        # A key that is missing; or one that was written under `settings`.
+        inside = node.get("settings") if isinstance(node, dict) else None
+        return ("settings", *keys) if isinstance(inside, dict) and keys[0] in inside else None
+    return None if found is None else (keys[0], *found)
+
+
+def _unknown_tasks(raw: Mapping[str, Any], tasks: Any) -> Iterator[Mistake]:  # noqa: ANN401
+    if not isinstance(tasks, dict):
+        return
+    suite, seen = raw.get("suite"), set[str]()
+    for index, task in enumerate(suite if isinstance(suite, list) else []):
+        if isinstance(task, str) and task in seen:
+            yield Mistake(("suite", index), f"{shown(task)}: listed twice")
+        elif isinstance(task, str) and task not in tasks:
+            yield Mistake(("suite", index), f"{shown(task)}: unknown task{nearest(task, tasks)}")
+        seen |= {task} if isinstance(task, str) else set()
+    for section in ("finetuning", "display"):
+        own = raw[section].get("tasks") if isinstance(raw.get(section), dict) else None
+        for task in own if isinstance(own, dict) else {}:
+            if task not in tasks:
+                yield Mistake((section, "tasks", task), f"unknown task{nearest(task, tasks)}")
+
+
+def _long_warmups(config: Config) -> Iterator[Mistake]:
+    for task in config.suite:
+        recipe, keys = config.finetuning.of(task), ("finetuning", "warmup_steps")
+        if task in config.finetuning.tasks:
+            keys = ("finetuning", "tasks", task, "warmup_steps")
+        if recipe.warmup_steps >= recipe.steps:
+            given = "" if "warmup_steps" in config.finetuning.model_fields_set else " (the default)"
+            yield Mistake(keys, f"{recipe.warmup_steps}{given}: expected less than steps, {recipe.steps}")
+
+
+def _same_rows(config: Config, origins: list[int]) -> Iterator[Mistake]:
+    rows: dict[str, int] = {}
+    for position, merge in enumerate(config.merges):
+        first = rows.setdefault(merge.row_name, position)
+        if first == position:
+            continue
+        here, there, name = origins[position], origins[first], shown(merge.row_name)
+        if merge == config.merges[first] or not merge.name:
+            where = "twice in this sweep" if here == there else f"also made by merges[{there}]"
+            yield Mistake(("merges", here), f"the row {name} is {where}; leave one out, or give one a `name`")
+        elif here == there:
+            count = origins.count(here)
+            advice = "leave it out, and each row says what differs, or write the rows one by one"
+            yield Mistake(("merges", here, "name"), f"{name}: names all {count} rows of a sweep alike; {advice}")
+        else:
+            yield Mistake(("merges", here, "name"), f"{name}: merges[{there}] has that name already")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

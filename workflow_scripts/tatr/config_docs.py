@@ -1,0 +1,140 @@
+"""The documents that are made from the config's models: its JSON schema and all keys with their defaults."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, get_origin
+
+import yaml
+from pydantic.fields import FieldInfo
+
+from tatr.config import SOURCES, Config, Merge, TrustRegion, settings_of
+from tatr.config_section import Section
+from tatr.config_words import bare, expected, is_section, members, of_field
+from tatr.methods import load, names
+
+WIDTH = 44
+"""Column where comments start."""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a config as it is written: before known tasks are added and sweeps are expanded."""
+    found = Config.model_json_schema()
+    models = found["$defs"]
+    for name in ("Merge", "TrustRegion"):
+        models[name]["properties"] = {k: _sweep(v) for k, v in models[name]["properties"].items() if k != "settings"}
+    _add_methods(models["Merge"])
+    for source in SOURCES.values():
+        # A known task may be changed in a single key.
+        models[source.__name__].pop("required", None)
+    for key, value in found["properties"].items():
+        if "$ref" in value or key == "tasks":
+            found["properties"][key] = {"anyOf": [value, {"type": "null"}]}  # an empty section
+    found["properties"]["merges"]["items"] = _sweep({"$ref": "#/$defs/Merge"})
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": "TATR configuration"}
+
+
+def _add_methods(merge: dict[str, Any]) -> None:
+    common = list(merge["properties"])
+    merge["properties"]["method"] = _sweep({"enum": names(), "description": Merge.model_fields["method"].description})
+    merge["allOf"] = []
+    for name in names():
+        own = settings_of(load(name)).model_json_schema()
+        merge["properties"] |= {key: _sweep(value) for key, value in own.get("properties", {}).items()}
+        then = {"propertyNames": {"enum": [*common, *own.get("properties", {})]}, "required": own.get("required", [])}
+        merge["allOf"].append({"if": {"properties": {"method": {"const": name}}}, "then": then})
+
+
+def _sweep(value: dict[str, Any]) -> dict[str, Any]:
+    """A value, or a list of such."""
+    about = {key: value[key] for key in ("title", "description", "default") if key in value}
+    rest = {key: value[key] for key in value if key not in about}
+    choices = rest.get("anyOf", [rest])
+    return {**about, "anyOf": [*choices, {"type": "array", "minItems": 1, "items": {"anyOf": choices}}]}
+
+
+def schema_text() -> str:
+    """`config/schema.json`."""
+    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def default_text() -> str:
+    """`config/default.yaml`."""
+    head = [
+        "# yaml-language-server: $schema=schema.json",
+        "# All keys of a configuration with their defaults. A config needs `suite` and `merges`, and may leave out all",
+        "# else. How to write one: config/README.md. This file is made by workflow_scripts/config_docs.py.",
+        "",
+    ]
+    return "\n".join([*head, *_section(Config, 0), *_sources(), *_methods()]) + "\n"
+
+
+def _section(section: type[Section], depth: int, skip: tuple[str, ...] = ()) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        if name in skip:
+            continue
+        kind, indent = members(field.annotation)[0], "  " * depth
+        if is_section(kind) and kind is not TrustRegion:
+            yield from ["", f"{indent}# {_sentence(kind.__doc__)}", f"{indent}{name}:", *_section(kind, depth + 1)]
+        elif name == "merges":
+            yield from ["", f"{indent}# {_sentence(field.description)}", f"{indent}{name}:", *_merge(depth + 1)]
+        else:
+            yield _line(name, field, indent)
+
+
+def _merge(depth: int) -> Iterator[str]:
+    first, *rest = _section(Merge, depth + 1, ("trust_region", "name", "settings"))
+    indent = "  " * (depth + 1)
+    yield f"{'  ' * depth}- {first.lstrip()}"
+    yield from rest
+    yield _commented(f"{indent}trust_region:", "or null, the default: merge without one")
+    yield from _section(TrustRegion, depth + 2)
+    yield _line("name", Merge.model_fields["name"], indent)
+
+
+def _line(name: str, field: FieldInfo, indent: str) -> str:
+    example = {"method": "task_arithmetic"}.get(name, (field.examples or [""])[0])
+    value = example if field.is_required() else field.get_default()
+    value = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(value, default_flow_style=True, width=200).removesuffix("...\n").strip()
+    allowed = f"one of {', '.join(names())}" if name == "method" else expected(of_field(field))
+    about = f"{'required: ' if field.is_required() else ''}{field.description or ''}"
+    return _commented(f"{indent}{name}: {text}", about if _said(field) else f"{about} ({allowed})".lstrip())
+
+
+def _said(field: FieldInfo) -> bool:
+    """Whether default and description tell what may be written there."""
+    kind = bare(members(field.annotation)[0])
+    return (
+        expected(of_field(field)) == "text" or get_origin(kind) in (dict, Literal) or len(members(field.annotation)) > 1
+    )
+
+
+def _commented(line: str, comment: str) -> str:
+    return f"{line:<{WIDTH - 2}}  # {comment}"
+
+
+def _sources() -> Iterator[str]:
+    yield from ["", "# A task under `tasks`, by its source:"]
+    for name, source in SOURCES.items():
+        yield from [f"# {source.__doc__}", "#   NAME:", _commented(f"#     source: {name}", "required")]
+        yield from _commented_out(_section(source, 2, ("source",)))
+        yield "#"
+
+
+def _methods() -> Iterator[str]:
+    yield "# A merge by its method: the default coefficient, where the trust region enters, and settings of its own:"
+    for name in names():
+        method = load(name)
+        yield _commented(f"#   {name}", f"coefficient {method.coefficient:g}; mask {method.trust_region} merging")
+        yield from _commented_out(_section(settings_of(method), 2))
+
+
+def _commented_out(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        key, _, about = line.partition("  # ")
+        yield _commented(f"# {key.rstrip()}", about)
+
+
+def _sentence(text: str | None) -> str:
+    words = (text or "").strip().splitlines()[0]
+    return words[:1].upper() + words[1:].removesuffix(".") + "."

@@ -1,0 +1,232 @@
+"""What is wrong with a configuration, in words: the key as the person wrote it, its value, what is allowed."""
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from tatr.config import (
+    SOURCES,
+    AnySource,
+    Config,
+    Exemplars,
+    Finetuning,
+    Merge,
+    Search,
+    TrustRegion,
+    settings_of,
+)
+from tatr.config_section import Section
+from tatr.config_words import bare, expected, is_section, members, name_expected, of_field
+from tatr.methods import load, names
+
+Keys = tuple[Any, ...]
+"""Where something stands: keys of sections and indices of lists."""
+
+ANYTHING = object()
+"""Stands for the value of a key that is itself the mistake."""
+
+SHORTHAND = {"exemplars": "count", "trust_region": "tau", "coefficient": "search"}
+"""The key that is meant where a plain value stands for a section."""
+
+SECTIONS: dict[str, type[Section]] = {
+    "a merge's trust_region": TrustRegion,
+    "a merge's coefficient": Search,
+    "finetuning": Finetuning,
+    "exemplars": Exemplars,
+    "a merge": Merge,
+}
+"""Where a misplaced key may belong."""
+
+UNKNOWN = ("extra_forbidden", "invalid_key")
+
+OTHER_WORDS = {
+    "datasets": "suite",
+    "epochs": "steps",
+    "folder": "root",
+    "iterations": "steps",
+    "lambda": "coefficient",
+    "lr": "learning_rate",
+    "methods": "merges",
+    "model": "backbone",
+    "path": "root",
+    "warmup": "warmup_steps",
+}
+"""What people write who know these keys under another name."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing to mend."""
+
+    keys: Keys
+    text: str
+
+    def __str__(self) -> str:
+        where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.keys)
+        return f"{where.removeprefix('.')}: {self.text}".removeprefix(": ")
+
+
+def mistakes_of(error: ValidationError, raw: Mapping[str, Any]) -> list[tuple[Mistake, Any]]:
+    """What pydantic found in `raw`, once per key, each with the value that it found."""
+    found: dict[Keys, tuple[Mistake, Any]] = {}
+    for detail in error.errors():
+        keys, value = tuple(key for key in detail["loc"] if key != "[key]"), detail["input"]
+        if detail["type"] == "missing" and isinstance(keys[-1], int):
+            keys, detail["type"] = keys[:-1], "too_short"  # an item that a list lacks is the list's mistake
+        if keys[:1] == ("merges",) and keys[2:3] == ("settings",) and len(keys) > 3:
+            keys = keys[:2] + keys[3:]  # a method's settings stand beside its name
+        value = ANYTHING if detail["type"] in UNKNOWN else value
+        mistake = Mistake(keys, _text(dict(detail), keys, raw))
+        if detail["type"] in UNKNOWN or detail["loc"][-1] == "[key]":
+            mistake = Mistake((*keys[:-1], str(keys[-1])), mistake.text)  # a number is no index here
+        found.setdefault(keys, (mistake, value))
+    return list(found.values())
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:  # noqa: ANN401
+    """The known name that was probably meant, or else all of them."""
+    known = list(map(str, known))
+    close = _close(name, known)
+    return f" (did you mean '{close}'?)" if close else f"; known: {', '.join(known)}"
+
+
+def shown(value: Any) -> str:  # noqa: ANN401
+    """A value as a person would write it, cut where it is long."""
+    text = "nothing" if value is None else _as_yaml(value)
+    return text if len(text) <= 60 else f"{text[:54]} …{text[-1]}"
+
+
+def _as_yaml(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_as_yaml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_as_yaml, value))}]"
+    if value is None or isinstance(value, bool):
+        return {True: "true", False: "false"}.get(value, "null")
+    return repr(value)
+
+
+def _close(name: Any, known: list[str]) -> str | None:  # noqa: ANN401
+    wanted = re.sub(r"[- ]", "_", str(name)).lower()
+    if (synonym := OTHER_WORDS.get(wanted)) in known:
+        return synonym
+    by_case = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(wanted, by_case, 1)
+    return by_case[close[0]] if close else None
+
+
+def _text(detail: dict[str, Any], keys: Keys, raw: Mapping[str, Any]) -> str:
+    section, field, annotation = _at(keys, raw)
+    value, own = detail["input"], detail["msg"].removeprefix("Value error, ")
+    choices = _choices(keys, section, annotation)
+    allowed = f"one of {', '.join(choices)}" if choices else expected(annotation)
+    if detail["type"] in UNKNOWN:
+        return _unknown_key(keys, section, raw)
+    if detail["loc"][-1] == "[key]":
+        return f"expected {name_expected(str(keys[-1]))}"
+    if detail["type"] == "string_pattern_mismatch":
+        return f"{shown(value)}: expected {name_expected(value)}"
+    if detail["type"] == "missing":
+        about = f": {field.description}" if field and field.description and not choices else ""
+        return f"missing; expected {allowed}{about}"
+    if detail["type"] == "value_error" and own.strip():
+        return own if isinstance(value, dict | list) else f"{shown(value)}: {own}"
+    if choices and isinstance(value, str):
+        return f"{shown(value)}: unknown {keys[-1]}{nearest(value, choices)}"
+    return f"{shown(value)}: expected {allowed}{_advice(value, annotation, keys)}"
+
+
+def _unknown_key(keys: Keys, section: type[Section], raw: Mapping[str, Any]) -> str:
+    key, known = str(keys[-1]), [name for name in section.model_fields if name != "settings"]
+    method = _get(raw, keys[:-1]).get("method") if section is Merge else None
+    if method in names():
+        known += load(method).parameters
+    if close := _close(key, known):
+        return f"unknown key (did you mean '{close}'?)"
+    if section in (Config, Merge):
+        meant = OTHER_WORDS.get(key.lower(), key)
+        if home := next((n for n, s in SECTIONS.items() if s is not section and meant in s.model_fields), None):
+            return f"unknown key here; '{meant}' belongs in {home}"
+    what = f"no key of a merge and no setting of {method}" if section is Merge else "unknown key"
+    return f"{what}; known: {', '.join(known)}"
+
+
+def _get(raw: Any, keys: Keys) -> Any:  # noqa: ANN401
+    for key in keys:
+        try:
+            raw = raw[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return raw
+
+
+def _at(keys: Keys, raw: Any) -> tuple[type[Section], FieldInfo | None, Any]:  # noqa: ANN401
+    """The section that holds the last key, the key's field, and the type that is expected there."""
+    section: type[Section] = Config
+    field, annotation = None, Config
+    for depth, key in enumerate(keys):
+        here = _get(raw, keys[:depth])
+        annotation = _branch(annotation, here)
+        if is_section(annotation):
+            section = annotation
+            field = _fields(section, here).get(key)
+            annotation = of_field(field) if field else Any
+        else:
+            field = None
+            annotation = (*get_args(bare(annotation)), Any)[:2][-1 if get_origin(bare(annotation)) is dict else 0]
+    return section, field, annotation
+
+
+def _fields(section: type[Section], raw: Any) -> dict[str, FieldInfo]:  # noqa: ANN401
+    if section is Merge and isinstance(raw, dict) and raw.get("method") in names():
+        return {**settings_of(load(raw["method"])).model_fields, **Merge.model_fields}
+    return dict(section.model_fields)
+
+
+def _branch(annotation: Any, raw: Any) -> Any:  # noqa: ANN401
+    """The member of a union that what stands there is meant to be."""
+    found = [bare(member) for member in members(annotation)]
+    if set(found) == set(SOURCES.values()):
+        source = raw.get("source") if isinstance(raw, dict) else None
+        return SOURCES.get(source if isinstance(source, str) else "", AnySource)
+    return next((member for member in found if is_section(member)), found[0])
+
+
+def _choices(keys: Keys, section: type[Section], annotation: Any) -> list[str]:  # noqa: ANN401
+    if section is Merge and keys[-1] == "method":
+        return names()
+    kind = members(annotation)[0]
+    return [str(choice) for choice in get_args(kind)] if get_origin(kind) is Literal else []
+
+
+def _advice(value: Any, annotation: Any, keys: Keys) -> str:  # noqa: ANN401
+    """What to do about the slips that YAML and people make most."""
+    kinds = [bare(member) for member in members(annotation)]
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, dict) and "search" in value:
+        return "; only coefficient is chosen by {search: [...]}, while a plain list is a sweep"
+    if str in kinds and isinstance(value, bool):
+        return "; YAML reads an unquoted yes, no, on or off as a truth value: put it in quotes"
+    if str in kinds and number:
+        return f"; put it in quotes: '{value}'" if expected(annotation) == "text" else ""
+    if keys[0] == "merges" and isinstance(value, str) and Merge in (kinds[0], *map(bare, get_args(kinds[0]))):
+        return f"; write {{method: {value}}}" if len(keys) > 1 else f"; write [{{method: {value}}}]"
+    if get_origin(kinds[0]) is list and isinstance(value, str):
+        return f"; write [{value}]"
+    if get_origin(kinds[0]) is list and isinstance(value, dict):
+        return "; put a dash before each entry"
+    if float in kinds and isinstance(value, str) and (percent := re.fullmatch(r"\s*(\d+(\.\d+)?)\s*%\s*", value)):
+        return f"; did you mean {float(percent[1]) / 100:g}?"
+    if isinstance(value, list) and keys[0] != "merges" and kinds[0] in (int, float, str):
+        return "; only what stands under merges is swept by a list"
+    if number and keys[-1] in SHORTHAND:
+        return f"; write {{{SHORTHAND[keys[-1]]}: {value}}}"
+    if keys[-1] == "tau" and number and 1 <= value < 100:
+        return f"; it is a share, not a percentage: did you mean {value / 100:g}?"
+    return ""

@@ -1,0 +1,43 @@
+"""What all sections of the config have in common."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
+
+
+class Section(BaseModel):
+    """A part of the config. Keys that it does not know are refused; one without a value takes its default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, raw: Any) -> Any:  # noqa: ANN401
+        return {key: value for key, value in raw.items() if value is not None} if isinstance(raw, dict) else raw
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _respell(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
+        """YAML reads 1e-2 as text and pydantic takes `true` for 1: read numbers as numbers, and nothing else."""
+        kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))
+        if kinds & {int, float} and any(isinstance(v, bool) for v in (value if isinstance(value, list) else [value])):
+            raise ValueError  # described by what the field expects
+        if int in kinds and isinstance(value, str):
+            number = as_number(value)
+            return int(number) if number is not None and number.is_integer() else value
+        return value + 0.0 if float in kinds and isinstance(value, float) else value  # no -0.0
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:  # noqa: ANN401
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _kinds(argument)
+
+
+def as_number(text: str) -> float | None:
+    """The number that a text spells, if it does."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
