@@ -18,18 +18,22 @@ BASE = Path(workflow.basedir)
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 PYTHON = "python" if CONDA else sys.executable
 
-# `tatr mask …` in a rule runs workflow_scripts/mask.py, with the interpreter that runs snakemake (or conda's). As a
-# prefix it is in no rule's text: moving the repository or the environment re-runs nothing.
-shell.prefix(f'set -euo pipefail; tatr() ( step=$1; shift; exec "{PYTHON}" "{BASE}/workflow_scripts/$step.py" "$@" ); ')
+KNOWN_TASKS = BASE / "config/tasks.yaml"
 
 try:
-    plan = Plan(
-        load_config(config, yaml.safe_load((BASE / "config/tasks.yaml").read_text())),
-        BASE / "backbones",
-    )
+    files = [KNOWN_TASKS, *(workflow.overwrite_configfiles or workflow.configfiles)]
+    checked = load_config(config, yaml.safe_load(KNOWN_TASKS.read_text()), files)
+    plan = Plan(checked, BASE / "backbones")
     plan.figures
 except TatrError as error:
     raise WorkflowError(str(error)) from None
+
+
+# `tatr mask …` in a rule runs workflow_scripts/mask.py, with the interpreter that runs snakemake (or conda's), and
+# $BACKBONE is the pre-trained model's folder. As a prefix they are in no rule's text: moving the repository or the
+# environment re-runs nothing.
+TATR = f'tatr() ( step=$1; shift; exec "{PYTHON}" "{BASE}/workflow_scripts/$step.py" "$@" )'
+shell.prefix(f'set -euo pipefail; BACKBONE="{plan.backbone}"; {TATR}; ')
 
 
 def planned(kind, wildcards):

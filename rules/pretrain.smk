@@ -5,18 +5,18 @@ if plan.pretrain:
         output:
             manifest=plan.pretrain.manifest,
             content=plan.pretrain.content,
-        params:
-            settings=canonical(plan.pretrain.settings),
-            code=plan.pretrain.code,
         log:
             f"logs/pretrain/{plan.pretrain.name}.log",
         benchmark:
             f"results/benchmarks/pretrain/{plan.pretrain.name}.tsv"
+        conda:
+            "../envs/tatr.yaml"
         threads: 2
         resources:
             mem_mb=6000,
             runtime=120,
-        conda:
-            "../envs/tatr.yaml"
+        params:
+            settings=canonical(plan.pretrain.settings),
+            code=plan.pretrain.code,
         shell:
             "tatr pretrain --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

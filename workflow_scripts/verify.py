@@ -24,7 +24,12 @@ def main() -> int:
     for artefact, problem in found:
         print(f"{artefact}: {problem}")
     if found:
-        print(f"\n{len(found)} problems. Delete the folders named above and run snakemake again: it makes them anew.")
+        folders = " ".join(dict.fromkeys(str(artefact) for artefact, _ in found))
+        targets = " ".join(dict.fromkeys(str(artefact / FILE) for artefact, _ in found))
+        # By name, as snakemake makes no missing file anew while the table that was made from it is there.
+        print(f"\n{len(found)} problems. Delete the artefacts and ask for them by name, with your usual options:")
+        print(f"  rm -r {folders}\n  snakemake {targets}")
+        print("Then run snakemake as usual: what was made from them runs again only where their content has changed.")
         return 1
     print(f"{len(manifests)} artefacts verified: all content is there and has the digest its manifest states.")
     return 0

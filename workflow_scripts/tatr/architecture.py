@@ -68,7 +68,7 @@ class Architecture:
             _refuse_variants(text, {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}, source)
             if isinstance(vision["layers"], list):
                 raise TatrError(
-                    f"{source}: is a ResNet; only vision transformers such as ViT-B-32-quickgelu are supported"
+                    f"{source}: a ResNet is not supported; use a vision transformer such as ViT-B-32-quickgelu"
                 )
             quick, preprocess = bool(config.get("quick_gelu", False)), config.get("preprocess_cfg", {})
             return cls(

@@ -49,7 +49,8 @@ def load_tensors(path: Path) -> dict[str, np.ndarray]:
 
 def save_tensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
     """Write tensors as float32 safetensors; equal tensors give equal bytes."""
-    save_file({name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}, path)
+    # Not `ascontiguousarray`, which gives a scalar a dimension.
+    save_file({name: np.asarray(tensor, np.float32, order="C") for name, tensor in tensors.items()}, path)
     path.chmod(0o644)  # safetensors makes its files private; colleagues share results
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from tatr.code_digest import code_digest
 from tatr.errors import TatrError
-from tatr.manifest import Artefact, Manifest, build, file_digest, inputs_of
+from tatr.manifest import FILE, Artefact, Manifest, build, file_digest, inputs_of
 
 logger = logging.getLogger("tatr")
 
@@ -83,6 +83,9 @@ def command(run: Callable[[Job], None], *, kind: str, reads: Mapping[str, str | 
     _set_up_log(arguments.log)
     _limit_threads(arguments.threads)
     try:
+        if arguments.output.name != FILE or not arguments.output.parent.name:
+            # The folder is replaced as a whole, so it must not be guessed.
+            raise TatrError(f"--output: {arguments.output} is not FOLDER/{FILE} (FOLDER is made, or replaced)")
         code = _check_code(arguments.code)
         inputs = {role: [Artefact.open(path, reads[role]) for path in getattr(arguments, role)] for role in reads}
         settings = _settings(arguments.settings)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tatr.code_digest import code_digest
 from tatr.config import Config, Merge, TrustRegion
+from tatr.config_errors import nearest
 from tatr.errors import TatrError
 from tatr.manifest import FILE, canonical_digest
 
@@ -109,9 +110,10 @@ class Plan:
             # Its manifest says which weights they are; parsing does not read the weights themselves.
             weights = json.loads((self.backbone / FILE).read_text())["content"]["model.safetensors"]
         except (OSError, ValueError, KeyError) as error:
-            there = ", ".join(sorted(path.name for path in self.backbones.iterdir() if path.is_dir()))
+            there = [path.name for path in self.backbones.iterdir() if path.is_dir()]
+            name = self.config.backbone
             raise TatrError(
-                f"backbone: '{self.config.backbone}' is neither one of backbones/ ({there}) nor a folder with "
+                f"backbone: '{name}' is neither one of backbones/{nearest(name, there)} nor a folder with "
                 f"model.json, model.safetensors and {FILE} ({error})"
             ) from None
         return self._add("backbone", self.backbone.name, {"model": model, "weights": weights})
