@@ -14,7 +14,7 @@ $(READY): envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	@echo "Installing the environment into .venv (once; PyTorch is large)"
 	@if command -v uv >/dev/null; then \
-		uv venv -q --allow-existing --python $(PYTHON) .venv && uv pip sync -q --python $(BIN)/python envs/requirements.lock; \
+		uv venv -q --allow-existing --python $(PYTHON) .venv && uv pip sync -q --compile-bytecode --python $(BIN)/python envs/requirements.lock; \
 	else \
 		$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q --disable-pip-version-check -r envs/requirements.lock; \
 	fi

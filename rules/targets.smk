@@ -7,6 +7,8 @@ localrules:
     task_vectors,
     merged,
     evaluated,
+    tables,
+    figures,
     verify,
 
 

@@ -7,6 +7,7 @@ the plan and stops. Display names, resources and plot styles are in no name.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -49,7 +50,9 @@ class Planned:
     def name(self) -> str:
         """Label and digest; the wildcard of its rule."""
         inputs = {role: [planned.name for planned in group] for role, group in self.inputs.items()}
-        return f"{self.label}-{canonical_digest([self.kind, self.settings, inputs, self.code])[:12]}"
+        # Schedulers use it as a folder's name and on command lines: plain characters, and well under 255 bytes.
+        label = re.sub(r"[^A-Za-z0-9._+-]", "-", self.label)[:160]
+        return f"{label}-{canonical_digest([self.kind, self.settings, inputs, self.code])[:12]}"
 
     @cached_property
     def code(self) -> str:
