@@ -86,14 +86,14 @@ def command(run: Callable[[Job], None], *, kind: str, reads: Mapping[str, str | 
         if arguments.output.name != FILE or not arguments.output.parent.name:
             # The folder is replaced as a whole, so it must not be guessed.
             raise TatrError(f"--output: {arguments.output} is not FOLDER/{FILE} (FOLDER is made, or replaced)")
-        code = _check_code(arguments.code)
+        planned = _check_code(arguments.code)
         inputs = {role: [Artefact.open(path, reads[role]) for path in getattr(arguments, role)] for role in reads}
         settings = _settings(arguments.settings)
 
         def write(folder: Path) -> Manifest:
             job = Job(settings, inputs, arguments.file, folder)
             run(job)
-            name = arguments.output.parent.name
+            name, code = arguments.output.parent.name, planned or _loaded_code()
             return Manifest(kind, name, dict(settings), inputs_of(inputs), code, job.device, job.content)
 
         manifest = build(arguments.output.parent, write)
@@ -137,7 +137,7 @@ def _settings(text: str) -> Settings:
 def _check_code(expected: str) -> str:
     # `MODULE,MODULE:DIGEST` as planned. A workflow may run for days: code edited meanwhile must not pass as the old.
     if not expected:
-        return code_digest(Path(sys.argv[0]).stem)
+        return ""
     modules, _, digest = expected.partition(":")
     if (found := code_digest(*modules.split(","))) != digest:
         raise TatrError(
@@ -145,6 +145,12 @@ def _check_code(expected: str) -> str:
             "run snakemake again: it will plan with the new code"
         )
     return found
+
+
+def _loaded_code() -> str:
+    # Run by hand, nobody told which modules the step loads by name: those that it has loaded by now.
+    loaded = [name for name in sys.modules if name.startswith("tatr.")]
+    return code_digest(Path(sys.argv[0]).stem, *loaded)
 
 
 def _set_up_log(path: Path | None) -> None:
