@@ -97,7 +97,7 @@ def test_the_arithmetic_steps_make_whole_artefacts_and_import_no_torch(
     stated = Manifest.load(merge)
     assert stated.inputs["mask"] == {"mask": Manifest.load(mask).digest}
     assert set(stated.inputs["task_vectors"]) == {"cars", "digits", "signs"}
-    assert stated.code == code_digest("merge")
+    assert stated.code == code_digest("merge", "tatr.methods.task_arithmetic")
     threshold = json.loads((mask.parent / "threshold.json").read_text())
     assert threshold["kept"] == 190
     assert threshold["of"] == 200

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from tatr import TatrError, merge
 
 StateDict = dict[str, np.ndarray]
@@ -67,7 +68,7 @@ def test_mistakes_are_named(pretrained: StateDict, finetuned: dict[str, StateDic
     wrong_shape = {**finetuned, "cars": {**finetuned["cars"], "w": finetuned["cars"]["w"].T}}
     with pytest.raises(TatrError, match=r"'cars'.*'w' has shape \[5, 7\], expected \[7, 5\]"):
         merge(pretrained, wrong_shape)
-    with pytest.raises(TatrError, match="'digits'.*'b' is missing"):
+    with pytest.raises(TatrError, match=r"'digits'.*'b' is missing"):
         merge(pretrained, {**finetuned, "digits": {"w": pretrained["w"], "steps": 0}})
     with pytest.raises(TatrError, match="tau = 1"):
         merge(pretrained, finetuned, tau=1.0)
