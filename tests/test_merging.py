@@ -14,8 +14,8 @@ from tatr.layout import blocks
 from tatr.merging import direction
 from tatr.methods import Method, load, method, names
 from tatr.sensitivity import sensitivity
-from tatr.store import Vector
 from tatr.trust_region import keep, thresholds
+from tatr.vector import Vector
 
 elements = st.floats(-100, 100, width=32).filter(lambda value: value == 0 or abs(value) > 1e-6)
 task_vectors = arrays(np.float32, st.tuples(st.integers(2, 6), st.integers(1, 30)), elements=elements)

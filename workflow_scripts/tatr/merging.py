@@ -7,7 +7,7 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.methods import load
-from tatr.store import Vector, read
+from tatr.vector import Vector, read
 
 
 def direction(

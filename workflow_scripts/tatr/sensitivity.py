@@ -10,7 +10,7 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.layout import blocks
-from tatr.store import Vector
+from tatr.vector import Vector
 
 
 def sensitivity(task_vectors: Sequence[Vector], gradients: Sequence[Vector] | None = None) -> Iterator[np.ndarray]:

@@ -11,8 +11,8 @@ from tatr.layout import Layout
 from tatr.merging import direction
 from tatr.methods import load
 from tatr.sensitivity import sensitivity
-from tatr.store import Vector
 from tatr.trust_region import keep, thresholds
+from tatr.vector import Vector
 
 StateDict = Mapping[str, Any]
 """Tensors by name: NumPy arrays or torch tensors."""

@@ -5,9 +5,8 @@ shards raise when they are read; a missing or empty one is noticed when the stor
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import zarr
@@ -15,17 +14,10 @@ from zarr.codecs import ZstdCodec
 
 from tatr.errors import TatrError
 from tatr.layout import BLOCK, blocks
+from tatr.vector import read
 
 CHUNK = 2**18
 """Entries per chunk, the smallest unit that can be read back (1 MiB in float32)."""
-
-
-class Vector(Protocol):
-    """What methods see of a flat vector: its length and any slice of it, as float32 (or bool for masks)."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, block: slice, /) -> np.ndarray: ...
 
 
 class StoredVector:
@@ -119,11 +111,6 @@ def digest_vector(path: Path) -> str:
     for part in read(vector):
         digest.update(np.ascontiguousarray(part))
     return digest.hexdigest()
-
-
-def read(vector: Vector) -> Iterator[np.ndarray]:
-    """All blocks of a vector, in order."""
-    return (vector[block] for block in blocks(len(vector)))
 
 
 def _hash(dtype: type, size: int, layout: str) -> "hashlib._Hash":

@@ -12,7 +12,7 @@ from decimal import Decimal
 import numpy as np
 
 from tatr.errors import TatrError
-from tatr.store import Vector, read
+from tatr.vector import Vector, read
 
 BINS = 2**16
 

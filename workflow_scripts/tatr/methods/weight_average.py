@@ -6,7 +6,7 @@ import numpy as np
 
 from tatr.layout import blocks
 from tatr.methods import method
-from tatr.store import Vector
+from tatr.vector import Vector
 
 
 @method(trust_region="after", coefficient=1.0)

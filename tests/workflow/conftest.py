@@ -1,0 +1,45 @@
+"""One finished tiny run, made once and shared by all tests (and by the workers of pytest-xdist)."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from checkout import ROOT, TINY, Checkout, copy_sources, successful
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A checkout whose run has finished. Tests that change its sources or results make a copy first."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    checkout = Checkout(shared / "project", shared / "project" / TINY, shared / "run")
+    with _locked(shared.with_suffix(".lock")):
+        if not (shared / "output.txt").exists():
+            shutil.rmtree(shared, ignore_errors=True)
+            copy_sources(checkout.project)
+            checkout.folder.mkdir()
+            (shared / "output.txt").write_text(successful(checkout.snakemake()))
+    return checkout
+
+
+@pytest.fixture
+def copied(finished: Checkout, tmp_path: Path) -> Checkout:
+    """A finished checkout of the test's own, results included."""
+    return finished.with_results(tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> str:
+    """Text of the tiny run's configuration."""
+    return (ROOT / TINY).read_text()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

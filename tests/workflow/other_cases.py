@@ -1,0 +1,192 @@
+"""Changes to the code, to files, and to how the workflow is run."""
+
+import os
+from collections.abc import Callable
+
+import edits
+from case import Case, Scene
+from checkout import BACKBONE
+from jobs import (
+    EVALUATIONS,
+    EVERYTHING,
+    IMAGES,
+    NOTHING,
+    PRETRAINED,
+    TABLE,
+    TASKS,
+    WEIGHT_AVERAGE,
+    evaluated,
+    fine_tuned,
+    gradients,
+    seen_anew,
+    task_vectors,
+)
+
+
+def _code(*modules: str) -> Callable[[Scene], object]:
+    return lambda scene: [edits.change_code(scene.module(module)) for module in modules]
+
+
+CODE = [
+    Case(
+        "method-edited",
+        "edit a merging method (`methods/weight_average.py`)",
+        "its merges and their evaluations",
+        WEIGHT_AVERAGE,
+        files=_code("tatr/methods/weight_average.py"),
+    ),
+    Case(
+        "method-written",
+        "write a new merging method, before a merge uses it",
+        "nothing",
+        NOTHING,
+        files=lambda scene: edits.new_method(scene.module("tatr/methods")),
+    ),
+    Case(
+        "drawing-edited",
+        "edit how a task of the embedded benchmark is drawn (`tiny8/cars.py`)",
+        "the task's images, and whatever saw them",
+        {"images:cars"} | seen_anew("cars"),
+        files=_code("tatr/tiny8/cars.py"),
+    ),
+    Case(
+        "finetuning-edited",
+        "edit the fine-tuning (`finetuning.py`)",
+        "all fine-tuning and what follows; gradients stay",
+        fine_tuned(*TASKS),
+        files=_code("tatr/finetuning.py"),
+    ),
+    Case(
+        "encoder-edited",
+        "edit the encoder's forward pass (`clip.py`)",
+        "everything but images and backbone",
+        EVERYTHING - IMAGES - {"backbone:tiny-clip"},
+        files=_code("tatr/clip.py"),
+    ),
+    Case(
+        "store-edited",
+        "edit how vectors are stored (`store.py`)",
+        "every vector and what reads one; no fine-tuning",
+        task_vectors(*TASKS) | gradients(*TASKS) | PRETRAINED,
+        files=_code("tatr/store.py"),
+    ),
+    Case("evaluation-edited", "edit the evaluation", "all evaluations", EVALUATIONS, files=_code("tatr/evaluation.py")),
+    Case("table-edited", "edit how the table is made", "table and figure", TABLE, files=_code("tatr/tables.py")),
+    Case(
+        "command-edited",
+        "edit what all steps share (`command.py`, `manifest.py`)",
+        "everything",
+        EVERYTHING,
+        files=_code("tatr/command.py"),
+    ),
+    Case(
+        "plan-edited",
+        "edit what only plans (`config.py`, `plan.py`), if the plan stays the same",
+        "nothing",
+        NOTHING,
+        files=_code("tatr/config.py", "tatr/config_loading.py", "tatr/plan.py"),
+    ),
+    Case(
+        "comments-edited",
+        "edit comments or docstrings anywhere",
+        "nothing",
+        NOTHING,
+        files=lambda scene: edits.edit_comments(scene.project),
+    ),
+    Case(
+        "reformatted",
+        "reformat all modules",
+        "nothing",
+        NOTHING,
+        files=lambda scene: edits.reformat(scene.project / "workflow_scripts"),
+    ),
+    Case(
+        "sources-touched",
+        "check out the repository again, so that every file is newer (the backbone's checkpoint too)",
+        "nothing",
+        NOTHING,
+        files=lambda scene: edits.touch(scene.project.rglob("*")),
+    ),
+    Case("moved", "move the repository, or use another clone", "nothing", NOTHING, files=lambda scene: scene.project),
+]
+
+FILES = [
+    Case(
+        "results-touched",
+        "touch every result",
+        "nothing",
+        NOTHING,
+        files=lambda scene: edits.touch(scene.run.joinpath("results").rglob("*")),
+    ),
+    Case(
+        "inputs-touched",
+        "touch results, so that they are newer than what was made from them",
+        "nothing",
+        NOTHING,
+        files=lambda scene: [edits.touch(p.rglob("*")) for p in scene.run.glob("results/[bfhis]*")],
+    ),
+    Case(
+        "backbone-touched",
+        "touch the backbone's checkpoint",
+        "nothing",
+        NOTHING,
+        files=lambda scene: os.utime(scene.project / BACKBONE / "model.safetensors"),
+    ),
+    Case(
+        "backbone-replaced",
+        "replace the backbone's checkpoint by another one",
+        "everything but the images",
+        EVERYTHING - IMAGES,
+        files=lambda scene: edits.replace_backbone(scene.project / BACKBONE),
+    ),
+    Case(
+        "logs-deleted",
+        "delete the logs and the benchmarks",
+        "nothing",
+        NOTHING,
+        files=lambda scene: edits.delete(scene.run / "logs", scene.run / "results/benchmarks"),
+    ),
+    Case(
+        "table-deleted",
+        "delete the table's folder",
+        "table and figure",
+        TABLE,
+        files=lambda scene: edits.delete(*scene.run.glob("results/tables/*")),
+    ),
+    Case(
+        "intermediates-deleted",
+        "delete results in between, say to save space",
+        "nothing, until something needs them",
+        NOTHING,
+        files=lambda scene: edits.delete(*scene.run.glob("results/images/*"), *scene.run.glob("results/finetune/*")),
+    ),
+    Case(
+        "deleted-is-needed",
+        "delete a task's images, then change λ",
+        "what was deleted, as it is needed, and all that was made from it",
+        {"images:cars"}
+        | (seen_anew("cars") - evaluated("task_arithmetic", "0.3"))
+        | evaluated("task_arithmetic", "0.4"),
+        config=lambda config: config["merges"][1].update(coefficient=0.4),
+        files=lambda scene: edits.delete(*scene.run.glob("results/images/cars-*")),
+    ),
+]
+
+EXECUTION = [
+    Case("threads", "give a step more threads", "nothing", NOTHING, arguments=("--set-threads", "finetune=2")),
+    Case(
+        "resources",
+        "give a step more memory or time",
+        "nothing",
+        NOTHING,
+        arguments=("--set-resources", "finetune:mem_mb=9000", "merge:runtime=99"),
+    ),
+    Case("cores", "run with another number of cores", "nothing", NOTHING, arguments=("--cores", "7")),
+    Case(
+        "rule-resources",
+        "edit threads, resources or comments in a rule",
+        "nothing",
+        NOTHING,
+        files=lambda scene: edits.edit_rules(scene.project / "rules"),
+    ),
+]

@@ -1,0 +1,12 @@
+"""What re-runs when something changes: the table that the tests prove and that docs/what-reruns.md shows."""
+
+from config_cases import CONFIGURATION
+from other_cases import CODE, EXECUTION, FILES
+
+SECTIONS = {
+    "In the configuration": CONFIGURATION,
+    "In the code": CODE,
+    "In the files": FILES,
+    "In how it is run": EXECUTION,
+}
+CASES = [case for cases in SECTIONS.values() for case in cases]

@@ -1,0 +1,139 @@
+"""What can be asked for by name, what is refused, and what a finished run holds."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkout import ROOT, Checkout, successful
+from jobs import EVERYTHING, TABLE, TASKS
+
+TARGETS = ("all", "demo", "tables", "figures", "finetuned", "task_vectors", "merged", "evaluated", "pretrain", "verify")
+
+
+class TestStyle:
+    def test_snakemake_lint_is_content(self, finished: Checkout) -> None:
+        assert "good condition" in successful(finished.snakemake("--lint"))
+
+    def test_snakefmt_would_change_nothing(self) -> None:
+        formatter = [str(Path(sys.executable).with_name("snakefmt")), "--no-format-shell", "-l", "120", "--check"]
+        successful(subprocess.run([*formatter, "Snakefile", "rules"], cwd=ROOT, capture_output=True, text=True))
+
+
+class TestTargets:
+    def test_all_are_listed_and_described(self, finished: Checkout) -> None:
+        listed = successful(finished.snakemake("--list-target-rules"))
+
+        described = dict(re.findall(r"^(\w+) \((.+\.)\)$", listed, re.MULTILINE))
+        assert set(TARGETS) <= described.keys()
+
+    @pytest.mark.parametrize(
+        ("target", "jobs"),
+        [
+            ("finetuned", {f"finetune:{task}" for task in TASKS}),
+            ("evaluated", {job for job in EVERYTHING if job.startswith("evaluate:")}),
+            ("demo", TABLE),
+        ],
+    )
+    def test_target_makes_what_it_says(self, target: str, jobs: set[str], finished: Checkout, tmp_path: Path) -> None:
+        planned = Checkout(finished.project, finished.config, tmp_path).dry_run(target)
+
+        kinds = {job.split(":")[0] for job in jobs}
+        assert {job for job in planned if job.split(":")[0] in kinds} == jobs
+        assert planned >= TABLE or target != "demo"
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ("zero_shot, tau: 0.01", "zero_shot, tau: 1.5", "merges[2].trust_region.tau: 1.5: expected"),
+            ("weight_average", "weight_avarage", "merges[0].method: 'weight_avarage': unknown.*'weight_average'?"),
+            ("{count: 8}", "{cuont: 8}", "exemplars.cuont: unknown key.*'count'?"),
+            ("suite: [cars,", "suite: [kars,", "suite[0]: 'kars': unknown.*'cars'?"),
+        ],
+    )
+    def test_mistake_is_refused_before_anything_runs(
+        self, old: str, new: str, message: str, finished: Checkout, tiny_config: str, tmp_path: Path
+    ) -> None:
+        mistaken = Checkout(finished.project, finished.config, tmp_path / "run")
+        mistaken = mistaken.with_config(tmp_path / "config.yaml", tiny_config.replace(old, new))
+
+        done = mistaken.snakemake()
+
+        assert done.returncode != 0
+        assert "Traceback" not in done.stderr
+        start, _, nearest = message.partition(".*")
+        (line,) = (line for line in done.stderr.splitlines() if start in line)
+        assert nearest in line
+        assert not mistaken.results.exists()
+
+
+class TestParsing:
+    def test_imports_nothing_heavy(self, finished: Checkout, tmp_path: Path) -> None:
+        checkout = Checkout(finished.project, finished.config, tmp_path)
+
+        loaded = successful(checkout.snakemake("--dry-run", PYTHONPROFILEIMPORTTIME="1"))
+
+        modules = set(re.findall(r"^import time:.*\| +(\S+)$", loaded, re.MULTILINE))
+        assert "tatr.plan" in modules
+        assert not modules & {"torch", "open_clip", "sklearn", "matplotlib"}
+
+    def test_writes_nothing(self, finished: Checkout, tmp_path: Path) -> None:
+        checkout = Checkout(finished.project, finished.config, tmp_path)
+        before = _times(finished.project)
+
+        checkout.dry_run()
+
+        assert [path.name for path in tmp_path.iterdir()] == [".snakemake"]
+        assert _times(finished.project) == before
+
+
+class TestFinishedRun:
+    def test_every_artefact_is_verified(self, finished: Checkout) -> None:
+        output = successful(finished.script("verify"))
+
+        assert f"{len(EVERYTHING)} artefacts verified" in output
+        assert len(finished.manifests()) == len(EVERYTHING)
+
+    @pytest.mark.parametrize("region", ["zero_shot", "gradient_n-8"])
+    def test_mask_keeps_all_but_tau(self, region: str, finished: Checkout) -> None:
+        mask = json.loads((finished.artefact(f"mask:{region}_tau-0.01") / "threshold.json").read_text())
+
+        assert mask["tau"] == 0.01
+        assert mask["kept"] == mask["of"] - int(mask["tau"] * mask["of"])
+
+    def test_table_has_a_row_per_merge(self, finished: Checkout) -> None:
+        lines = (finished.artefact("tables:tiny") / "methods.csv").read_text().splitlines()
+
+        assert lines[0].split(",") == ["method", *TASKS, "average", "coefficient"]
+        assert len(lines) == 1 + 2 + 4
+
+    def test_demo_prints_the_table(self, finished: Checkout, tmp_path: Path) -> None:
+        shown = successful(finished.with_results(tmp_path / "run").snakemake("demo", "--quiet", "rules"))
+
+        assert "Pre-trained" in shown
+        assert "methods.csv" in shown
+
+    def test_report_is_made_without_network(self, finished: Checkout, tmp_path: Path) -> None:
+        nowhere = "http://127.0.0.1:9"
+        report = tmp_path / "report.html"
+
+        successful(finished.snakemake("--report", str(report), http_proxy=nowhere, https_proxy=nowhere))
+
+        assert "methods.csv" in report.read_text()
+
+    def test_every_job_has_a_log_and_a_benchmark(self, finished: Checkout) -> None:
+        for path in finished.results.glob("*/*/manifest.json"):
+            kind, name = path.parts[-3:-1]
+            assert (finished.folder / "logs" / kind / f"{name}.log").is_file()
+            assert (finished.results / "benchmarks" / kind / f"{name}.tsv").is_file()
+
+
+def _times(folder: Path) -> dict[str, float]:
+    """When files changed (compiled modules aside)."""
+    paths = (path for path in folder.rglob("*") if "__pycache__" not in path.parts and path.is_file())
+    return {os.fspath(path): path.stat().st_mtime for path in paths}
