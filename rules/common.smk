@@ -9,7 +9,7 @@ from snakemake.settings.types import DeploymentMethod
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
 import yaml
-from tatr.config_loading import load_config
+from tatr.config.loading import load_config
 from tatr.errors import TatrError
 from tatr.manifest import canonical
 from tatr.plan import Plan

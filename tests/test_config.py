@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tatr import methods
-from tatr.config import Config, Merge, Search
-from tatr.config_docs import default_text, schema, schema_text
-from tatr.config_loading import expand, load_config
+from tatr.config.docs import default_text, schema, schema_text
+from tatr.config.loading import expand, load_config
+from tatr.config.models import Config, Merge, Search
 from tatr.errors import TatrError
 
 BASE = Path(__file__).resolve().parent.parent

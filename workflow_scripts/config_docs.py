@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=BASE / "config", help="default: config/")
     arguments = parser.parse_args()
 
-    from tatr.config_docs import default_text, schema_text
+    from tatr.config.docs import default_text, schema_text
 
     stale = 0
     for name, text in (("schema.json", schema_text()), ("default.yaml", default_text())):

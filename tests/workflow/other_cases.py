@@ -84,7 +84,7 @@ CODE = [
         "edit what only plans (`config.py`, `plan.py`), if the plan stays the same",
         "nothing",
         NOTHING,
-        files=_code("tatr/config.py", "tatr/config_loading.py", "tatr/plan.py"),
+        files=_code("tatr/config/models.py", "tatr/config/loading.py", "tatr/plan.py"),
     ),
     Case(
         "comments-edited",

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tatr.code_digest import code_digest
-from tatr.config import Config, Merge, TrustRegion
-from tatr.config_errors import nearest
+from tatr.config.errors import nearest
+from tatr.config.models import Config, Merge, TrustRegion
 from tatr.errors import TatrError
 from tatr.manifest import FILE, canonical_digest
 

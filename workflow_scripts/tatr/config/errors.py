@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from tatr.config import (
+from tatr.config.models import (
     SOURCES,
     AnySource,
     Config,
@@ -21,8 +21,8 @@ from tatr.config import (
     TrustRegion,
     settings_of,
 )
-from tatr.config_section import Section
-from tatr.config_words import bare, expected, is_section, members, name_expected, of_field
+from tatr.config.section import Section
+from tatr.config.words import bare, expected, is_section, members, name_expected, of_field
 from tatr.methods import load, names
 
 Keys = tuple[Any, ...]

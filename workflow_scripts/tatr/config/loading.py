@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tatr.config import Config
-from tatr.config_errors import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
+from tatr.config.errors import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
+from tatr.config.models import Config
 from tatr.errors import TatrError
 
 

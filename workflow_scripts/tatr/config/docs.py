@@ -7,9 +7,9 @@ from typing import Any, Literal, get_origin
 import yaml
 from pydantic.fields import FieldInfo
 
-from tatr.config import SOURCES, Config, Merge, TrustRegion, settings_of
-from tatr.config_section import Section
-from tatr.config_words import bare, expected, is_section, members, of_field
+from tatr.config.models import SOURCES, Config, Merge, TrustRegion, settings_of
+from tatr.config.section import Section
+from tatr.config.words import bare, expected, is_section, members, of_field
 from tatr.methods import load, names
 
 WIDTH = 44

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from tatr.config_section import Section, as_number
+from tatr.config.section import Section, as_number
 from tatr.methods import Method, load, names
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
