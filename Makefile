@@ -21,7 +21,9 @@ $(READY): envs/requirements.lock
 	@touch $@
 
 demo: $(READY) ## run everything on the embedded benchmark and print the table
-	@$(BIN)/snakemake --cores $(CORES) --quiet rules --configfile config/demo.yaml -- demo
+	@$(BIN)/snakemake --cores $(CORES) --quiet rules host --configfile config/demo.yaml -- demo
+	@$(BIN)/snakemake --quiet all --configfile config/demo.yaml --report results/report.html >/dev/null
+	@echo "  results/report.html"
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -q -n $(CORES) --dist worksteal

@@ -25,13 +25,19 @@ def main() -> None:
     table = pd.read_csv(artefact / "methods.csv", index_col="method")
     marks = {0: "{}", 1: "[bold green]{}[/]", 2: "[underline]{}[/]"}
     text = formatted(table, settings["names"], settings["digits"], marks)
-    shown = Table(box=box.SIMPLE, title="Test accuracy in %", caption="green: best merge · underlined: second best")
-    shown.add_column("Method", no_wrap=True)
+    console = Console(width=None if Console().is_terminal else 160)
+    narrow = console.width < 150  # then headings are cut and names folded, but never a number
+    shown = Table(
+        box=box.SIMPLE,
+        title="Test accuracy in %",
+        caption="green: best merge · underlined: second best",
+        padding=(0, 0) if narrow else (0, 1),
+    )
+    shown.add_column("Method", overflow="fold")
     for column in text.columns:
-        shown.add_column(column, justify="right", no_wrap=True)
+        shown.add_column(column[:5] if narrow else column, justify="right", no_wrap=True, min_width=5)
     for index, (name, row) in enumerate(zip(text.index, text.to_numpy().tolist(), strict=True)):
         shown.add_row(str(name), *row, end_section=index == REFERENCES - 1)
-    console = Console(width=None if Console().is_terminal else 160)
     console.print(shown)
     for path in (artefact / "methods.csv", artefact / "methods.md", *arguments.others):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
