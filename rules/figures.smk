@@ -8,6 +8,7 @@ rule figures:
             plan.figures.content,
             caption="../docs/captions/figure.rst",
             category="Figures",
+            labels={"figure": "methods", "run": plan.config.name},
         ),
         svg=f"{plan.figures.folder}/methods.svg",
     log:

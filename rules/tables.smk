@@ -5,7 +5,12 @@ rule tables:
         merges=[p.manifest for p in plan.table.inputs["merges"]],
     output:
         manifest=plan.table.manifest,
-        csv=report(plan.table.content, caption="../docs/captions/table.rst", category="Tables"),
+        csv=report(
+            plan.table.content,
+            caption="../docs/captions/table.rst",
+            category="Tables",
+            labels={"table": "methods", "run": plan.config.name},
+        ),
         markdown=f"{plan.table.folder}/methods.md",
     log:
         f"logs/tables/{plan.table.name}.log",
