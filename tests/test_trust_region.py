@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from math import floor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,3 +147,12 @@ def test_a_sensitivity_that_is_negative_or_nan_is_refused(bad: float) -> None:
 def test_another_sensitivitys_histogram_is_refused() -> None:
     with pytest.raises(TatrError, match=r"histogram counts 30 values, but the sensitivity has 20"):
         thresholds(distinct(20), [0.1], Histogram.of(distinct(30)))
+
+
+def test_a_damaged_histogram_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "histogram.npy"
+    np.save(path, Histogram().counts)
+    assert Histogram.load(path).counts.sum() == 0
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(TatrError, match=r"histogram\.npy: damaged"):
+        Histogram.load(path)

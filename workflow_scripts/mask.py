@@ -1,6 +1,7 @@
 """Mask the least sensitive 1 − τ of the parameters: the trust region (Eq. 9)."""
 
 import logging
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,12 @@ if TYPE_CHECKING:
 
 
 def run(job: Job) -> None:
-    import numpy as np
-
     from tatr.store import StoredVector, write_vector
     from tatr.trust_region import Histogram, keep, thresholds
 
     sensitivity = job.one("sensitivity")
     omega = StoredVector(sensitivity / "vector.zarr")
-    histogram = Histogram(np.load(sensitivity / "histogram.npy", allow_pickle=False))
+    histogram = Histogram.load(sensitivity / "histogram.npy")
     (threshold,) = thresholds(omega, [job.settings["tau"]], histogram)
     kept = 0
 
@@ -29,7 +28,8 @@ def run(job: Job) -> None:
             yield part
 
     job.add("vector.zarr", write_vector(job.folder / "vector.zarr", len(omega), omega.layout, counted(), bool))
-    job.add_json("threshold.json", {"tau": job.settings["tau"], "threshold": threshold, "kept": kept, "of": len(omega)})
+    stated = threshold if math.isfinite(threshold) else None  # τ = 0 keeps everything; JSON has no infinity
+    job.add_json("threshold.json", {"tau": job.settings["tau"], "threshold": stated, "kept": kept, "of": len(omega)})
     logging.getLogger("tatr").info("kept %.4f %% of the parameters", 100 * kept / len(omega))
 
 

@@ -8,6 +8,7 @@ and one pass over Ω with a histogram of that bin's lower 16 bits tells the valu
 
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +24,14 @@ class Histogram:
     def __init__(self, counts: np.ndarray | None = None) -> None:
         """Start from zero, or from saved counts, int64 [65536]."""
         self.counts = np.zeros(BINS, np.int64) if counts is None else counts
+
+    @classmethod
+    def load(cls, path: Path) -> "Histogram":
+        """Read counts that were saved with `numpy.save`."""
+        try:
+            return cls(np.load(path, allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise TatrError(f"{path}: damaged ({error}); delete {path.parent} and run again") from error
 
     def watch(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Pass `parts` on unchanged, counting them: the histogram costs no pass of its own."""
@@ -55,8 +64,8 @@ def thresholds(omega: Vector, taus: Sequence[float], histogram: Histogram | None
         TatrError: a τ is out of range, or so many entries are equal (to 0, say) that none would be kept.
     """
     for tau in taus:
-        if not 0 <= tau < 1:
-            raise TatrError(f"tau = {tau}: expected a dropped proportion in [0, 1)")
+        if not (isinstance(tau, int | float) and 0 <= tau < 1):
+            raise TatrError(f"tau = {tau!r}: expected a dropped proportion in [0, 1)")
     counts = (histogram or Histogram.of(omega)).counts
     if counts.sum() != len(omega):
         raise TatrError(f"histogram counts {counts.sum():,} values, but the sensitivity has {len(omega):,}")
