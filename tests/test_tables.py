@@ -51,19 +51,22 @@ def test_references_have_no_coefficient(table: pd.DataFrame) -> None:
 
 
 def test_the_best_two_merges_are_ranked_and_references_are_not(table: pd.DataFrame) -> None:
-    placed = ranks(table)
+    placed = ranks(table, 1)
     assert placed["digits"].tolist() == [0, 0, 1, 0, 2]
     assert placed["average"].tolist() == [0, 0, 0, 2, 1]
 
 
 def test_what_reads_the_same_is_ranked_the_same(table: pd.DataFrame) -> None:
-    assert ranks(table)["cars"].tolist() == [0, 0, 2, 1, 1]  # 80.00 and 80.02
+    assert ranks(table, 1)["cars"].tolist() == [0, 0, 2, 1, 1]  # 80.00 and 80.02 in one decimal
+    assert ranks(table, 2)["cars"].tolist() == [0, 0, 0, 2, 1]
 
 
 def test_cells_show_the_asked_decimals_names_and_marks(table: pd.DataFrame) -> None:
     text = formatted(table, {"cars": "Cars"}, 2, {0: "{}", 1: "<{}>", 2: "({})"})
     assert list(text.columns) == ["Cars", "digits", "average", "λ"]
     assert text.loc["TATR"].tolist() == ["<80.02>", "(65.00)", "<72.51>", "0.3"]
+    alike = formatted(table, {"cars": "Mine", "digits": "Mine"}, 1, {0: "{}", 1: "{}", 2: "{}"})
+    assert alike.loc["Pre-trained"].tolist() == ["50.0", "40.0", "45.0", ""]
     assert text.loc["Pre-trained"].tolist() == ["50.00", "40.00", "45.00", ""]
 
 

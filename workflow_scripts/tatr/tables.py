@@ -31,11 +31,11 @@ def methods_table(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any], 
     return pd.DataFrame(table).set_index("method")
 
 
-def ranks(table: pd.DataFrame) -> pd.DataFrame:
+def ranks(table: pd.DataFrame, digits: int) -> pd.DataFrame:
     """Per column, 1 for the best merge and 2 for the second best; equals share a rank, references have none (0)."""
     merges = table.iloc[REFERENCES:].drop(columns="coefficient")
-    # As shown, not as computed: two rows that read the same must be marked the same.
-    ranked = merges.round(1).rank(ascending=False, method="dense")
+    # As shown (in `digits` decimals), not as computed: two rows that read the same must be marked the same.
+    ranked = merges.round(digits).rank(ascending=False, method="dense")
     return ranked.where(ranked <= 2, 0).reindex(table.index, fill_value=0).astype(int)
 
 
@@ -48,11 +48,12 @@ def formatted(table: pd.DataFrame, names: Mapping[str, str], digits: int, marks:
         digits: decimals.
         marks: per rank (0, 1, 2) a format with one `{}`.
     """
-    placed = ranks(table)
+    placed = ranks(table, digits)
     text = pd.DataFrame(index=table.index)
     for column in placed:
         cells = zip(table[column], placed[column], strict=True)
-        text[names.get(column, column)] = [marks[rank].format(f"{value:.{digits}f}") for value, rank in cells]
+        text[column] = [marks[rank].format(f"{value:.{digits}f}") for value, rank in cells]
+    text.columns = [names.get(column, column) for column in text.columns]  # at the end: two may be called alike
     text["λ"] = ["" if pd.isna(value) else f"{value:g}" for value in table["coefficient"]]
     return text
 
