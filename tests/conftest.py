@@ -20,8 +20,8 @@ from tatr.architecture import Architecture
 from tatr.checkpoints import save_tensors
 from tatr.layout import Layout
 from tatr.manifest import FILE, Artefact, Manifest, file_digest
+from tatr.order_statistics import Histogram
 from tatr.store import write_vector
-from tatr.trust_region import Histogram
 
 if TYPE_CHECKING:
     from tatr.encoders import Encoder

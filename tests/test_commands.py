@@ -185,7 +185,7 @@ def test_inputs_that_do_not_belong_together(
     )
     gradient = make_vector("gradient", "cars", np.ones(200, np.float32))
     message = attempt("sensitivity", "--task-vectors", *task_vectors, "--gradients", gradient)
-    assert "3 task vectors but 1 gradients" in message
+    assert "--task-vectors and --gradients: of different tasks" in message
     missing = tmp_path / "nowhere" / FILE
     assert f"{missing}: missing; run the step that makes it" in attempt("merge", "--task-vectors", missing)
 

@@ -110,7 +110,7 @@ def test_one_task_alone_merges_to_itself(name: str) -> None:
 
 
 @method(trust_region="before", coefficient=1.0)
-def largest(task_vectors: Sequence[Vector], power: int = 1) -> Iterator[np.ndarray]:
+def largest(task_vectors: Sequence[Vector], *, power: int = 1) -> Iterator[np.ndarray]:
     """Not linear, so it matters whether a mask comes before or after: empty entries become 1."""
     for block in blocks(len(task_vectors[0])):
         yield np.max([vector[block] for vector in task_vectors], axis=0) ** power + np.float32(1)

@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from tatr import layout
 from tatr.errors import TatrError
-from tatr.trust_region import Histogram, keep, thresholds
+from tatr.order_statistics import Histogram
+from tatr.trust_region import keep, thresholds
 
 PAPERS_GRID = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05]
 TINY = np.finfo(np.float32).smallest_subnormal
@@ -145,7 +146,7 @@ def test_a_sensitivity_that_is_negative_or_nan_is_refused(bad: float) -> None:
 
 
 def test_another_sensitivitys_histogram_is_refused() -> None:
-    with pytest.raises(TatrError, match=r"histogram counts 30 values, but the sensitivity has 20"):
+    with pytest.raises(TatrError, match=r"histogram counts 30 values, but the vector has 20"):
         thresholds(distinct(20), [0.1], Histogram.of(distinct(30)))
 
 

@@ -6,7 +6,6 @@ from tatr.command import Job, command
 def run(job: Job) -> None:
     from tatr.devices import choose
     from tatr.encoders import Encoder, Task
-    from tatr.errors import TatrError
     from tatr.evaluation import evaluate
     from tatr.store import open_vectors
 
@@ -14,13 +13,7 @@ def run(job: Job) -> None:
     encoder = Encoder.of(job.one("pretrained"))
     directions = open_vectors(job.vectors("direction"), encoder.layout.digest)
     direction = directions[0][0 : encoder.layout.size] if directions else None
-    heads = sorted(job.inputs["heads"], key=lambda head: head.manifest.settings["task"])
-    images = sorted(job.inputs["images"], key=lambda images: images.manifest.settings["task"])
-    if len(heads) != len(images):
-        raise TatrError(
-            f"--heads, --images: {len(heads)} heads but {len(images)} image stores; give one of each per task"
-        )
-    tasks = [Task.of(head, image, job.device) for head, image in zip(heads, images, strict=True)]
+    tasks = [Task.of(head, images, job.device) for head, images in job.by_task("heads", "images")]
     job.add_json("scores.json", evaluate(encoder, direction, tasks, job.settings["coefficients"], job.device))
 
 

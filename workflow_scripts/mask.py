@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 def run(job: Job) -> None:
+    from tatr.order_statistics import Histogram
     from tatr.store import StoredVector, write_vector
-    from tatr.trust_region import Histogram, keep, thresholds
+    from tatr.trust_region import keep, thresholds
 
     sensitivity = job.one("sensitivity")
     omega = StoredVector(sensitivity / "vector.zarr")

@@ -7,15 +7,17 @@ def run(job: Job) -> None:
     import numpy as np
 
     from tatr.errors import TatrError
+    from tatr.order_statistics import Histogram
     from tatr.sensitivity import sensitivity
     from tatr.store import open_vectors, write_vector
-    from tatr.trust_region import Histogram
 
-    task_vectors = open_vectors(job.vectors("task_vectors"))
-    if not task_vectors:
+    if not job.inputs["task_vectors"]:
         raise TatrError("--task-vectors: give the manifests of the task vectors to compare")
+    roles = ["task_vectors", "gradients"] if job.inputs["gradients"] else ["task_vectors"]
+    ordered = list(zip(*job.by_task(*roles), strict=True))
+    task_vectors = open_vectors([artefact / "vector.zarr" for artefact in ordered[0]])
     size, layout = len(task_vectors[0]), task_vectors[0].layout
-    gradients = open_vectors(job.vectors("gradients"), layout) or None
+    gradients = open_vectors([g / "vector.zarr" for g in ordered[1]], layout) if len(ordered) > 1 else None
     histogram = Histogram()
     parts = histogram.watch(sensitivity(task_vectors, gradients))
     job.add("vector.zarr", write_vector(job.folder / "vector.zarr", size, layout, parts))

@@ -20,6 +20,13 @@ from tatr.architecture import Architecture, Tower
 
 Parameters = Mapping[str, Tensor]
 
+Watch = Callable[[str, Tensor], None]
+"""Told of every linear map of the image encoder: its weight's name, and the rows [..., in] that it is applied to."""
+
+
+def _nobody(name: str, rows: Tensor) -> None:
+    pass
+
 
 def to_tensors(arrays: Mapping[str, np.ndarray], device: str = "cpu") -> dict[str, Tensor]:
     """Parameters as float32 tensors on a device."""
@@ -34,14 +41,19 @@ def normalise(images: np.ndarray | Tensor, architecture: Architecture, device: s
     return (pixels - mean) / std
 
 
-def image_features(p: Parameters, pixels: Tensor, architecture: Architecture) -> Tensor:
+def image_features(p: Parameters, pixels: Tensor, architecture: Architecture, watch: Watch = _nobody) -> Tensor:
     """Image features [B, D], not normalised, of normalised pixels [B, 3, H, W]."""
-    patches = F.conv2d(pixels, p["visual.conv1.weight"], stride=architecture.patch_size).flatten(2).transpose(1, 2)
+    size = architecture.patch_size
+    if watch is not _nobody:  # a convolution whose windows do not overlap is a linear map of each window
+        watch("visual.conv1.weight", F.unfold(pixels, size, stride=size).transpose(1, 2))
+    patches = F.conv2d(pixels, p["visual.conv1.weight"], stride=size).flatten(2).transpose(1, 2)
     token = p["visual.class_embedding"].expand(len(patches), 1, -1)
     x = torch.cat([token, patches], dim=1) + p["visual.positional_embedding"]
     x = _layer_norm(x, p, "visual.ln_pre")
-    x = _transformer(x, p, "visual.transformer.resblocks", architecture.vision, causal=False)
-    return _layer_norm(x[:, 0], p, "visual.ln_post") @ p["visual.proj"]
+    x = _transformer(x, p, "visual.transformer.resblocks", architecture.vision, causal=False, watch=watch)
+    x = _layer_norm(x[:, 0], p, "visual.ln_post")
+    watch("visual.proj", x)
+    return x @ p["visual.proj"]
 
 
 def text_features(p: Parameters, tokens: Tensor, architecture: Architecture) -> Tensor:
@@ -64,25 +76,29 @@ def tokenize(texts: Sequence[str], context_length: int) -> Tensor:
     return found
 
 
-def _transformer(x: Tensor, p: Parameters, prefix: str, tower: Tower, *, causal: bool) -> Tensor:
+def _transformer(
+    x: Tensor, p: Parameters, prefix: str, tower: Tower, *, causal: bool, watch: Watch = _nobody
+) -> Tensor:
     activate: Callable[[Tensor], Tensor] = _quick_gelu if tower.quick_gelu else F.gelu
     for i in range(tower.layers):
         block = f"{prefix}.{i}"
-        x = x + _attention(_layer_norm(x, p, f"{block}.ln_1"), p, f"{block}.attn", tower.heads, causal=causal)
-        hidden = activate(_linear(_layer_norm(x, p, f"{block}.ln_2"), p, f"{block}.mlp.c_fc"))
-        x = x + _linear(hidden, p, f"{block}.mlp.c_proj")
+        x = x + _attention(_layer_norm(x, p, f"{block}.ln_1"), p, f"{block}.attn", tower.heads, watch, causal=causal)
+        hidden = activate(_linear(_layer_norm(x, p, f"{block}.ln_2"), p, f"{block}.mlp.c_fc", watch))
+        x = x + _linear(hidden, p, f"{block}.mlp.c_proj", watch)
     return x
 
 
-def _attention(x: Tensor, p: Parameters, name: str, heads: int, *, causal: bool) -> Tensor:
+def _attention(x: Tensor, p: Parameters, name: str, heads: int, watch: Watch, *, causal: bool) -> Tensor:
     batch, length, width = x.shape
+    watch(f"{name}.in_proj_weight", x)
     qkv = F.linear(x, p[f"{name}.in_proj_weight"], p[f"{name}.in_proj_bias"])
     q, k, v = qkv.view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
     mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    return _linear(mixed.transpose(1, 2).reshape(batch, length, width), p, f"{name}.out_proj")
+    return _linear(mixed.transpose(1, 2).reshape(batch, length, width), p, f"{name}.out_proj", watch)
 
 
-def _linear(x: Tensor, p: Parameters, name: str) -> Tensor:
+def _linear(x: Tensor, p: Parameters, name: str, watch: Watch) -> Tensor:
+    watch(f"{name}.weight", x)
     return F.linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from tatr.code_digest import code_digest
 from tatr.errors import TatrError
-from tatr.manifest import FILE, Artefact, Manifest, build, file_digest, inputs_of
+from tatr.manifest import FILE, Artefact, Manifest, build, canonical_digest, file_digest, inputs_of
 
 logger = logging.getLogger("tatr")
 
@@ -43,14 +43,35 @@ class Job:
     """What `--file` gave, for the steps that read something that is no artefact."""
     folder: Path
     """Where `run` writes; becomes the artefact when it returns."""
+    saved: Path
+    """Where a long step may keep its state, to go on from after a kill; removed when the artefact is complete."""
+    key: str
+    """Digest of all that shapes the result: what another job saved must not be gone on from."""
     device: str = "cpu"
     content: dict[str, str] = field(default_factory=dict)
 
     def one(self, role: str) -> Artefact:
         """The single artefact given for a role."""
         if len(self.inputs[role]) != 1:
-            raise TatrError(f"--{role.replace('_', '-')}: expected one manifest, got {len(self.inputs[role])}")
+            raise TatrError(f"--{_dashed(role)}: expected one manifest, got {len(self.inputs[role])}")
         return self.inputs[role][0]
+
+    def by_task(self, *roles: str) -> list[tuple[Artefact, ...]]:
+        """The artefacts of several roles, one of each per task, sorted by task.
+
+        Raises:
+            TatrError: the roles were not given artefacts of the same tasks.
+        """
+        groups = [sorted(self.inputs[role], key=_task_of) for role in roles]
+        tasks = [[_task_of(artefact) for artefact in group] for group in groups]
+        for role, there in zip(roles, tasks, strict=True):
+            if there != tasks[0]:
+                raise TatrError(
+                    f"--{_dashed(roles[0])} and --{_dashed(role)}: of different tasks "
+                    f"({', '.join(tasks[0])}; {', '.join(there) or 'none'}); "
+                    "give one of each per task"
+                )
+        return list(zip(*groups, strict=True))
 
     def vectors(self, role: str) -> list[Path]:
         """The vector stores given for a role."""
@@ -89,14 +110,19 @@ def command(run: Callable[[Job], None], *, kind: str, reads: Mapping[str, str | 
         planned = _check_code(arguments.code)
         inputs = {role: [Artefact.open(path, reads[role]) for path in getattr(arguments, role)] for role in reads}
         settings = _settings(arguments.settings)
+        folder = arguments.output.parent
+        saved = folder.with_name(folder.name + ".saved")
+        command_code = planned or code_digest(Path(sys.argv[0]).stem)
+        key = canonical_digest([kind, settings, inputs_of(inputs), command_code])
 
-        def write(folder: Path) -> Manifest:
-            job = Job(settings, inputs, arguments.file, folder)
+        def write(partial: Path) -> Manifest:
+            job = Job(settings, inputs, arguments.file, partial, saved, key)
             run(job)
-            name, code = arguments.output.parent.name, planned or _loaded_code()
-            return Manifest(kind, name, dict(settings), inputs_of(inputs), code, job.device, job.content)
+            code = planned or _loaded_code()
+            return Manifest(kind, folder.name, dict(settings), inputs_of(inputs), code, job.device, job.content)
 
-        manifest = build(arguments.output.parent, write)
+        manifest = build(folder, write)
+        saved.unlink(missing_ok=True)
         logger.info("wrote %s (content %s)", arguments.output.parent, manifest.digest[:12])
     except TatrError as error:
         _fail(str(error))
@@ -116,15 +142,22 @@ def _parser(
     )
     parser.add_argument("--settings", default="{}", help="settings as JSON, or a JSON file")
     for role, kind in reads.items():
-        option = f"--{role.replace('_', '-')}"
         text = f"manifest(s) of {kind if isinstance(kind, str) else ' or '.join(kind)} artefact(s)"
-        parser.add_argument(option, nargs="*", type=Path, default=[], metavar="MANIFEST", help=text)
+        parser.add_argument(f"--{_dashed(role)}", nargs="*", type=Path, default=[], metavar="MANIFEST", help=text)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS if reads else "the file to read")
     parser.add_argument("--output", type=Path, required=True, metavar="MANIFEST", help="FOLDER/manifest.json to make")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (default: all)")
     parser.add_argument("--log", type=Path, help="log file (default: the terminal)")
     parser.add_argument("--code", default="", help="refuse to run unless the code has this digest (used by rules)")
     return parser
+
+
+def _dashed(role: str) -> str:
+    return role.replace("_", "-")
+
+
+def _task_of(artefact: Artefact) -> str:
+    return str(artefact.manifest.settings.get("task", artefact.manifest.name))
 
 
 def _settings(text: str) -> Settings:

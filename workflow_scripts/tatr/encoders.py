@@ -11,7 +11,7 @@ from torch import Tensor
 from tatr.architecture import Architecture
 from tatr.checkpoints import Checkpoint, load_tensors
 from tatr.errors import TatrError
-from tatr.image_store import read_split
+from tatr.image_store import read_images, read_split
 from tatr.layout import Layout
 from tatr.manifest import Artefact
 
@@ -73,3 +73,10 @@ class Task:
                 f"but the head has {len(self.head)} classes"
             )
         return images, labels
+
+    def unlabelled(self, name: str) -> np.ndarray:
+        """Images uint8 [n, H, W, 3] of a split; its labels are not read."""
+        images = read_images(self.images, name)
+        if not len(images):
+            raise TatrError(f"{self.images}: the {name} split is empty")
+        return images

@@ -28,15 +28,12 @@ def write_images(path: Path, splits: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 def read_split(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [n, H, W, 3] and labels int64 [n] of one split. Only the final evaluation asks for "test"."""
-    try:
-        group = zarr.open_group(path, mode="r")
-        return _read(group, path, f"{split}/images"), _read(group, path, f"{split}/labels")
-    except TatrError:
-        raise
-    except Exception as error:  # Zarr raises whatever it likes at damaged metadata
-        raise TatrError(
-            f"{path}: split '{split}' can't be read ({error}); delete {path.parent} and run again"
-        ) from error
+    return read_images(path, split), _open(path, split, "labels")
+
+
+def read_images(path: Path, split: str) -> np.ndarray:
+    """Images uint8 [n, H, W, 3] of one split, for those that must not see labels."""
+    return _open(path, split, "images")
 
 
 def digest_images(path: Path) -> str:
@@ -60,6 +57,17 @@ def _write(group: zarr.Group, name: str, values: np.ndarray, shards: tuple[int, 
         config={"write_empty_chunks": True},
     )
     array[:] = values
+
+
+def _open(path: Path, split: str, name: str) -> np.ndarray:
+    try:
+        return _read(zarr.open_group(path, mode="r"), path, f"{split}/{name}")
+    except TatrError:
+        raise
+    except Exception as error:  # Zarr raises whatever it likes at damaged metadata
+        raise TatrError(
+            f"{path}: split '{split}' can't be read ({error}); delete {path.parent} and run again"
+        ) from error
 
 
 def _read(group: zarr.Group, path: Path, name: str) -> np.ndarray:

@@ -154,14 +154,14 @@ class Plan:
 
     def task_vector(self, task: str) -> Planned:
         """Δ_k of a task."""
-        return self._add(
-            "task_vector", task, {}, {"pretrained": [self.pretrained], "finetuned": [self.finetuned(task)]}
-        )
+        inputs = {"pretrained": [self.pretrained], "finetuned": [self.finetuned(task)]}
+        return self._add("task_vector", task, {"task": task}, inputs)
 
     def gradient(self, task: str, count: int) -> Planned:
         """G_k of a task."""
         seed = self.config.seed if self.config.exemplars.seed is None else self.config.exemplars.seed
-        return self._add("gradient", f"{task}_n-{count}", {"count": count, "seed": seed}, self._seen_by(task))
+        settings = {"task": task, "count": count, "seed": seed}
+        return self._add("gradient", f"{task}_n-{count}", settings, self._seen_by(task))
 
     def sensitivity(self, region: TrustRegion) -> Planned:
         """Ω of the suite."""

@@ -1,11 +1,11 @@
 """What the arithmetic sees of a flat vector, wherever it lies: on disk, in memory, or not computed yet."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from tatr.layout import blocks
+from tatr.layout import Parameter, blocks
 
 
 class Vector(Protocol):
@@ -19,3 +19,27 @@ class Vector(Protocol):
 def read(vector: Vector) -> Iterator[np.ndarray]:
     """All blocks of a vector, in order."""
     return (vector[block] for block in blocks(len(vector)))
+
+
+def tensors(vectors: Sequence[Vector], parameter: Parameter) -> np.ndarray:
+    """One parameter of each vector, float32 [K, *shape]."""
+    parts = [vector[parameter.offset : parameter.stop] for vector in vectors]
+    return np.stack(parts).reshape(len(vectors), *parameter.shape)
+
+
+def recut(parts: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Consecutive parts of any shape and length, say one per parameter, as the blocks that stores are written in.
+
+    Args:
+        parts: that together have `size` entries.
+        size: N.
+    """
+    waiting: list[np.ndarray] = []
+    parts = iter(parts)
+    for block in blocks(size):
+        wanted = block.stop - block.start
+        while (there := sum(len(part) for part in waiting)) < wanted:
+            waiting.append(next(parts).reshape(-1))
+        whole = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+        yield whole[:wanted]
+        waiting = [whole[wanted:]] if there > wanted else []

@@ -5,7 +5,7 @@ The JSON schema (`config/schema.json`) and the commented defaults (`config/defau
 
 import math
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -176,10 +176,11 @@ class Merge(Section):
 @cache
 def settings_of(method: Method) -> type[Section]:
     """The section that a method's keyword arguments make."""
-    fields: dict[str, Any] = {
-        name: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
-        for name, parameter in method.parameters.items()
-    }
+    fields: dict[str, Any] = {}
+    for name, parameter in method.parameters.items():
+        about = next((word for word in get_args(parameter.annotation)[1:] if isinstance(word, str)), None)
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[name] = (parameter.annotation, Field(default, description=about))
     return create_model(method.name, __base__=Section, **fields)
 
 
