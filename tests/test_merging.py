@@ -1,16 +1,19 @@
-"""Merging: Task Arithmetic, averaging, and where a trust region enters."""
+"""Merging: Task Arithmetic, averaging, where a trust region enters, and what holds for every method."""
 
 from collections.abc import Iterator, Sequence
+from inspect import Parameter
+from typing import Annotated, get_args
 
 import numpy as np
 import pytest
+from annotated_types import Interval
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tatr import layout, merging, methods
 from tatr.errors import TatrError
-from tatr.layout import blocks
+from tatr.layout import Layout, blocks
 from tatr.merging import direction
 from tatr.methods import Method, load, method, names
 from tatr.sensitivity import sensitivity
@@ -22,10 +25,36 @@ task_vectors = arrays(np.float32, st.tuples(st.integers(2, 6), st.integers(1, 30
 block_sizes = st.integers(1, 40)
 
 
+# The vision transformer of a small CLIP: matrices, vectors, two layers.
+BLOCKS = {
+    f"visual.transformer.resblocks.{layer}.{name}": shape
+    for layer in range(2)
+    for name, shape in {
+        "ln_1.weight": (8,),
+        "attn.in_proj_weight": (24, 8),
+        "attn.in_proj_bias": (24,),
+        "attn.out_proj.weight": (8, 8),
+        "mlp.c_fc.weight": (12, 8),
+        "mlp.c_proj.weight": (8, 12),
+    }.items()
+}
+LAYOUT = Layout.of(
+    {
+        "visual.class_embedding": (8,),
+        "visual.positional_embedding": (5, 8),
+        "visual.proj": (8, 4),
+        "visual.conv1.weight": (8, 3, 2, 2),
+        "visual.ln_pre.weight": (8,),
+        **BLOCKS,
+        "visual.ln_post.bias": (8,),
+    }
+)
+
+
 def merged(name: str, vectors: np.ndarray, mask: np.ndarray | None = None, block: int = layout.BLOCK) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
-        return np.concatenate(list(direction(name, [*vectors], mask)))
+        return np.concatenate(list(direction(name, [*vectors], mask, layout=LAYOUT)))
 
 
 def trust_region(vectors: np.ndarray, tau: float, gradients: np.ndarray | None = None) -> np.ndarray:
@@ -81,45 +110,101 @@ def test_the_merge_keeps_one_minus_tau_and_is_not_the_pretrained_model(tau: floa
     np.testing.assert_array_equal(found[kept], merged("task_arithmetic", vectors)[kept])
 
 
-@pytest.mark.parametrize("name", names())
-def test_the_order_of_tasks_does_not_matter(name: str) -> None:
-    vectors, order = random_tasks(), [2, 0, 3, 1]
-    gradients = np.abs(random_tasks()[::-1])
-    one = merged(name, vectors, trust_region(vectors, 0.05, gradients))
-    other = merged(name, vectors[order], trust_region(vectors[order], 0.05, gradients[order]))
-    np.testing.assert_allclose(one, other, atol=1e-5)
+@pytest.fixture(params=names())
+def generic(request: pytest.FixtureRequest) -> Method:
+    """A method that needs nothing but task vectors and a layout; the others have files of their own."""
+    method = load(request.param)
+    if others := set(method.needs) - {"layout"}:
+        pytest.skip(f"needs {', '.join(sorted(others))}")
+    return method
 
 
-@pytest.mark.parametrize("name", names())
-def test_a_method_streams_leaves_its_inputs_alone_and_is_documented(name: str) -> None:
-    vectors = random_tasks()
+def test_a_method_streams_and_leaves_its_inputs_alone(generic: Method) -> None:
+    vectors = random_tasks(size=LAYOUT.size)
     before = vectors.copy()
-    whole = merged(name, vectors)
-    assert whole.shape == (1000,)
+    whole = merged(generic.name, vectors)
+    assert whole.shape == (LAYOUT.size,)
     assert whole.dtype == np.float32
-    np.testing.assert_array_equal(merged(name, vectors, block=64), whole)
+    assert np.isfinite(whole).all()
+    assert whole.any()
+    for block in (64, 101, LAYOUT.size):
+        np.testing.assert_array_equal(merged(generic.name, vectors, block=block), whole)
     np.testing.assert_array_equal(vectors, before)
-    assert load(name).name == name
-    assert "v =" in str(load(name).blocks.__doc__).lower()
+
+
+def test_the_order_of_tasks_does_not_matter(generic: Method) -> None:
+    if "seed" in generic.parameters:
+        pytest.skip("each task has random numbers of its own")
+    vectors, order = random_tasks(size=LAYOUT.size), [2, 0, 3, 1]
+    gradients = np.abs(vectors[::-1])
+    one = merged(generic.name, vectors, trust_region(vectors, 0.05, gradients))
+    other = merged(generic.name, vectors[order], trust_region(vectors[order], 0.05, gradients[order]))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_mask_enters_where_the_method_says(generic: Method) -> None:
+    vectors = random_tasks(size=LAYOUT.size)
+    kept = np.random.default_rng(4).random(LAYOUT.size) < 0.7
+    found = merged(generic.name, vectors, kept, block=101)
+    if generic.trust_region == "after":
+        np.testing.assert_array_equal(found, merged(generic.name, vectors) * kept)
+    else:
+        np.testing.assert_array_equal(found, merged(generic.name, vectors * kept))
+
+
+def test_of_zero_task_vectors_the_merge_is_the_pretrained_model(generic: Method) -> None:
+    found = merged(generic.name, np.zeros((4, LAYOUT.size), np.float32))
+    np.testing.assert_allclose(found, np.zeros(LAYOUT.size), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", names())
+def test_a_method_is_documented_and_its_defaults_are_allowed(name: str) -> None:
+    found = load(name)
+    assert found.name == name
+    text = str(found.blocks.__doc__)
+    assert text.lower().startswith("v = ")
+    assert "Cost:" in text
+    for setting in found.parameters.values():
+        assert any(isinstance(words, str) for words in get_args(setting.annotation)[1:]), f"{setting.name}: undescribed"
+    given = {setting.name: setting.default for setting in found.parameters.values()}
+    found.check({key: value for key, value in given.items() if value is not Parameter.empty})
+
+
+@pytest.mark.parametrize("name", ["task_arithmetic", "weight_average"])
 def test_one_task_alone_merges_to_itself(name: str) -> None:
     vectors = random_tasks(count=1)
     np.testing.assert_array_equal(merged(name, vectors), vectors[0])
 
 
 @method(trust_region="before", coefficient=1.0)
-def largest(task_vectors: Sequence[Vector], *, power: int = 1) -> Iterator[np.ndarray]:
+def largest(
+    task_vectors: Sequence[Vector], *, power: Annotated[int, Interval(ge=1), "of the largest entry"] = 1
+) -> Iterator[np.ndarray]:
     """Not linear, so it matters whether a mask comes before or after: empty entries become 1."""
     for block in blocks(len(task_vectors[0])):
         yield np.max([vector[block] for vector in task_vectors], axis=0) ** power + np.float32(1)
+
+
+@method(trust_region="after", coefficient=1.0)
+def weighted(
+    task_vectors: Sequence[Vector], layout: Layout, fishers: Sequence[Vector], *, floor: float = 0
+) -> Iterator[np.ndarray]:
+    """Needs more than task vectors."""
+    for p in layout.parameters:
+        parts = [slice(p.offset, p.stop)] * len(task_vectors)
+        yield sum(v[at] * (f[at] + floor) for v, f, at in zip(task_vectors, fishers, parts, strict=True))
 
 
 @pytest.fixture
 def with_largest(monkeypatch: pytest.MonkeyPatch) -> Method:
     monkeypatch.setattr(merging, "load", lambda name: largest if name == "largest" else load(name))
     return largest
+
+
+@pytest.fixture
+def with_weighted(monkeypatch: pytest.MonkeyPatch) -> Method:
+    monkeypatch.setattr(merging, "load", lambda name: weighted)
+    return weighted
 
 
 def test_a_method_may_ask_for_masked_task_vectors(with_largest: Method) -> None:
@@ -136,6 +221,26 @@ def test_settings_reach_the_method_and_unknown_ones_are_refused(with_largest: Me
     np.testing.assert_array_equal(found, vectors.max(axis=0) ** 2 + np.float32(1))
     with pytest.raises(TatrError, match="largest: takes no setting density"):
         list(direction("largest", [*vectors], None, {"density": 0.2}))
+    with pytest.raises(TatrError, match=r"largest: power = 0 is out of range \(ge 1\)"):
+        list(direction("largest", [*vectors], None, {"power": 0}))
+
+
+def test_what_a_method_needs_reaches_it_by_name(with_weighted: Method) -> None:
+    assert weighted.needs == ["layout", "fishers"]
+    vectors, fishers = random_tasks(size=LAYOUT.size), np.abs(random_tasks(size=LAYOUT.size))
+    given = {"fishers": [*fishers], "grams": None, "layout": LAYOUT}
+    found = np.concatenate(list(direction("weighted", [*vectors], None, {"floor": 1}, **given)))
+    np.testing.assert_allclose(found, (vectors * (fishers + 1)).sum(axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_method_needs_and_does_not_get_is_named(with_weighted: Method) -> None:
+    vectors = [*random_tasks(size=LAYOUT.size)]
+    with pytest.raises(TatrError, match="weighted: needs fishers, which were not given"):
+        list(direction("weighted", vectors, layout=LAYOUT))
+    with pytest.raises(TatrError, match="weighted: needs layout, which were not given"):
+        list(direction("weighted", vectors, fishers=vectors, layout=None))
+    with pytest.raises(TatrError, match="weighted: 4 task vectors but 3 fishers"):
+        list(direction("weighted", vectors, layout=LAYOUT, fishers=vectors[:3]))
 
 
 def test_vectors_that_do_not_fit_together_are_refused() -> None:
@@ -151,3 +256,9 @@ def test_vectors_that_do_not_fit_together_are_refused() -> None:
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
     with pytest.raises(TatrError, match=r"method 'tis': unknown; expected one of .*task_arithmetic"):
         methods.load("tis")
+
+
+def test_a_layout_of_another_encoder_is_refused(with_weighted: Method) -> None:
+    vectors = [*random_tasks(size=LAYOUT.size - 1)]
+    with pytest.raises(TatrError, match="weighted: task vectors of .* entries but a layout of"):
+        list(direction("weighted", vectors, layout=LAYOUT, fishers=vectors))

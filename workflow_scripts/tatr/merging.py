@@ -61,6 +61,11 @@ def _check(
             raise TatrError(f"{method.name}: needs {name}, which were not given (docs/methods/{method.name}.md)")
         if name != "layout" and len(given[name]) != len(task_vectors):
             raise TatrError(f"{method.name}: {len(task_vectors)} task vectors but {len(given[name])} {name}")
+    if "layout" in method.needs and given["layout"].size != len(task_vectors[0]):
+        raise TatrError(
+            f"{method.name}: task vectors of {len(task_vectors[0]):,} entries but a layout of {given['layout'].size:,}; "
+            "they belong to different encoders"
+        )
     method.check(settings)
 
 

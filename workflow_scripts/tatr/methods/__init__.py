@@ -8,6 +8,7 @@ arguments are its settings in the config, `Annotated` with bounds (an `annotated
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -30,6 +31,11 @@ class Method:
     """Whether a mask applies to the task vectors before they are merged, or to the merged direction."""
     coefficient: float
     """λ where the config gives none."""
+
+    @property
+    def title(self) -> str:
+        """What tables call it: what stands before the colon in its module's docstring."""
+        return (sys.modules[self.blocks.__module__].__doc__ or self.name).partition(":")[0]
 
     @property
     def needs(self) -> list[str]:

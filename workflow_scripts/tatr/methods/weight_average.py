@@ -1,4 +1,4 @@
-"""Weight averaging: the mean of the fine-tuned models."""
+"""Weight Averaging: the mean of the fine-tuned models."""
 
 from collections.abc import Iterator, Sequence
 
