@@ -1,5 +1,5 @@
 rule finetune:
-    """Fine-tune the image encoder on one task."""
+    """Fine-tune the image encoder on one task, or on all in turn (traditional multi-task learning)."""
     input:
         unpack(inputs_of("finetune")),
     output:

@@ -1,4 +1,4 @@
-"""Fine-tune the image encoder on one task; the head stays frozen."""
+"""Fine-tune the image encoder on one task, or on several in turn; the heads stay frozen."""
 
 from tatr.command import Job, command
 
@@ -8,12 +8,16 @@ def run(job: Job) -> None:
     from tatr.devices import choose
     from tatr.encoders import Encoder, Task
     from tatr.finetuning import Recipe, finetune
+    from tatr.resume import Saved
 
     job.device = choose()
     encoder = Encoder.of(job.one("pretrained"))
-    task = Task.of(job.one("head"), job.one("images"), job.device)
-    tensors = finetune(encoder, task, Recipe(**job.settings), job.device)
-    encoder.layout.flatten(tensors, f"the model fine-tuned on {task.name}")  # refuses NaN before anything is kept
+    tasks = [Task.of(head, images, job.device) for head, images in job.by_task("head", "images")]
+    recipe = Recipe(**{name: value for name, value in job.settings.items() if name != "task"})  # "task" labels it
+    # One device's training is not gone on from on another: the artefact states one device.
+    tensors = finetune(encoder, tasks, recipe, job.device, Saved(job.saved, f"{job.key} {job.device}"))
+    of = ", ".join(task.name for task in tasks)
+    encoder.layout.flatten(tensors, f"the model fine-tuned on {of}")  # refuses NaN before anything is kept
     save_tensors(tensors, job.folder / "encoder.safetensors")
     job.add_file("encoder.safetensors")
 
