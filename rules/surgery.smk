@@ -1,0 +1,23 @@
+rule surgery:
+    """Train the modules that correct a merged model's features, one per task."""
+    input:
+        unpack(inputs_of("surgery")),
+    output:
+        manifest="results/surgery/{name}/manifest.json",
+        content="results/surgery/{name}/surgery.safetensors",
+    log:
+        "logs/surgery/{name}.log",
+    benchmark:
+        "results/benchmarks/surgery/{name}.tsv"
+    conda:
+        "../envs/tatr.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=1,
+    params:
+        settings=settings_of("surgery"),
+        code=code_of("surgery"),
+    shell:
+        "tatr surgery --pretrained {input.pretrained} --direction {input.direction} --task-vectors {input.task_vectors} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

@@ -1,0 +1,44 @@
+"""Write θ_pre + λ·v as a folder that open_clip loads, with a model card; λ and τ are those that an evaluation chose."""
+
+from tatr.command import Job, command
+
+
+def run(job: Job) -> None:
+    import json
+    import shutil
+
+    from tatr.checkpoints import Checkpoint, load_tensors, save_tensors
+    from tatr.exporting import CONFIG, WEIGHTS, Source, chosen, merged, model_card, open_clip_config
+    from tatr.layout import Layout
+    from tatr.store import open_vectors
+
+    pretrained, evaluation = job.one("pretrained"), job.one("evaluation")
+    scores = json.loads((evaluation / "scores.json").read_text())
+    direction = chosen(job.inputs["directions"], scores, str(evaluation.folder))
+    surgery = job.one("surgery") if job.inputs["surgery"] else None
+    source = Source(pretrained, evaluation, direction, surgery)
+    source.check()
+    layout = Layout.load(pretrained / "layout.json")
+    before = Checkpoint(pretrained / "encoder.safetensors", layout)
+    (vector,) = open_vectors([direction / "vector.zarr"], layout.digest)
+    # A safetensors file is written from tensors in memory: 4 bytes for each of the model's parameters.
+    tensors = merged(before, vector, scores["coefficient"], layout)
+    save_tensors(tensors | load_tensors(pretrained / "text.safetensors"), job.folder / WEIGHTS)
+    job.add_file(WEIGHTS)
+    job.add_json(CONFIG, open_clip_config(json.loads((pretrained / "model.json").read_text())))
+    (job.folder / "README.md").write_text(model_card(job.settings, scores, source), encoding="utf-8")
+    job.add_file("README.md")
+    if surgery:
+        shutil.copyfile(surgery / "surgery.safetensors", job.folder / "surgery.safetensors")
+        job.add_file("surgery.safetensors")
+
+
+if __name__ == "__main__":
+    command(
+        run,
+        kind="export",
+        reads={"pretrained": "backbone", "evaluation": "evaluate", "directions": "merge", "surgery": "surgery"},
+        example="python workflow_scripts/export.py --pretrained results/backbone/b/manifest.json "
+        "--evaluation results/evaluate/tatr/manifest.json --directions results/merge/tatr/manifest.json "
+        '--settings \'{"row": "TATR"}\' --output results/export/tatr/manifest.json',
+    )
