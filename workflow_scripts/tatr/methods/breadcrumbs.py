@@ -37,8 +37,8 @@ def breadcrumbs(
     Differences from published codes: the authors' takes the shares of every row (the last axis) of a tensor, the paper
     speaks of layers; here they are taken of whole tensors, as in mergekit. In the authors' code `top_k_keep` is
     1 − smallest − largest and `top_k_remove` is `largest`. In mergekit's `breadcrumbs`, `density` is
-    1 − smallest − largest and `gamma` is `largest`, which its documentation equates with the paper's β; it also drops
-    a tensor altogether where ⌊gamma · n⌋ is 0, which is kept here.
+    1 − smallest − largest and `gamma` is `largest`, which its documentation equates with the paper's β; it rounds
+    the number kept down, where here the two numbers dropped are.
     Cost: one pass over the task vectors; one parameter tensor of one task and of v is in memory at a time.
 
     Raises:

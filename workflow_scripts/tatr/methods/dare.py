@@ -36,6 +36,7 @@ def dare(
     Trust region: the mask applies to v. Everything here is done entry by entry, so masking the task vectors first
     gives the same.
     Differences from the authors' code: none but the random numbers; theirs come from one stream over all tensors.
+    mergekit rescales every tensor to its former L1 norm instead of dividing by 1 − drop.
     Cost: one pass over the task vectors and one random number per entry and task; one block of each is in memory.
     """
     scale = np.float32(1 / (1 - drop) if rescale else 1)

@@ -44,7 +44,7 @@ def ties(
     Differences from published codes: the authors' keeps one entry more per task, sums in float32, so that a sign may
     depend on the order of tasks, and takes a majority of zero for negative. Checkpoints that carry text tensors along
     count them in N: they never move, so the same density keeps more of the image encoder there than here. mergekit
-    works as `scope: tensor`, but breaks ties of magnitude by position and refuses a tensor of which nothing is kept.
+    works as `scope: tensor`, but breaks ties of magnitude by position and rounds shares in binary.
     Cost: three passes over the task vectors for one threshold per task (two find the threshold), two per tensor, and
     one more if trimmed entries cancel exactly anywhere; one block of each is in memory at a time.
 
