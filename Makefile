@@ -3,8 +3,9 @@ PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 BIN := .venv/bin
 READY := .venv/ready
+PARITY := .venv-parity/ready
 
-.PHONY: help demo test test-slurm lint format docs lock benchmark clean
+.PHONY: help demo test test-parity test-slurm lint format docs lock benchmark clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +29,18 @@ demo: $(READY) ## run everything on the embedded benchmark and print the table
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -q -n $(CORES) --dist worksteal
+
+# Beside the environment, whose packages the libraries use as they are: only PYTHONPATH makes them visible.
+$(PARITY): envs/parity.txt $(READY)
+	@echo "Installing mergekit and fusion-bench into .venv-parity (once; 100 MB)"
+	@rm -rf .venv-parity
+	@if command -v uv >/dev/null; then install="uv pip install --python $(BIN)/python"; \
+	else install="$(BIN)/python -m pip install --disable-pip-version-check --no-compile"; fi; \
+	$$install -q --target .venv-parity --no-deps --no-build-isolation --require-hashes -r envs/parity.txt
+	@touch $@
+
+test-parity: $(PARITY) ## hold the methods against mergekit's and fusion-bench's (installs these)
+	@TATR_TEST_PARITY=1 PYTHONPATH=.venv-parity $(BIN)/python -m pytest -q tests/parity
 
 test-slurm: $(READY) ## run a tiny config through a real Slurm on this machine (Debian, as root)
 	@TATR_TEST_SLURM=1 $(BIN)/python -m pytest -q tests/slurm
