@@ -13,23 +13,27 @@ from pathlib import Path
 
 import pandas as pd
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
+
+from tatr.tables import accuracies, load_table
+
 BASE = Path(__file__).resolve().parent.parent
 
 
 def table_of(seed: int, config: Path, cores: int) -> pd.DataFrame:
-    """Run one seed and read its table: rows are methods, columns tasks, average and coefficient."""
+    """Run one seed and read its table: rows are methods, columns tasks, their average and more."""
     name = f"{config.stem}_seed_{seed}"
     command = [sys.executable, "-m", "snakemake", "-s", BASE / "Snakefile", "--configfile", config, "--cores", cores]
     command += ["--quiet", "rules", "progress", "--config", f"seed={seed}", f"name={name}", "--", "tables"]
     subprocess.run([*map(str, command)], check=True)
     # Older tables of the same name may stand beside it; the newest is this run's.
     tables = sorted(Path("results/tables").glob(f"{name}-*/methods.csv"), key=lambda path: path.stat().st_mtime)
-    return pd.read_csv(tables[-1], index_col="method")
+    return load_table(tables[-1])
 
 
 def summary(tables: list[pd.DataFrame]) -> str:
     """Mean ± sample standard deviation per cell, rows in the tables' order."""
-    joined = pd.concat(tables).drop(columns="coefficient").groupby(level=0, sort=False)
+    joined = accuracies(pd.concat(tables)).groupby(level=0, sort=False)
     mean, deviation = joined.mean(), joined.std()
     chosen = pd.concat(tables)["coefficient"].groupby(level=0, sort=False).agg(lambda values: sorted(set(values)))
     lines = [["Method", *mean.columns, "λ"], ["---", *["---:"] * (len(mean.columns) + 1)]]

@@ -13,6 +13,7 @@ from tatr.config.loading import load_config
 from tatr.errors import TatrError
 from tatr.manifest import canonical
 from tatr.plan import Plan
+from tatr.rows import figure_settings, table_settings
 
 BASE = Path(workflow.basedir)
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
@@ -24,7 +25,7 @@ try:
     files = [KNOWN_TASKS, *(workflow.overwrite_configfiles or workflow.configfiles)]
     checked = load_config(config, yaml.safe_load(KNOWN_TASKS.read_text()), files)
     plan = Plan(checked, BASE / "backbones")
-    plan.figures
+    plan.everything
 except TatrError as error:
     raise WorkflowError(str(error)) from None
 

@@ -1,5 +1,5 @@
 rule evaluate:
-    """Evaluate one model on its tasks, choosing λ on validation if asked to."""
+    """Evaluate one model on its tasks, choosing λ and τ on validation if asked to."""
     input:
         unpack(inputs_of("evaluate")),
     output:
@@ -20,4 +20,4 @@ rule evaluate:
         settings=settings_of("evaluate"),
         code=code_of("evaluate"),
     shell:
-        "tatr evaluate --pretrained {input.pretrained} --direction {input.direction} --heads {input.heads} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        "tatr evaluate --pretrained {input.pretrained} --directions {input.directions} --surgery {input.surgery} --heads {input.heads} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

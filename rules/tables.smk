@@ -24,7 +24,7 @@ rule tables:
         runtime=10,
     params:
         # Not part of the table's name: new display names renew it in place.
-        settings=canonical(plan.table_settings),
+        settings=canonical(table_settings(plan)),
         code=plan.table.code,
     shell:
         "tatr tables --references {input.references} --merges {input.merges} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

@@ -7,6 +7,7 @@ localrules:
     task_vectors,
     merged,
     evaluated,
+    exported,
     tables,
     figures,
     verify,
@@ -47,6 +48,12 @@ rule evaluated:
     """All evaluations, not tabulated."""
     input:
         [p.manifest for p in plan.all("evaluate")],
+
+
+rule exported:
+    """Every merge as a checkpoint that open_clip loads, with a model card, in results/export."""
+    input:
+        [p.manifest for p in plan.exports],
 
 
 rule verify:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from tatr import methods
 from tatr.config.docs import default_text, schema, schema_text
 from tatr.config.loading import expand, load_config
-from tatr.config.models import Config, Merge, Search
+from tatr.config.merges import Merge, Search
+from tatr.config.models import Config
 from tatr.errors import TatrError
 
 BASE = Path(__file__).resolve().parent.parent
@@ -243,7 +244,7 @@ def test_check_command_finds_drift(tmp_path: Path) -> None:
     command = [sys.executable, str(BASE / "workflow_scripts/config_docs.py"), "--folder", str(tmp_path)]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
     assert subprocess.run([*command, "--check"], check=False, capture_output=True).returncode == 0
-    (tmp_path / "default.yaml").write_text("seed: 1\n")
+    (tmp_path / "config/default.yaml").write_text("seed: 1\n")
     stale = subprocess.run([*command, "--check"], check=False, capture_output=True, text=True)
     assert stale.returncode == 1
     assert "default.yaml: out of date" in stale.stdout

@@ -63,31 +63,31 @@ def test_accuracy_counts_right_answers(encoder: Encoder, tmp_path: Path, monkeyp
         save(tmp_path, encoder, best_at(encoder, 50, 1, 0), labels, "a"),
         save(tmp_path, encoder, right[:50], right, "b"),
     ]
-    whole = evaluate(encoder, direction_of(encoder), tasks, [0.5], "cpu")
+    whole = evaluate(encoder, [direction_of(encoder)], tasks, [0.5], "cpu")
     assert whole["scores"]["a"] == {"correct": 45, "images": 60, "accuracy": 0.75}
     assert whole["scores"]["b"]["accuracy"] == 1
     assert whole["average"] == pytest.approx(0.875)
     assert whole["coefficient"] == 0.5
     assert whole["search"] == []
     monkeypatch.setattr(evaluation, "BATCH", 7)
-    assert evaluate(encoder, direction_of(encoder), tasks, [0.5], "cpu") == whole
+    assert evaluate(encoder, [direction_of(encoder)], tasks, [0.5], "cpu") == whole
 
 
 def test_without_a_direction_it_is_the_pretrained_model(encoder: Encoder, tmp_path: Path) -> None:
     task = save(tmp_path, encoder, np.zeros(50, np.int64), best_at(encoder, 60, 2, 0))
-    assert evaluate(encoder, None, [task], [0.0], "cpu")["average"] == 1
+    assert evaluate(encoder, [], [task], [0.0], "cpu")["average"] == 1
 
 
 def test_the_coefficient_is_the_best_on_validation_whatever_is_best_on_test(encoder: Encoder, tmp_path: Path) -> None:
     candidates = [0.0, 0.5, 1.0]
     validation, test = best_at(encoder, 50, 1, 1.0), best_at(encoder, 60, 2, 0.0)
-    result = evaluate(encoder, direction_of(encoder), [save(tmp_path, encoder, validation, test)], candidates, "cpu")
+    result = evaluate(encoder, [direction_of(encoder)], [save(tmp_path, encoder, validation, test)], candidates, "cpu")
     assert result["coefficient"] == 1.0
     assert [row["coefficient"] for row in result["search"]] == candidates
     assert result["search"][2]["validation"] == 1 > result["search"][0]["validation"]
     assert result["average"] < 1  # at λ = 0 it would be 1: the test labels did not choose
     permuted = save(tmp_path / "again", encoder, validation, test[::-1].copy())
-    other = evaluate(encoder, direction_of(encoder), [permuted], candidates, "cpu")
+    other = evaluate(encoder, [direction_of(encoder)], [permuted], candidates, "cpu")
     assert other["search"] == result["search"]
 
 
@@ -104,31 +104,71 @@ def test_test_labels_are_read_once_and_only_after_the_choice(
         return read_split(path, split)
 
     monkeypatch.setattr(encoders, "read_split", spy)
-    evaluate(encoder, direction_of(encoder), tasks, [0.1, 0.2, 0.3], "cpu")
+    evaluate(encoder, [direction_of(encoder)], tasks, [0.1, 0.2, 0.3], "cpu")
     assert reads[:-2] == 3 * [("a", "validation"), ("b", "validation")]
     assert reads[-2:] == [("a", "test"), ("b", "test")]
     reads.clear()
-    evaluate(encoder, direction_of(encoder), tasks, [0.1], "cpu")
+    evaluate(encoder, [direction_of(encoder)], tasks, [0.1], "cpu")
     assert reads == [("a", "test"), ("b", "test")]
 
 
 def test_of_equally_good_coefficients_the_smallest_is_taken(encoder: Encoder, tmp_path: Path) -> None:
     task = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64))
     nothing = np.zeros(encoder.layout.size, np.float32)
-    assert evaluate(encoder, nothing, [task], [0.5, 0.1, 0.3], "cpu")["coefficient"] == 0.1
+    assert evaluate(encoder, [nothing], [task], [0.5, 0.1, 0.3], "cpu")["coefficient"] == 0.1
+
+
+def test_tau_and_the_coefficient_are_chosen_together(encoder: Encoder, tmp_path: Path) -> None:
+    good, bad = direction_of(encoder), -direction_of(encoder)
+    task = save(tmp_path, encoder, best_at(encoder, 50, 1, 1.0), best_at(encoder, 60, 2, 1.0))
+    result = evaluate(encoder, [bad, good], [task], [0.5, 1.0], "cpu", taus=[0.02, 0.01])
+    assert (result["direction"], result["tau"], result["coefficient"]) == (1, 0.01, 1.0)
+    assert [(row["tau"], row["coefficient"]) for row in result["search"]] == [
+        (0.02, 0.5),
+        (0.02, 1.0),
+        (0.01, 0.5),
+        (0.01, 1.0),
+    ]
+    assert result["average"] == result["search"][3]["validation"] == 1
+    with pytest.raises(TatrError, match="2 directions but 1 values of tau"):
+        evaluate(encoder, [bad, good], [task], [0.5], "cpu", taus=[0.01])
+
+
+def test_of_equally_good_trust_regions_the_largest_tau_is_taken(encoder: Encoder, tmp_path: Path) -> None:
+    task = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64))
+    nothing = 3 * [np.zeros(encoder.layout.size, np.float32)]
+    result = evaluate(encoder, nothing, [task], [0.5, 0.1], "cpu", taus=[0.01, 0.05, 0.02])
+    assert (result["tau"], result["coefficient"], result["direction"]) == (0.05, 0.1, 1)
+
+
+def test_surgery_corrects_the_features_of_its_task(encoder: Encoder, tmp_path: Path) -> None:
+    dimension = encoder.architecture.embed_dim
+    down, up = torch.randn(2, 5, dimension, generator=torch.manual_seed(1)).unbind()
+    features = clip.image_features(
+        clip.to_tensors(encoder.layout.unflatten(encoder.flat)),
+        clip.normalise(draw(encoder, 60, 2), encoder.architecture),
+        encoder.architecture,
+    )
+    by_hand = torch.stack([f - up.T @ torch.clamp(down @ f, min=0) for f in features])
+    labels = (F.normalize(by_hand, dim=-1) @ head_of(encoder).T).argmax(dim=-1).numpy()
+    assert (labels != best_at(encoder, 60, 2, 0)).any()
+    task = save(tmp_path, encoder, np.zeros(50, np.int64), labels)
+    assert evaluate(encoder, [], [task], [0.0], "cpu", surgery={"task": (down, up.T)})["average"] == 1
+    with pytest.raises(TatrError, match="surgery: has no module for task 'task'; it has other"):
+        evaluate(encoder, [], [task], [0.0], "cpu", surgery={"other": (down, up.T)})
 
 
 def test_a_merge_that_blows_up_is_refused(encoder: Encoder, tmp_path: Path) -> None:
     task = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64))
     with pytest.raises(TatrError, match="task: the model's outputs are not finite; the merge's coefficient may be"):
-        evaluate(encoder, direction_of(encoder), [task], [1e38], "cpu")
+        evaluate(encoder, [direction_of(encoder)], [task], [1e38], "cpu")
 
 
 def test_an_empty_split_is_refused(encoder: Encoder, tmp_path: Path) -> None:
     empty = draw(encoder, 0, 0), np.zeros(0, np.int64)
     write_images(tmp_path / "images.zarr", {"train": empty, "validation": empty, "test": empty})
     with pytest.raises(TatrError, match=r"images\.zarr: the test split is empty"):
-        evaluate(encoder, None, [Task("task", head_of(encoder), tmp_path / "images.zarr")], [0.0], "cpu")
+        evaluate(encoder, [], [Task("task", head_of(encoder), tmp_path / "images.zarr")], [0.0], "cpu")
 
 
 @pytest.mark.parametrize("label", [-1, CLASSES])

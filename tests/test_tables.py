@@ -1,12 +1,13 @@
 """The methods table: rows, averages, ranks among merges, Markdown."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tatr.tables import formatted, markdown, methods_table, ranks
+from tatr.tables import NOTES, formatted, load_table, markdown, methods_table, ranks, search_table
 
 TASKS = ["cars", "digits"]
 
@@ -14,6 +15,8 @@ TASKS = ["cars", "digits"]
 def scores(coefficient: float, **accuracies: float) -> dict[str, Any]:
     return {
         "coefficient": coefficient,
+        "tau": None,
+        "search": [],
         "scores": {task: {"accuracy": accuracy} for task, accuracy in accuracies.items()},
     }
 
@@ -30,20 +33,20 @@ def table() -> pd.DataFrame:
         "unused": scores(0.3, cars=1, digits=1),
     }
     rows = [
-        {"name": "Pre-trained", "evaluations": ["pre"]},
-        {"name": "Individual", "evaluations": ["individual digits", "individual cars"]},
-        {"name": "Average", "evaluations": ["average"]},
-        {"name": "TA", "evaluations": ["ta"]},
-        {"name": "TATR", "evaluations": ["tatr"]},
+        {"name": "Pre-trained", "reference": True, "evaluations": ["pre"]},
+        {"name": "Individual", "reference": True, "evaluations": ["individual digits", "individual cars"]},
+        {"name": "Average", "reference": False, "evaluations": ["average"]},
+        {"name": "TA", "reference": False, "evaluations": ["ta"]},
+        {"name": "TATR", "reference": False, "evaluations": ["tatr"]},
     ]
     return methods_table(rows, found, TASKS)
 
 
 def test_accuracies_are_percent_in_the_order_of_rows_and_tasks(table: pd.DataFrame) -> None:
     assert list(table.index) == ["Pre-trained", "Individual", "Average", "TA", "TATR"]
-    assert list(table.columns) == ["cars", "digits", "average", "coefficient"]
-    np.testing.assert_allclose(table.loc["TA"], [80, 60, 70, 0.3])
-    np.testing.assert_allclose(table.loc["Individual"][:3], [99, 97, 98])
+    assert list(table.columns) == ["cars", "digits", "average", "coefficient", "tau", "unlabelled"]
+    np.testing.assert_allclose(table.loc["TA"][:4].astype(float), [80, 60, 70, 0.3])
+    np.testing.assert_allclose(table.loc["Individual"][:3].astype(float), [99, 97, 98])
 
 
 def test_references_have_no_coefficient(table: pd.DataFrame) -> None:
@@ -75,3 +78,36 @@ def test_markdown_is_a_table_with_bold_and_italics(table: pd.DataFrame) -> None:
     assert lines[:2] == ["| Method | Cars | digits | average | λ |", "| --- | ---: | ---: | ---: | ---: |"]
     assert lines[-1] == "| TATR | **80.0** | *65.0* | **72.5** | 0.3 |"
     assert len(lines) == 7
+
+
+def test_a_chosen_tau_has_a_column_and_what_was_tried_a_table() -> None:
+    search = [
+        {"tau": tau, "coefficient": coefficient, "validation": 0.5 + tau + coefficient}
+        for tau in (0.01, 0.1)
+        for coefficient in (0.2, 0.3)
+    ]
+    tuned = scores(0.3, cars=0.8, digits=0.6) | {"tau": 0.1, "search": search}
+    found = {"fixed": scores(1, cars=0.5, digits=0.5), "tuned": tuned}
+    rows = [{"name": name, "reference": False, "evaluations": [name]} for name in found]
+    table = methods_table(rows, found, TASKS)
+    lines = markdown(table, {}, 1).splitlines()
+    assert lines[0] == "| Method | cars | digits | average | τ | λ |"
+    assert lines[-1].endswith("| 10 % | 0.3 |")
+    assert lines[-2].endswith("|  | 1 |")
+    tried = search_table(rows, found)
+    assert tried["method"].tolist() == 4 * ["tuned"]
+    assert tried["taken"].tolist() == [False, False, False, True]
+    np.testing.assert_allclose(tried["validation"], [71, 81, 80, 90])
+
+
+def test_rows_that_learn_from_unlabelled_images_are_marked_and_the_marks_explained(tmp_path: Path) -> None:
+    splits = {"a": None, "b": "test", "c": "validation"}
+    rows: list[dict[str, Any]] = [{"name": name, "reference": False, "evaluations": ["x"]} for name in splits]
+    rows = [row | ({"unlabelled": split} if split else {}) for row, split in zip(rows, splits.values(), strict=True)]
+    table = methods_table(rows, {"x": scores(1, cars=0.5, digits=0.5)}, TASKS)
+    table.to_csv(tmp_path / "methods.csv")
+    pd.testing.assert_frame_equal(load_table(tmp_path / "methods.csv"), table)
+    text = markdown(load_table(tmp_path / "methods.csv"), {}, 1)
+    assert [line.split(" |")[0] for line in text.splitlines()[2:5]] == ["| a", "| b †", "| c ‡"]
+    assert text.splitlines()[5:] == ["", f"† {NOTES['†']}", "", f"‡ {NOTES['‡']}"]
+    assert "†" not in markdown(table.iloc[[0]], {}, 1)

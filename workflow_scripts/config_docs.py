@@ -1,4 +1,4 @@
-"""Write config/schema.json and config/default.yaml from the config's models, or check that they are up to date."""
+"""Write what is made from the code: the config's schema and defaults, and a docs page per merging method."""
 
 import argparse
 import sys
@@ -8,23 +8,28 @@ BASE = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
-    """Write or check both files."""
+    """Write or check all files."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="example: python workflow_scripts/config_docs.py --check"
     )
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
-    parser.add_argument("--folder", type=Path, default=BASE / "config", help="default: config/")
+    parser.add_argument("--folder", type=Path, default=BASE, help="default: the repository")
     arguments = parser.parse_args()
 
     from tatr.config.docs import default_text, schema_text
+    from tatr.config.pages import page
+    from tatr.methods import names
 
+    texts = {"config/schema.json": schema_text(), "config/default.yaml": default_text()}
+    texts |= {f"docs/methods/{name}.md": page(name, BASE / "docs/results.csv") for name in names()}
     stale = 0
-    for name, text in (("schema.json", schema_text()), ("default.yaml", default_text())):
+    for name, text in texts.items():
         path = arguments.folder / name
         if path.is_file() and path.read_text() == text:
             continue
         stale += 1
         if not arguments.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         print(f"{path}: " + ("out of date; run workflow_scripts/config_docs.py" if arguments.check else "written"))
     return int(arguments.check and stale > 0)

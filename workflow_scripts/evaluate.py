@@ -1,4 +1,7 @@
-"""Evaluate θ_pre + λ·v on every task: λ chosen on validation if there are several, accuracy measured on test."""
+"""Evaluate θ_pre + λ·v on every task: λ and τ chosen on validation if there are several, accuracy measured on test.
+
+Several directions are the merges of several τ, in the order of the setting `taus`.
+"""
 
 from tatr.command import Job, command
 
@@ -7,23 +10,33 @@ def run(job: Job) -> None:
     from tatr.devices import choose
     from tatr.encoders import Encoder, Task
     from tatr.evaluation import evaluate
+    from tatr.feature_correction import load_modules
     from tatr.store import open_vectors
 
     job.device = choose()
     encoder = Encoder.of(job.one("pretrained"))
-    directions = open_vectors(job.vectors("direction"), encoder.layout.digest)
-    direction = directions[0][0 : encoder.layout.size] if directions else None
+    directions = open_vectors(job.vectors("directions"), encoder.layout.digest)
     tasks = [Task.of(head, images, job.device) for head, images in job.by_task("heads", "images")]
-    job.add_json("scores.json", evaluate(encoder, direction, tasks, job.settings["coefficients"], job.device))
+    modules = load_modules(job.one("surgery"), job.device) if job.inputs["surgery"] else None
+    taus = job.settings.get("taus", ())
+    job.add_json(
+        "scores.json", evaluate(encoder, directions, tasks, job.settings["coefficients"], job.device, taus, modules)
+    )
 
 
 if __name__ == "__main__":
     command(
         run,
         kind="evaluate",
-        reads={"pretrained": "backbone", "direction": ("merge", "task_vector"), "heads": "head", "images": "images"},
+        reads={
+            "pretrained": "backbone",
+            "directions": ("merge", "task_vector"),
+            "surgery": "surgery",
+            "heads": "head",
+            "images": "images",
+        },
         example="python workflow_scripts/evaluate.py --pretrained results/backbone/b/manifest.json "
-        "--direction results/merge/tatr/manifest.json --heads results/head/*/manifest.json "
+        "--directions results/merge/tatr/manifest.json --heads results/head/*/manifest.json "
         "--images results/images/*/manifest.json --settings '{\"coefficients\": [0.3]}' "
         "--output results/evaluate/tatr/manifest.json",
     )

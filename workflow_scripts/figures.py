@@ -4,11 +4,10 @@ from tatr.command import Job, command
 
 
 def run(job: Job) -> None:
-    import pandas as pd
-
     from tatr.figures import methods_figure
+    from tatr.tables import load_table
 
-    table = pd.read_csv(job.one("table") / "methods.csv", index_col="method")
+    table = load_table(job.one("table") / "methods.csv")
     figure = methods_figure(table, job.settings["width"], job.settings["colour"])
     for name in ("methods.png", "methods.svg"):
         # Without a date, equal tables give equal files.

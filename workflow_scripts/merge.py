@@ -1,29 +1,63 @@
 """Merge task vectors into one direction v by a method, inside a trust region if a mask is given: θ = θ_pre + λ·v."""
 
+import json
+from collections.abc import Sequence
+from typing import Any
+
 from tatr.command import Job, command
 
 
 def run(job: Job) -> None:
     from tatr.errors import TatrError
     from tatr.merging import direction
+    from tatr.methods import load
     from tatr.store import open_vectors, write_vector
 
-    task_vectors = open_vectors(job.vectors("task_vectors"))
-    if not task_vectors:
+    if not job.inputs["task_vectors"]:
         raise TatrError("--task-vectors: give the manifests of the task vectors to merge")
-    size, layout = len(task_vectors[0]), task_vectors[0].layout
+    method, settings = job.settings["method"], job.settings.get("settings", {})
+    per_task = [role for role in ("fishers", "grams") if role in load(method).needs and job.inputs[role]]
+    task_vectors, *others = zip(*job.by_task("task_vectors", *per_task), strict=True)
+    vectors = open_vectors([artefact / "vector.zarr" for artefact in task_vectors])
+    size, layout = len(vectors[0]), vectors[0].layout
     masks = open_vectors(job.vectors("mask"), layout)
-    parts = direction(
-        job.settings["method"], task_vectors, masks[0] if masks else None, job.settings.get("settings", {})
-    )
+    given = needed_by(job, load(method).needs, layout, dict(zip(per_task, others, strict=True)))
+    parts = direction(method, vectors, masks[0] if masks else None, settings, **given)
     job.add("vector.zarr", write_vector(job.folder / "vector.zarr", size, layout, parts))
+
+
+def needed_by(job: Job, needs: Sequence[str], digest: str, per_task: dict[str, Any]) -> dict[str, Any]:
+    """What a method reads beside the task vectors; whatever was not given is left out, which the method refuses."""
+    from tatr.errors import TatrError
+    from tatr.layout import Layout
+    from tatr.store import open_vectors
+
+    given: dict[str, Any] = {}
+    if "layout" in needs and job.inputs["pretrained"]:
+        given["layout"] = Layout.load(job.one("pretrained") / "layout.json")
+        if given["layout"].digest != digest:
+            raise TatrError("--pretrained: is not the encoder that the task vectors were made for")
+    if "fishers" in per_task:
+        given["fishers"] = open_vectors([fisher / "vector.zarr" for fisher in per_task["fishers"]], digest)
+    if "grams" in per_task:
+        given["grams"] = open_vectors([gram / "vector.zarr" for gram in per_task["grams"]])
+    if "coefficients" in needs and job.inputs["coefficients"]:
+        given["coefficients"] = json.loads((job.one("coefficients") / "coefficients.json").read_text())["coefficients"]
+    return given
 
 
 if __name__ == "__main__":
     command(
         run,
         kind="merge",
-        reads={"task_vectors": "task_vector", "mask": "mask"},
+        reads={
+            "task_vectors": "task_vector",
+            "mask": "mask",
+            "pretrained": "backbone",
+            "fishers": "fisher",
+            "grams": "gram",
+            "coefficients": "adapt",
+        },
         example="python workflow_scripts/merge.py --task-vectors results/task_vector/*/manifest.json "
         '--mask results/mask/tau-0.01/manifest.json --settings \'{"method": "task_arithmetic"}\' '
         "--output results/merge/tatr/manifest.json",

@@ -12,17 +12,16 @@ def main() -> None:
     parser.add_argument("others", nargs="*", type=Path, help="further files worth naming")
     arguments = parser.parse_args()
 
-    import pandas as pd
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from tatr.manifest import Artefact
-    from tatr.tables import REFERENCES, formatted
+    from tatr.tables import formatted, load_table, notes, references
 
     artefact = Artefact.open(arguments.table, "tables")
     settings = artefact.manifest.settings
-    table = pd.read_csv(artefact / "methods.csv", index_col="method")
+    table = load_table(artefact / "methods.csv")
     marks = {0: "{}", 1: "[bold green]{}[/]", 2: "[underline]{}[/]"}
     text = formatted(table, settings["names"], settings["digits"], marks)
     console = Console(width=None if Console().is_terminal else 160)
@@ -30,14 +29,14 @@ def main() -> None:
     shown = Table(
         box=box.SIMPLE,
         title="Test accuracy in %",
-        caption="green: best merge · underlined: second best",
+        caption=" · ".join(["green: best merge", "underlined: second best", *notes(table)]),
         padding=(0, 0) if narrow else (0, 1),
     )
     shown.add_column("Method", overflow="fold")
     for column in text.columns:
         shown.add_column(column[:5] if narrow else column, justify="right", no_wrap=True, min_width=5)
     for index, (name, row) in enumerate(zip(text.index, text.to_numpy().tolist(), strict=True)):
-        shown.add_row(str(name), *row, end_section=index == REFERENCES - 1)
+        shown.add_row(str(name), *row, end_section=index == references(table) - 1)
     console.print(shown)
     for path in (artefact / "methods.csv", artefact / "methods.md", *arguments.others):
         console.print(f"  {path}", highlight=False, soft_wrap=True)

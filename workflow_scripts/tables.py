@@ -1,4 +1,4 @@
-"""Gather the evaluations into the methods table: results/tables/NAME-…/methods.{csv,md}."""
+"""Gather the evaluations into the methods table (methods.csv, methods.md), and what was searched (search.csv)."""
 
 import json
 
@@ -6,7 +6,7 @@ from tatr.command import Job, command
 
 
 def run(job: Job) -> None:
-    from tatr.tables import markdown, methods_table
+    from tatr.tables import markdown, methods_table, search_table
 
     evaluations = [*job.inputs["references"], *job.inputs["merges"]]
     scores = {e.manifest.name: json.loads((e / "scores.json").read_text()) for e in evaluations}
@@ -14,7 +14,8 @@ def run(job: Job) -> None:
     table.to_csv(job.folder / "methods.csv")
     text = markdown(table, job.settings["names"], job.settings["digits"])
     (job.folder / "methods.md").write_text(text)
-    for name in ("methods.csv", "methods.md"):
+    search_table(job.settings["rows"], scores).to_csv(job.folder / "search.csv", index=False)
+    for name in ("methods.csv", "methods.md", "search.csv"):
         job.add_file(name)
 
 

@@ -39,7 +39,9 @@ def _region(index: int, **settings: object) -> Callable[[dict[str, Any]], object
     return lambda config: config["merges"][index]["trust_region"].update(settings)
 
 
-def _set(*path: str | int, to: object) -> Callable[[dict[str, Any]], object]:
+def setting(*path: str | int, to: object) -> Callable[[dict[str, Any]], object]:
+    """Give a key of the configuration another value."""
+
     def change(config: Any) -> None:  # noqa: ANN401
         for key in path[:-1]:
             config = config.setdefault(key, {}) if isinstance(config, dict) else config[key]
@@ -68,14 +70,14 @@ CONFIGURATION = [
         "change λ",
         "the evaluation; a merge is stored as a direction, whatever λ is",
         evaluated("task_arithmetic", "0.4"),
-        _set("merges", 1, "coefficient", to=0.4),
+        setting("merges", 1, "coefficient", to=0.4),
     ),
     Case(
         "search-changed",
         "change the candidates among which λ is searched",
         "the evaluation",
         evaluated("task_arithmetic+gradient_n-8_tau-0.01", "search"),
-        _set("merges", 3, "coefficient", "search", to=[0.2, 0.4, 0.6]),
+        setting("merges", 3, "coefficient", "search", to=[0.2, 0.4, 0.6]),
     ),
     Case(
         "row-added",
@@ -107,42 +109,42 @@ CONFIGURATION = [
         "fine-tune one task with another learning rate",
         "its model and task vector; what sums over the suite; the other models and all gradients stay",
         fine_tuned("cars"),
-        _set("finetuning", "tasks", to={"cars": {"learning_rate": 1e-4}}),
+        setting("finetuning", "tasks", to={"cars": {"learning_rate": 1e-4}}),
     ),
     Case(
         "exemplar-count",
         "change the number of exemplars",
         "gradients and what the mask needs; no fine-tuning",
         gradients(*TASKS, count=16),
-        _set("exemplars", "count", to=16),
+        setting("exemplars", "count", to=16),
     ),
     Case(
         "exemplar-seed",
         "change the seed of the exemplars",
         "gradients and what the mask needs; no fine-tuning",
         gradients(*TASKS),
-        _set("exemplars", "seed", to=1),
+        setting("exemplars", "seed", to=1),
     ),
     Case(
         "seed",
         "change the top-level seed",
         "fine-tuning and gradients, with all that follows",
         fine_tuned(*TASKS) | gradients(*TASKS),
-        _set("seed", to=1),
+        setting("seed", to=1),
     ),
     Case(
         "image-count",
         "change how many images of a task are used, in any split",
         "the task's images, and whatever saw them",
         {"images:cars"} | seen_anew("cars"),
-        _set("tasks", "cars", "test", to=50),
+        setting("tasks", "cars", "test", to=50),
     ),
     Case(
         "template",
         "change a prompt of a task",
         "the task's zero-shot head, and whatever used it; its images stay",
         {"head:cars"} | seen_anew("cars"),
-        _set("tasks", "cars", "templates", to=["a picture of a {}."]),
+        setting("tasks", "cars", "templates", to=["a picture of a {}."]),
     ),
     Case(
         "second-configuration",
@@ -155,11 +157,19 @@ CONFIGURATION = [
         "suite-reordered", "list the suite in another order", "table and figure", TABLE, lambda c: c["suite"].reverse()
     ),
     Case(
-        "task-name", "rename a task in tables", "table and figure", TABLE, _set("display", "tasks", "cars", to="Cars")
+        "task-name",
+        "rename a task in tables",
+        "table and figure",
+        TABLE,
+        setting("display", "tasks", "cars", to="Cars"),
     ),
-    Case("row-name", "rename a row", "table and figure", TABLE, _set("merges", 0, "name", to="Average")),
+    Case("row-name", "rename a row", "table and figure", TABLE, setting("merges", 0, "name", to="Average")),
     Case(
-        "plot-style", "change the figure's look", "the figure", {"figures:tiny"}, _set("display", "colour", to="teal")
+        "plot-style",
+        "change the figure's look",
+        "the figure",
+        {"figures:tiny"},
+        setting("display", "colour", to="teal"),
     ),
     Case(
         "keys-reordered",

@@ -1,4 +1,4 @@
-"""One finished tiny run, made once and shared by all tests (and by the workers of pytest-xdist)."""
+"""Finished tiny runs, made once and shared by all tests (and by the workers of pytest-xdist)."""
 
 import fcntl
 import os
@@ -8,21 +8,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from checkout import ROOT, TINY, Checkout, copy_sources, successful
+from checkout import METHODS, ROOT, TINY, Checkout, copy_sources, successful
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout whose run has finished. Tests that change its sources or results make a copy first."""
+    return _finished(tmp_path_factory, TINY)
+
+
+@pytest.fixture(scope="session")
+def finished_methods(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The same with the methods that look at images, and with what is made only when asked for."""
+    return _finished(tmp_path_factory, METHODS, "all", "exported")
+
+
+def _finished(tmp_path_factory: pytest.TempPathFactory, config: Path, *targets: str) -> Checkout:
     base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
-    checkout = Checkout(shared / "project", shared / "project" / TINY, shared / "run")
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / config.stem
+    checkout = Checkout(shared / "project", shared / "project" / config, shared / "run")
     with _locked(shared.with_suffix(".lock")):
         if not (shared / "output.txt").exists():
             shutil.rmtree(shared, ignore_errors=True)
             copy_sources(checkout.project)
             checkout.folder.mkdir()
-            (shared / "output.txt").write_text(successful(checkout.snakemake()))
+            (shared / "output.txt").write_text(successful(checkout.snakemake(*targets)))
     return checkout
 
 

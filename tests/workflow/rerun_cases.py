@@ -1,6 +1,7 @@
 """What re-runs when something changes: the table that the tests prove and that docs/what-reruns.md shows."""
 
 from config_cases import CONFIGURATION
+from method_cases import METHOD_CASES
 from other_cases import CODE, EXECUTION, FILES
 
 SECTIONS = {
@@ -10,3 +11,6 @@ SECTIONS = {
     "In how it is run": EXECUTION,
 }
 CASES = [case for cases in SECTIONS.values() for case in cases]
+
+FURTHER = {"With methods that look at images": METHOD_CASES}
+"""Cases of another run (tests/config/methods.yaml)."""

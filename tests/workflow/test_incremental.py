@@ -7,6 +7,7 @@ from case import Case
 from checkout import ROOT, Checkout
 from document_reruns import PAGE, page
 from jobs import EVERYTHING, zero_shot
+from method_cases import METHOD_CASES
 from rerun_cases import CASES
 
 
@@ -17,6 +18,11 @@ def test_run_from_nothing_makes_everything(finished: Checkout, tmp_path: Path) -
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_change_reruns(case: Case, finished: Checkout, tiny_config: str, tmp_path: Path) -> None:
     assert case.apply(finished, tiny_config, tmp_path) == case.jobs
+
+
+@pytest.mark.parametrize("case", METHOD_CASES, ids=lambda case: case.name)
+def test_change_of_a_method_reruns(case: Case, finished_methods: Checkout, tmp_path: Path) -> None:
+    assert case.apply(finished_methods, finished_methods.config.read_text(), tmp_path) == case.jobs
 
 
 def test_going_back_finds_the_old_results(copied: Checkout, tiny_config: str, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from checkout import ROOT, Checkout, successful
 from jobs import EVERYTHING, TABLE, TASKS
 
-TARGETS = ("all", "demo", "tables", "figures", "finetuned", "task_vectors", "merged", "evaluated", "pretrain", "verify")
+TARGETS = ("all", "demo", "tables", "figures", "finetuned", "task_vectors", "merged", "evaluated", "exported", "verify")
+TARGETS += ("pretrain",)
 
 
 class TestStyle:
@@ -36,6 +37,7 @@ class TestTargets:
             ("finetuned", {f"finetune:{task}" for task in TASKS}),
             ("evaluated", {job for job in EVERYTHING if job.startswith("evaluate:")}),
             ("demo", TABLE),
+            ("exported", {job for job in EVERYTHING if job.startswith("merge:")}),
         ],
     )
     def test_target_makes_what_it_says(self, target: str, jobs: set[str], finished: Checkout, tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ class TestFinishedRun:
     def test_table_has_a_row_per_merge(self, finished: Checkout) -> None:
         lines = (finished.artefact("tables:tiny") / "methods.csv").read_text().splitlines()
 
-        assert lines[0].split(",") == ["method", *TASKS, "average", "coefficient"]
+        assert lines[0].split(",") == ["method", *TASKS, "average", "coefficient", "tau", "unlabelled"]
         assert len(lines) == 1 + 2 + 4
 
     def test_demo_prints_the_table(self, finished: Checkout, tmp_path: Path) -> None:

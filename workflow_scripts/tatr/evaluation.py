@@ -1,79 +1,132 @@
-"""Accuracy of θ_pre + λ·v on every task; λ chosen on validation, the table's figures read on test."""
+"""Accuracy of θ_pre + λ·v on every task; λ and τ chosen on validation, the table's figures read on test."""
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
 
 from tatr import clip
 from tatr.encoders import Encoder, Task
 from tatr.errors import TatrError
+from tatr.feature_correction import Module, corrected
 from tatr.progress import progress
+from tatr.vector import Vector
 
 logger = logging.getLogger("tatr")
 
 BATCH = 256
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """One of the merged models among which validation chooses."""
+
+    direction: int
+    """Which of the directions."""
+    tau: float | None
+    coefficient: float
+
+
 def evaluate(
-    encoder: Encoder, direction: np.ndarray | None, tasks: Sequence[Task], coefficients: Sequence[float], device: str
+    encoder: Encoder,
+    directions: Sequence[Vector],
+    tasks: Sequence[Task],
+    coefficients: Sequence[float],
+    device: str,
+    taus: Sequence[float] = (),
+    surgery: Mapping[str, Module] | None = None,
 ) -> dict[str, Any]:
-    """Choose λ on the validation splits (if there is a choice) and measure accuracy on the test splits.
+    """Choose λ and τ on the validation splits (if there is a choice) and measure accuracy on the test splits.
 
     Args:
         encoder: θ_pre.
-        direction: v, float32 [N]; None evaluates θ_pre itself.
+        directions: v, each float32 [N]; one per candidate for τ; none evaluates θ_pre itself.
         tasks: heads and images.
-        coefficients: candidates for λ; one means no search.
+        coefficients: candidates for λ.
         device: for torch.
+        taus: τ of each direction, where there are several.
+        surgery: per task, the module that corrects its features.
 
     Returns:
-        `coefficient` (λ), `search` (per candidate, the mean validation accuracy), `scores` (per task: correct
-        answers, images, accuracy in [0, 1]) and `average` (mean accuracy over tasks).
+        `coefficient` (λ), `tau` (None if there was no choice) and `direction` (its index); `search` (per candidate, the
+        mean validation accuracy); `scores` (per task: correct answers, images, accuracy in [0, 1]); `average` (mean
+        accuracy over tasks).
+
+    Raises:
+        TatrError: not one τ per direction, an empty split, outputs that are not finite, or no module for a task.
     """
+    if len(directions) > 1 and len(taus) != len(directions):
+        raise TatrError(f"{len(directions)} directions but {len(taus)} values of tau; give one per direction, in order")
+    if lacking := [task.name for task in tasks if surgery and task.name not in surgery]:
+        raise TatrError(f"surgery: has no module for task '{lacking[0]}'; it has {', '.join(surgery or ())}")
+    models = Models(encoder, directions, device, surgery or {})
+    candidates = [
+        Candidate(index, taus[index] if taus else None, coefficient)
+        for index in range(max(1, len(directions)))
+        for coefficient in coefficients
+    ]
     search = []
-    if len(coefficients) > 1:
-        for coefficient in progress(coefficients, "choosing the coefficient"):
-            scores = _scores(encoder, direction, coefficient, tasks, "validation", device)
-            search.append({"coefficient": coefficient, "validation": _mean(scores)})
-            logger.info("coefficient %g: %.4f on validation", coefficient, search[-1]["validation"])
-    # The smallest of equals: the merge that stays closest to θ_pre.
-    best = min(search, key=lambda row: (-row["validation"], row["coefficient"]))["coefficient"] if search else None
-    coefficient = coefficients[0] if best is None else best
-    scores = _scores(encoder, direction, coefficient, tasks, "test", device)
-    return {"coefficient": coefficient, "search": search, "scores": scores, "average": _mean(scores)}
+    for candidate in progress(candidates, "choosing on validation") if len(candidates) > 1 else ():
+        validation = _mean(_scores(models, candidate, tasks, "validation"))
+        search.append({"tau": candidate.tau, "coefficient": candidate.coefficient, "validation": validation})
+        logger.info("tau %s, coefficient %g: %.4f on validation", candidate.tau, candidate.coefficient, validation)
+    # Of equals, the merge that stays closest to θ_pre: the smallest λ, then the largest τ.
+    order = [(-row["validation"], c.coefficient, -(c.tau or 0)) for row, c in zip(search, candidates, strict=False)]
+    best = candidates[order.index(min(order))] if order else candidates[0]
+    scores = _scores(models, best, tasks, "test")
+    return {**asdict(best), "search": search, "scores": scores, "average": _mean(scores)}
 
 
-@torch.no_grad()
-def _scores(
-    encoder: Encoder, direction: np.ndarray | None, coefficient: float, tasks: Sequence[Task], split: str, device: str
-) -> dict[str, dict[str, float]]:
-    flat = encoder.flat if direction is None else encoder.flat + np.float32(coefficient) * direction
-    parameters = clip.to_tensors(encoder.layout.unflatten(flat), device)
-    scores = {}
+@dataclass(frozen=True)
+class Models:
+    """The candidates θ_pre + λ·v, one at a time in memory."""
+
+    encoder: Encoder
+    directions: Sequence[Vector]
+    device: str
+    surgery: Mapping[str, Module]
+
+    def parameters(self, candidate: Candidate) -> clip.Parameters:
+        """A candidate's tensors."""
+        flat = self.encoder.flat
+        if self.directions:
+            direction = self.directions[candidate.direction][0 : self.encoder.layout.size]
+            flat = flat + np.float32(candidate.coefficient) * direction
+        return clip.to_tensors(self.encoder.layout.unflatten(flat), self.device)
+
+    @torch.no_grad()
+    def logits(self, parameters: clip.Parameters, task: Task, images: np.ndarray) -> Tensor:
+        """Class scores [B, C] of images uint8 [B, H, W, 3]."""
+        pixels = clip.normalise(images, self.encoder.architecture, self.device)
+        features = clip.image_features(parameters, pixels, self.encoder.architecture)
+        if task.name in self.surgery:
+            features = corrected(features, *self.surgery[task.name])
+        found = F.normalize(features, dim=-1) @ task.head.T
+        if not found.isfinite().all():
+            raise TatrError(
+                f"{task.name}: the model's outputs are not finite; the merge's coefficient may be too large"
+            )
+        return found
+
+
+def _scores(models: Models, candidate: Candidate, tasks: Sequence[Task], split: str) -> dict[str, dict[str, float]]:
+    parameters, scores = models.parameters(candidate), {}
     for task in tasks:
         images, labels = task.split(split)
         if not len(images):
             raise TatrError(f"{task.images}: the {split} split is empty; accuracy can't be measured")
-        correct = sum(
-            _correct(encoder, task, parameters, images[start : start + BATCH], labels[start : start + BATCH], device)
-            for start in range(0, len(images), BATCH)
-        )
+        correct = 0
+        for start in range(0, len(images), BATCH):
+            found = models.logits(parameters, task, images[start : start + BATCH]).argmax(dim=-1).cpu().numpy()
+            correct += int((found == labels[start : start + BATCH]).sum())
         scores[task.name] = {"correct": correct, "images": len(images), "accuracy": correct / len(images)}
         logger.info("%s: %.4f on %s", task.name, scores[task.name]["accuracy"], split)
     return scores
-
-
-def _correct(
-    encoder: Encoder, task: Task, parameters: clip.Parameters, images: np.ndarray, labels: np.ndarray, device: str
-) -> int:
-    pixels = clip.normalise(images, encoder.architecture, device)
-    found = clip.logits(parameters, pixels, task.head, encoder.architecture)
-    if not found.isfinite().all():
-        raise TatrError(f"{task.name}: the model's outputs are not finite; the merge's coefficient may be too large")
-    return int((found.argmax(dim=-1).cpu().numpy() == labels).sum())
 
 
 def _mean(scores: Mapping[str, Mapping[str, float]]) -> float:

@@ -4,7 +4,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tatr.tables import REFERENCES
+from tatr.tables import accuracies, references
 
 
 def methods_figure(table: pd.DataFrame, width: float, colour: str) -> Figure:
@@ -18,17 +18,18 @@ def methods_figure(table: pd.DataFrame, width: float, colour: str) -> Figure:
     mpl.rcParams["svg.hashsalt"] = "tatr"  # equal figures have equal ids, hence equal files
     figure = Figure(figsize=(width, 1.2 + 0.32 * len(table)), layout="constrained")
     axes = figure.subplots()
-    tasks = table.columns.drop(["average", "coefficient"])
+    tasks = accuracies(table).columns.drop("average")
     rows = range(len(table))
     for task in tasks:
         axes.scatter(table[task], rows, s=12, color="0.8", zorder=1)
-    colours = ["0.3"] * REFERENCES + [colour] * (len(table) - REFERENCES)
+    above = references(table)
+    colours = ["0.3"] * above + [colour] * (len(table) - above)
     axes.scatter(table["average"], rows, s=46, color=colours, zorder=3)
     for row, average in enumerate(table["average"]):
         axes.annotate(f"{average:.1f}", (average, row), (0, 6), textcoords="offset points", ha="center", fontsize=7)
     axes.set_yticks(list(rows), table.index)
     axes.invert_yaxis()
-    axes.axhline(REFERENCES - 0.5, color="0.85", linewidth=0.8)
+    axes.axhline(above - 0.5, color="0.85", linewidth=0.8)
     axes.set_xlabel("test accuracy, % (large: average over tasks; small: each task)")
     axes.grid(axis="x", color="0.93")
     axes.set_axisbelow(True)

@@ -56,7 +56,7 @@ def merge(
     if coefficient is None:
         coefficient = load(method).coefficient
     merged = np.empty(layout.size, np.float32)
-    for block, part in zip(layout.blocks(), direction(method, vectors, mask, settings), strict=True):
+    for block, part in zip(layout.blocks(), direction(method, vectors, mask, settings, layout=layout), strict=True):
         merged[block] = base[block] + np.float32(coefficient) * part
     views = layout.unflatten(merged)
     return {name: _like(tensor, views[name]) if name in views else tensor for name, tensor in pretrained.items()}

@@ -1,42 +1,83 @@
 """The methods table: a row per merge, a column per task, accuracy in percent."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-REFERENCES = 2
-"""Rows at the top that are no merges (Pre-trained, Individual) and compete for no mark."""
+UNLABELLED = {"test": "†", "validation": "‡"}
+"""Marks of rows that learn from unlabelled images, by the split these are of."""
+
+NOTES = {
+    "†": "adapted on the unlabelled test images",
+    "‡": "adapted on unlabelled images held out of the training images",
+}
 
 
 def methods_table(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any], tasks: Sequence[str]) -> pd.DataFrame:
     """Accuracies in percent.
 
     Args:
-        rows: `name`, and `evaluations`: the names of the evaluations that together hold the row's scores.
+        rows: `name`; `evaluations`: the names of the evaluations that together hold the row's scores; `reference`:
+            whether it is no merge; `unlabelled`: the split whose unlabelled images it learnt from, if any.
         scores: per evaluation, what `tatr.evaluation.evaluate` returned.
         tasks: columns, in order.
 
     Returns:
-        Index `method`; a column per task, then `average` (their mean) and `coefficient` (λ, NaN for references).
+        Index `method`; a column per task, then `average` (their mean), `coefficient` (λ, NaN for references), `tau` (if
+        it was chosen on validation, else NaN) and `unlabelled` (or an empty text).
     """
     table = []
-    for index, row in enumerate(rows):
+    for row in rows:
         found = [scores[name] for name in row["evaluations"]]
         accuracies = {task: score["accuracy"] for result in found for task, score in result["scores"].items()}
         percent = {task: 100 * accuracies[task] for task in tasks}
         average = sum(percent.values()) / len(percent)
-        coefficient = float("nan") if index < REFERENCES else found[0]["coefficient"]
-        table.append({"method": row["name"], **percent, "average": average, "coefficient": coefficient})
+        coefficient = float("nan") if row["reference"] else found[0]["coefficient"]
+        tau = float("nan") if found[0]["tau"] is None else found[0]["tau"]
+        line = {"method": row["name"], **percent, "average": average, "coefficient": coefficient, "tau": tau}
+        table.append(line | {"unlabelled": row.get("unlabelled", "")})
     return pd.DataFrame(table).set_index("method")
+
+
+def search_table(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]) -> pd.DataFrame:
+    """What was tried on validation: per row and candidate τ, λ, mean accuracy in percent, and whether it was taken."""
+    keys = ("tau", "coefficient")
+    tried = [
+        {"method": row["name"], **candidate, "taken": all(candidate[key] == found[key] for key in keys)}
+        for row in rows
+        for found in [scores[row["evaluations"][0]]]
+        for candidate in found["search"]
+    ]
+    table = pd.DataFrame(tried, columns=["method", "tau", "coefficient", "validation", "taken"])
+    table["validation"] *= 100
+    return table
+
+
+def load_table(path: Path) -> pd.DataFrame:
+    """Read a methods table that was written as CSV."""
+    return pd.read_csv(path, index_col="method", dtype={"unlabelled": str}).fillna({"unlabelled": ""})
+
+
+def accuracies(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of tasks and the average."""
+    return table.drop(columns=["coefficient", "tau", "unlabelled"])
+
+
+def references(table: pd.DataFrame) -> int:
+    """How many rows at the top are no merges (Pre-trained, Individual, …) and compete for no mark."""
+    return int(table["coefficient"].isna().sum())
 
 
 def ranks(table: pd.DataFrame, digits: int) -> pd.DataFrame:
     """Per column, 1 for the best merge and 2 for the second best; equals share a rank, references have none (0)."""
-    merges = table.iloc[REFERENCES:].drop(columns="coefficient")
+    merges = accuracies(table).iloc[references(table) :]
     # As shown (in `digits` decimals), not as computed: two rows that read the same must be marked the same.
     ranked = merges.round(digits).rank(ascending=False, method="dense")
-    return ranked.where(ranked <= 2, 0).reindex(table.index, fill_value=0).astype(int)
+    placed = pd.DataFrame(0, table.index, merges.columns)
+    placed.iloc[references(table) :] = ranked.where(ranked <= 2, 0)
+    return placed
 
 
 def formatted(table: pd.DataFrame, names: Mapping[str, str], digits: int, marks: Mapping[int, str]) -> pd.DataFrame:
@@ -54,8 +95,18 @@ def formatted(table: pd.DataFrame, names: Mapping[str, str], digits: int, marks:
         cells = zip(table[column], placed[column], strict=True)
         text[column] = [marks[rank].format(f"{value:.{digits}f}") for value, rank in cells]
     text.columns = [names.get(column, column) for column in text.columns]  # at the end: two may be called alike
+    if table["tau"].notna().any():
+        text["τ"] = ["" if pd.isna(value) else f"{100 * value:g} %" for value in table["tau"]]
     text["λ"] = ["" if pd.isna(value) else f"{value:g}" for value in table["coefficient"]]
+    marked = [UNLABELLED.get(split, "") for split in table["unlabelled"]]
+    text.index = [f"{name} {mark}".strip() for name, mark in zip(text.index, marked, strict=True)]
     return text
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """What the marks behind the rows' names mean, as far as they occur."""
+    marks = [UNLABELLED[split] for split in UNLABELLED if (table["unlabelled"] == split).any()]
+    return [f"{mark} {NOTES[mark]}" for mark in marks]
 
 
 def markdown(table: pd.DataFrame, names: Mapping[str, str], digits: int) -> str:
@@ -64,4 +115,5 @@ def markdown(table: pd.DataFrame, names: Mapping[str, str], digits: int) -> str:
     header = ["Method", *text.columns]
     lines = [header, ["---", *["---:"] * len(text.columns)]]
     lines += [[str(name), *row] for name, row in zip(text.index, text.to_numpy().tolist(), strict=True)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    said = [f"\n{note}" for note in notes(table)]
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), *said]) + "\n"

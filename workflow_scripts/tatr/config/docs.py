@@ -7,10 +7,14 @@ from typing import Any, Literal, get_origin
 import yaml
 from pydantic.fields import FieldInfo
 
-from tatr.config.models import SOURCES, Config, Merge, TrustRegion, settings_of
+from tatr.config.merges import Merge, Surgery, TrustRegion, settings_of
+from tatr.config.models import SOURCES, Config, Multitask
 from tatr.config.section import Section
 from tatr.config.words import bare, expected, is_section, members, of_field
 from tatr.methods import load, names
+
+OPTIONAL = (TrustRegion, Surgery, Multitask)
+"""Sections that a config may leave out altogether."""
 
 WIDTH = 44
 """Column where comments start."""
@@ -73,7 +77,7 @@ def _section(section: type[Section], depth: int, skip: tuple[str, ...] = ()) -> 
         if name in skip:
             continue
         kind, indent = members(field.annotation)[0], "  " * depth
-        if is_section(kind) and kind is not TrustRegion:
+        if is_section(kind) and kind not in OPTIONAL:
             yield from ["", f"{indent}# {_sentence(kind.__doc__)}", f"{indent}{name}:", *_section(kind, depth + 1)]
         elif name == "merges":
             yield from ["", f"{indent}# {_sentence(field.description)}", f"{indent}{name}:", *_merge(depth + 1)]
@@ -82,12 +86,14 @@ def _section(section: type[Section], depth: int, skip: tuple[str, ...] = ()) -> 
 
 
 def _merge(depth: int) -> Iterator[str]:
-    first, *rest = _section(Merge, depth + 1, ("trust_region", "name", "settings"))
+    first, *rest = _section(Merge, depth + 1, ("trust_region", "surgery", "name", "settings"))
     indent = "  " * (depth + 1)
     yield f"{'  ' * depth}- {first.lstrip()}"
     yield from rest
     yield _commented(f"{indent}trust_region:", "or null, the default: merge without one")
     yield from _section(TrustRegion, depth + 2)
+    yield _commented(f"{indent}surgery:", "or null, the default: train no modules")
+    yield from _section(Surgery, depth + 2)
     yield _line("name", Merge.model_fields["name"], indent)
 
 

@@ -10,16 +10,13 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from tatr.config.merges import Merge, Search, TrustRegion, settings_of
 from tatr.config.models import (
     SOURCES,
     AnySource,
     Config,
     Exemplars,
     Finetuning,
-    Merge,
-    Search,
-    TrustRegion,
-    settings_of,
 )
 from tatr.config.section import Section
 from tatr.config.words import bare, expected, is_section, members, name_expected, of_field
@@ -210,7 +207,7 @@ def _advice(value: Any, annotation: Any, keys: Keys) -> str:  # noqa: ANN401
     kinds = [bare(member) for member in members(annotation)]
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if isinstance(value, dict) and "search" in value:
-        return "; only coefficient is chosen by {search: [...]}, while a plain list is a sweep"
+        return "; only coefficient and tau are chosen by {search: [...]}, while a plain list is a sweep"
     if str in kinds and isinstance(value, bool):
         return "; YAML reads an unquoted yes, no, on or off as a truth value: put it in quotes"
     if str in kinds and number:

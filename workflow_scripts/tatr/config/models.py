@@ -3,23 +3,12 @@
 The JSON schema (`config/schema.json`) and the commented defaults (`config/default.yaml`) are generated from here.
 """
 
-import math
-from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, create_model, field_validator
 
-from tatr.config.section import Section, as_number
-from tatr.methods import Method, load, names
+from tatr.config.merges import Merge
+from tatr.config.section import Section
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 """Of a task or a run: letters, digits and _, as it becomes part of file names."""
@@ -47,15 +36,16 @@ class Recipe(Section):
     seed: int | None = Field(None, ge=0, description="of batches and crops; null takes the top-level seed")
 
 
-def _partial(model: type[Section], name: str) -> type[Section]:
+def _partial(model: type[Section], name: str, about: str) -> type[Section]:
     fields: dict[str, Any] = {
         key: (Annotated[field.annotation, *field.metadata, ...] | None, Field(None, description=field.description))
         for key, field in model.model_fields.items()
     }
-    return create_model(name, __base__=Section, __doc__="Settings of one task.", **fields)
+    return create_model(name, __base__=Section, __doc__=about, **fields)
 
 
-Overrides = _partial(Recipe, "Overrides")
+Overrides = _partial(Recipe, "Overrides", "Settings of one task.")
+Multitask = _partial(Recipe, "Multitask", "One model trained on all tasks: keys of `finetuning` that differ.")
 
 
 class Finetuning(Recipe):
@@ -74,114 +64,6 @@ class Exemplars(Section):
 
     count: int = Field(128, ge=1, description="per task")
     seed: int | None = Field(None, ge=0, description="of the draw; null takes the top-level seed")
-
-
-class TrustRegion(Section):
-    """Which parameters a merge may change."""
-
-    sensitivity: Literal["gradient", "zero_shot"] = Field("gradient", description="gradient: Eq. 8; zero_shot: Eq. 7")
-    tau: float = Field(0.01, ge=0, lt=1, description="share of the parameters, the most sensitive ones, left as is")
-    exemplars: int | None = Field(None, ge=1, description="exemplars per task; null takes exemplars.count")
-
-    @field_validator("exemplars")
-    @classmethod
-    def _check_exemplars(cls, count: int | None, info: ValidationInfo) -> int | None:
-        if info.data.get("sensitivity") == "zero_shot" and count is not None:
-            raise ValueError("zero_shot uses no exemplars; leave the key out")
-        return count
-
-
-class Search(Section):
-    """Candidates, of which the best on validation is taken."""
-
-    search: list[float] = Field(min_length=1, description="candidates")
-
-    @field_validator("search")
-    @classmethod
-    def _check_search(cls, candidates: list[float]) -> list[float]:
-        if twice := next((c for i, c in enumerate(candidates) if c in candidates[:i]), None):
-            raise ValueError(f"{twice:g} is listed twice")
-        return candidates
-
-
-def _coefficient(raw: Any) -> Any:  # noqa: ANN401
-    # Not left to pydantic, which would complain once per member of the union.
-    if isinstance(raw, dict):
-        return Search.model_validate(raw)
-    number = as_number(str(raw))
-    if isinstance(raw, Search) or (number is not None and math.isfinite(number)):
-        return raw
-    raise ValueError
-
-
-class Merge(Section):
-    """One merge. A list anywhere in it stands for one merge per value, and is expanded before this is read."""
-
-    method: str = Field(description="how the task vectors are combined")
-    coefficient: Annotated[float | Search | None, BeforeValidator(_coefficient)] = Field(
-        None, description="λ, or {search: [...]}: the best of these on validation; null takes the method's own"
-    )
-    trust_region: TrustRegion | None = Field(None, description="null merges without one")
-    name: str | None = Field(None, min_length=1, description="in tables and figures; null makes one up")
-    settings: dict[str, Any] = Field(
-        {}, validate_default=True, description="the method's own; written beside `method`, not under this key"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather_settings(cls, raw: Any) -> Any:  # noqa: ANN401
-        # `{method: ties, density: 0.2}` reads better than `{method: ties, settings: {density: 0.2}}`.
-        if not isinstance(raw, dict) or not isinstance(raw.get("settings") or {}, dict):
-            return raw
-        own = {key: value for key, value in raw.items() if key not in cls.model_fields}
-        rest = {key: value for key, value in raw.items() if key in cls.model_fields}
-        return {**rest, "settings": {**(raw.get("settings") or {}), **own}}
-
-    @field_validator("method")
-    @classmethod
-    def _check_method(cls, name: str) -> str:
-        if name not in names():
-            raise ValueError
-        return name
-
-    @field_validator("settings", mode="before")
-    @classmethod
-    def _check_settings(cls, raw: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
-        if "method" not in info.data or not isinstance(raw, dict):
-            return raw
-        return settings_of(load(info.data["method"])).model_validate(raw).model_dump(mode="json")
-
-    @property
-    def coefficients(self) -> list[float]:
-        """Candidates for λ; one means no search."""
-        if isinstance(self.coefficient, Search):
-            return self.coefficient.search
-        return [load(self.method).coefficient if self.coefficient is None else self.coefficient]
-
-    @property
-    def row_name(self) -> str:
-        """How tables call it."""
-        if self.name:
-            return self.name
-        name = " ".join(word.capitalize() for word in self.method.split("_"))
-        name += "".join(f", {key} {value}" for key, value in self.settings.items())
-        if region := self.trust_region:
-            name += f" + TATR{' zero-shot' if region.sensitivity == 'zero_shot' else ''}, τ {100 * region.tau:g} %"
-            name += f", n {region.exemplars}" if region.exemplars else ""
-        if isinstance(self.coefficient, Search):
-            return f"{name}, λ on validation"
-        return f"{name}, λ {self.coefficients[0]:g}" if self.coefficients != [1.0] else name
-
-
-@cache
-def settings_of(method: Method) -> type[Section]:
-    """The section that a method's keyword arguments make."""
-    fields: dict[str, Any] = {}
-    for name, parameter in method.parameters.items():
-        about = next((word for word in get_args(parameter.annotation)[1:] if isinstance(word, str)), None)
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (parameter.annotation, Field(default, description=about))
-    return create_model(method.name, __base__=Section, **fields)
 
 
 class Task(Section):
@@ -267,6 +149,19 @@ class Config(Section):
     seed: int = Field(0, ge=0, description="of fine-tuning and exemplars, where they give none")
     tasks: dict[Name, AnyTask] = Field({}, description="tasks beside those of config/tasks.yaml, or changes to them")
     finetuning: Finetuning = Finetuning()
+    multitask: Multitask | None = Field(  # type: ignore[valid-type]
+        None,
+        description="Traditional MTL: {} trains one model on all tasks in turn, as `finetuning` says and with the sum "
+        "of its steps; keys of `finetuning` may be given; null trains none",
+    )
     exemplars: Exemplars = Exemplars()
     merges: list[Merge] = Field(min_length=1, description="the rows of the table; a list in a merge is a sweep")
     display: Display = Display()
+
+    @property
+    def multitask_recipe(self) -> Recipe:
+        """How one model is trained on all tasks: with as many steps in all as the individual models, if not said."""
+        assert self.multitask
+        steps = sum(self.finetuning.of(task).steps for task in self.suite)
+        own = self.multitask.model_dump(exclude_none=True)
+        return Recipe(**{**self.finetuning.model_dump(exclude={"tasks"}), "steps": steps, **own})

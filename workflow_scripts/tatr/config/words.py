@@ -86,5 +86,6 @@ def _range(limits: dict[str, Any]) -> str:
     high = f"to {limits['le']}" if "le" in limits else f"below {limits['lt']}" if "lt" in limits else ""
     if low and not high:
         return f" {low}{' up' if 'ge' in limits else ''}"
-    joint = " " if not low or "le" in limits else " to " if "ge" in limits else " and "
+    joint = " and up " if "gt" in limits and "le" in limits else " " if not low or "le" in limits else " to "
+    joint = " and " if "gt" in limits and "lt" in limits else joint
     return f" {low}{joint}{high}".replace("  ", " ") if high else ""

@@ -1,0 +1,119 @@
+"""Changes to methods that look at images: their statistics, what they learn, and what is chosen on validation."""
+
+from case import Case
+from config_cases import setting
+from edits import change_code
+
+TABLE = {"tables:methods", "figures:methods"}
+ADAPTED = "ada_merging_iterations-{}_batch_size-8+zero_shot_tau-0.01"
+SEARCHED = "evaluate:task_arithmetic+zero_shot_tau-search_lambda-search"
+
+FISHER = {"merge:fisher_exemplars-4", "evaluate:fisher_exemplars-4_lambda-1"} | TABLE
+REGMEAN = {"merge:regmean_exemplars-8", "evaluate:regmean_exemplars-8_lambda-1"} | TABLE
+SURGERY = {"surgery:task_arithmetic_lambda-0.3", "evaluate:task_arithmetic_lambda-0.3_surgery"} | TABLE
+MULTITASK = {"finetune:all-tasks", "task_vector:all-tasks", "evaluate:all-tasks"} | TABLE
+TASKS = ("cars", "digits")
+
+
+def adapted(iterations: int = 2) -> set[str]:
+    """Learnt coefficients, and what is made from them."""
+    label = ADAPTED.format(iterations)
+    return {f"adapt:{label}", f"merge:{label}", f"evaluate:{label}_lambda-1"} | TABLE
+
+
+METHOD_CASES = [
+    Case(
+        "learning",
+        "let AdaMerging learn for longer",
+        "its coefficients, merge and evaluation",
+        adapted(3),
+        setting("merges", 2, "iterations", to=3),
+    ),
+    Case(
+        "fisher-exemplars",
+        "measure Fisher information on more images",
+        "it, its merge and evaluation",
+        {f"fisher:{task}_n-8" for task in TASKS}
+        | {"merge:fisher_exemplars-8", "evaluate:fisher_exemplars-8_lambda-1"}
+        | TABLE,
+        setting("merges", 0, "exemplars", to=8),
+    ),
+    Case(
+        "off-diagonal",
+        "change how RegMean uses its Gram matrices",
+        "merge and evaluation; the matrices stay",
+        {"merge:regmean_exemplars-8_off_diagonal-0.5", "evaluate:regmean_exemplars-8_off_diagonal-0.5_lambda-1"}
+        | TABLE,
+        setting("merges", 1, "off_diagonal", to=0.5),
+    ),
+    Case(
+        "surgery",
+        "train Surgery's modules for longer",
+        "the modules and their evaluation; the merge stays",
+        SURGERY,
+        setting("merges", 3, "surgery", "iterations", to=3),
+    ),
+    Case(
+        "tau-candidate",
+        "add a candidate to τ's search",
+        "its mask and merge, and the evaluation that chooses",
+        {"mask:zero_shot_tau-0.1", "merge:task_arithmetic+zero_shot_tau-0.1", SEARCHED} | TABLE,
+        setting("merges", 4, "trust_region", "tau", "search", to=[0.01, 0.05, 0.1]),
+    ),
+    Case(
+        "multitask",
+        "train the model of all tasks for longer",
+        "that model; no other",
+        MULTITASK,
+        setting("multitask", "steps", to=4),
+    ),
+    Case(
+        "adaptation-edited",
+        "edit how coefficients are learnt (`adaptation.py`)",
+        "AdaMerging's coefficients, merges and evaluations",
+        adapted(),
+        files=lambda scene: change_code(scene.module("tatr/adaptation.py")),
+    ),
+    Case(
+        "surgery-edited",
+        "edit how Surgery is trained (`surgery.py`)",
+        "its modules and their evaluation",
+        SURGERY,
+        files=lambda scene: change_code(scene.module("tatr/surgery.py")),
+    ),
+    Case(
+        "fisher-edited",
+        "edit how Fisher information is measured (`fisher_information.py`)",
+        "it, its merges and evaluations",
+        {f"fisher:{task}_n-4" for task in TASKS} | FISHER,
+        files=lambda scene: change_code(scene.module("tatr/fisher_information.py")),
+    ),
+    Case(
+        "grams-edited",
+        "edit how Gram matrices are measured (`gram_measuring.py`)",
+        "them, RegMean's merges and evaluations",
+        {f"gram:{task}_n-8" for task in TASKS} | REGMEAN,
+        files=lambda scene: change_code(scene.module("tatr/gram_measuring.py")),
+    ),
+    Case(
+        "correction-edited",
+        "edit how features are corrected (`feature_correction.py`)",
+        "all evaluations",
+        {
+            *(f"evaluate:individual_{task}" for task in TASKS),
+            *(job for job in FISHER | REGMEAN | SURGERY | MULTITASK | adapted() if job.startswith("evaluate:")),
+            "evaluate:pretrained",
+            SEARCHED,
+        }
+        | {"surgery:task_arithmetic_lambda-0.3"}
+        | TABLE,
+        files=lambda scene: change_code(scene.module("tatr/feature_correction.py")),
+    ),
+    Case(
+        "export-edited",
+        "edit how merges are exported (`exporting.py`)",
+        "nothing",
+        set(),
+        files=lambda scene: change_code(scene.module("tatr/exporting.py")),
+    ),
+]

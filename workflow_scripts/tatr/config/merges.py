@@ -1,0 +1,183 @@
+"""The rows of the table, checked: a merge, its trust region, what is searched on validation, its surgery."""
+
+import math
+from functools import cache
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BeforeValidator, Field, ValidationInfo, create_model, field_validator, model_validator
+
+from tatr.config.section import Section, as_number
+from tatr.methods import Method, load, names
+
+
+class Search(Section):
+    """Candidates, of which the best on validation is taken."""
+
+    search: list[float] = Field(min_length=1, description="candidates")
+
+    @field_validator("search")
+    @classmethod
+    def _check_search(cls, candidates: list[float]) -> list[float]:
+        if twice := next((c for i, c in enumerate(candidates) if c in candidates[:i]), None):
+            raise ValueError(f"{twice:g} is listed twice")
+        return candidates
+
+
+class ShareSearch(Search):
+    """Candidates that are shares."""
+
+    search: list[Annotated[float, Field(ge=0, lt=1)]] = Field(min_length=1, description="candidates")
+
+
+def _coefficient(raw: Any) -> Any:  # noqa: ANN401
+    return _value_or(Search, raw)
+
+
+def _tau(raw: Any) -> Any:  # noqa: ANN401
+    value = _value_or(ShareSearch, raw)
+    if not isinstance(value, ShareSearch) and not 0 <= float(value) < 1:
+        raise ValueError
+    return value
+
+
+def _value_or(section: type[Search], raw: Any) -> Any:  # noqa: ANN401
+    # Not left to pydantic, which would complain once per member of the union.
+    if isinstance(raw, dict):
+        return section.model_validate(raw)
+    number = as_number(str(raw))
+    if isinstance(raw, section) or (number is not None and math.isfinite(number)):
+        return raw
+    raise ValueError
+
+
+class TrustRegion(Section):
+    """Which parameters a merge may change."""
+
+    sensitivity: Literal["gradient", "zero_shot"] = Field("gradient", description="gradient: Eq. 8; zero_shot: Eq. 7")
+    tau: Annotated[Annotated[float, Field(ge=0, lt=1)] | ShareSearch, BeforeValidator(_tau)] = Field(
+        0.01, description="share of the parameters, the most sensitive ones, left as is; or {search: [...]}"
+    )
+    exemplars: int | None = Field(None, ge=1, description="exemplars per task; null takes exemplars.count")
+
+    @field_validator("exemplars")
+    @classmethod
+    def _check_exemplars(cls, count: int | None, info: ValidationInfo) -> int | None:
+        if info.data.get("sensitivity") == "zero_shot" and count is not None:
+            raise ValueError("zero_shot uses no exemplars; leave the key out")
+        return count
+
+    @property
+    def taus(self) -> list[float]:
+        """Candidates for τ; one means no search."""
+        return self.tau.search if isinstance(self.tau, ShareSearch) else [self.tau]
+
+
+class Surgery(Section):
+    """A module per task that corrects the merged model's features, trained on unlabelled images (Yang et al. 2024)."""
+
+    rank: int = Field(16, ge=1, description="of the modules")
+    iterations: int = Field(500, ge=1, description="training steps per task")
+    batch_size: int = Field(32, ge=1, description="images per step")
+    learning_rate: float = Field(1e-3, gt=0, description="of Adam")
+    images: Literal["test", "validation"] = Field("test", description="unlabelled images: of test, or held out")
+
+
+class Merge(Section):
+    """One merge. A list anywhere in it stands for one merge per value, and is expanded before this is read."""
+
+    method: str = Field(description="how the task vectors are combined")
+    coefficient: Annotated[float | Search | None, BeforeValidator(_coefficient)] = Field(
+        None, description="λ, or {search: [...]}: the best of these on validation; null takes the method's own"
+    )
+    trust_region: TrustRegion | None = Field(None, description="null merges without one")
+    surgery: Surgery | None = Field(None, description="null trains no modules")
+    name: str | None = Field(None, min_length=1, description="in tables and figures; null makes one up")
+    settings: dict[str, Any] = Field(
+        {}, validate_default=True, description="the method's own; written beside `method`, not under this key"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_settings(cls, raw: Any) -> Any:  # noqa: ANN401
+        # `{method: ties, density: 0.2}` reads better than `{method: ties, settings: {density: 0.2}}`.
+        if not isinstance(raw, dict) or not isinstance(raw.get("settings") or {}, dict):
+            return raw
+        own = {key: value for key, value in raw.items() if key not in cls.model_fields}
+        rest = {key: value for key, value in raw.items() if key in cls.model_fields}
+        return {**rest, "settings": {**(raw.get("settings") or {}), **own}}
+
+    @field_validator("method")
+    @classmethod
+    def _check_method(cls, name: str) -> str:
+        if name not in names():
+            raise ValueError
+        return name
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _check_settings(cls, raw: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
+        if "method" not in info.data or not isinstance(raw, dict):
+            return raw
+        return settings_of(load(info.data["method"])).model_validate(raw).model_dump(mode="json")
+
+    @field_validator("surgery")
+    @classmethod
+    def _check_surgery(cls, surgery: Surgery | None, info: ValidationInfo) -> Surgery | None:
+        region = info.data.get("trust_region")
+        if surgery and (isinstance(info.data.get("coefficient"), Search) or (region and len(region.taus) > 1)):
+            raise ValueError(
+                "its modules are trained for one merged model, so nothing can be searched on validation here; "
+                "give coefficient and tau as values (or as a list: one row each)"
+            )
+        return surgery
+
+    @property
+    def taus(self) -> list[float | None]:
+        """Candidates for τ; one means no search, None no trust region."""
+        return [*self.trust_region.taus] if self.trust_region else [None]
+
+    @property
+    def own_settings(self) -> dict[str, Any]:
+        """The method's settings that differ from its defaults."""
+        defaults = {name: parameter.default for name, parameter in load(self.method).parameters.items()}
+        return {key: value for key, value in self.settings.items() if value != defaults[key]}
+
+    @property
+    def unlabelled(self) -> str | None:
+        """Which split's unlabelled images this merge learns from, if any."""
+        images: str | None = self.surgery.images if self.surgery else self.settings.get("images")
+        return images
+
+    @property
+    def coefficients(self) -> list[float]:
+        """Candidates for λ; one means no search."""
+        if isinstance(self.coefficient, Search):
+            return self.coefficient.search
+        return [load(self.method).coefficient if self.coefficient is None else self.coefficient]
+
+    @property
+    def row_name(self) -> str:
+        """How tables call it."""
+        if self.name:
+            return self.name
+        name = load(self.method).title
+        name += "".join(f", {key} {value}" for key, value in self.own_settings.items() if key != "images")
+        if region := self.trust_region:
+            tau = "τ on validation" if len(region.taus) > 1 else f"τ {100 * region.taus[0]:g} %"
+            name += f" + TATR{' zero-shot' if region.sensitivity == 'zero_shot' else ''}, {tau}"
+            name += f", n {region.exemplars}" if region.exemplars else ""
+        name += " + Surgery" if self.surgery else ""
+        if isinstance(self.coefficient, Search):
+            return f"{name}, λ on validation"
+        return f"{name}, λ {self.coefficients[0]:g}" if self.coefficients != [1.0] else name
+
+
+@cache
+def settings_of(method: Method) -> type[Section]:
+    """The section that a method's keyword arguments make."""
+    fields: dict[str, Any] = {}
+    for name, parameter in method.parameters.items():
+        about = next((word for word in get_args(parameter.annotation)[1:] if isinstance(word, str)), None)
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[name] = (parameter.annotation, Field(default, description=about))
+    return create_model(method.name, __base__=Section, **fields)

@@ -1,0 +1,100 @@
+"""The docs page of each merging method, made from its docstring, its settings and the benchmark's table."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tatr.config.merges import settings_of
+from tatr.config.words import expected, of_field
+from tatr.methods import Method, load
+from tatr.tables import accuracies, load_table
+
+LABEL = r"([A-Z][A-Za-z' ]{2,40}):\s"
+"""What a paragraph of a method's docstring may start with, such as `Cost: …`."""
+
+TRUST_REGION = {
+    "before": "The mask applies to the task vectors, before they are merged.",
+    "after": "The mask applies to v.",
+}
+
+
+def page(name: str, results: Path) -> str:
+    """Markdown: formula, source, mask, defaults, cost, settings, and the method's rows on the benchmark.
+
+    Args:
+        name: of the method.
+        results: the benchmark's methods table (CSV); a missing one is left out.
+    """
+    method = load(name)
+    formula, *paragraphs = _paragraphs(method)
+    lines = [
+        f"# {method.title}",
+        "",
+        f"<!-- Written by workflow_scripts/config_docs.py from workflow_scripts/tatr/methods/{name}.py. Edit that. -->",
+        "",
+        "```",
+        f"v{formula[1:].removesuffix('.')}",
+        "```",
+        "",
+        *(line for paragraph in paragraphs for line in (_labelled(paragraph), "")),
+        "## In a configuration",
+        "",
+        "```yaml",
+        f"- {{method: {name}}}",
+        f"- {{method: {name}, trust_region: {{tau: 0.01}}}}",
+        "```",
+        "",
+        f"λ is {method.coefficient:g} unless `coefficient` says otherwise. {TRUST_REGION[method.trust_region]}",
+        "",
+        *_settings(method),
+        *_results(method, results),
+        "[All methods](../methods.md)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _paragraphs(method: Method) -> list[str]:
+    text = inspect.cleandoc(method.blocks.__doc__ or "").partition("\nRaises:")[0]
+    # A line that starts with a label, such as `Cost:`, begins a paragraph of its own.
+    text = re.sub(rf"\n(?={LABEL})", "\n\n", text)
+    return [paragraph.strip() for paragraph in re.split(r"\n\s*\n", text) if paragraph.strip()]
+
+
+def _labelled(paragraph: str) -> str:
+    return re.sub(rf"^{LABEL}(.)", lambda found: f"**{found[1]}.** {found[2].upper()}", paragraph)
+
+
+def _settings(method: Method) -> Iterator[str]:
+    fields = settings_of(method).model_fields
+    if not fields:
+        return
+    yield from ["| setting | default | what | allowed |", "|---|---|---|---|"]
+    for name, field in fields.items():
+        default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
+        yield f"| `{name}` | {default} | {field.description or ''} | {expected(of_field(field))} |"
+    yield ""
+
+
+def _yaml(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _results(method: Method, results: Path) -> Iterator[str]:
+    if not results.is_file():
+        return
+    table = load_table(results)
+    own = re.compile(rf"{re.escape(method.title)}(,| \+|$)")
+    rows = [name for name in table.index if own.match(name)]
+    if not rows:
+        return
+    yield from ["## On the embedded benchmark", ""]
+    yield "Test accuracy in %, average over the tasks of [tiny8](../tiny8.md), one seed ([all rows](../results.md))."
+    yield from ["", "| row | average | lowest task | highest task | λ |", "|---|---:|---:|---:|---:|"]
+    for name, row in table.loc[rows].iterrows():
+        tasks = accuracies(table).loc[[name]].drop(columns="average").iloc[0]
+        low, high = f"{tasks.min():.1f} ({tasks.idxmin()})", f"{tasks.max():.1f} ({tasks.idxmax()})"
+        yield f"| {name} | {row['average']:.1f} | {low} | {high} | {row['coefficient']:g} |"
+    yield ""
