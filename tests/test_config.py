@@ -236,8 +236,23 @@ def test_documents_know_a_new_method() -> None:
 
 
 def test_documents_are_up_to_date() -> None:
-    assert (BASE / "config/schema.json").read_text() == schema_text()
-    assert (BASE / "config/default.yaml").read_text() == default_text()
+    command = [sys.executable, str(BASE / "workflow_scripts/config_docs.py"), "--check"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_has_a_page_and_a_line_that_states_its_coefficient(name: str) -> None:
+    (line,) = (
+        line for line in (BASE / "docs/methods.md").read_text().splitlines() if f"`{name}`](methods/{name}.md)" in line
+    )
+    assert f"| {methods.load(name).coefficient:g} |" in line
+    page = (BASE / f"docs/methods/{name}.md").read_text()
+    assert page.startswith(f"# {methods.load(name).title}\n")
+    for label in ("```\nv = ", "Cost.", "rust region"):
+        assert label in page
+    for setting in methods.load(name).parameters:
+        assert f"| `{setting}` |" in page
 
 
 def test_check_command_finds_drift(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Write what is made from the code: the config's schema and defaults, and a docs page per merging method."""
+"""Write what is made from the code: the config's schema and defaults, a docs page per method, the table of results."""
 
 import argparse
 import sys
@@ -17,11 +17,14 @@ def main() -> int:
     arguments = parser.parse_args()
 
     from tatr.config.docs import default_text, schema_text
-    from tatr.config.pages import page
+    from tatr.config.pages import page, with_table
     from tatr.methods import names
 
     texts = {"config/schema.json": schema_text(), "config/default.yaml": default_text()}
-    texts |= {f"docs/methods/{name}.md": page(name, BASE / "docs/results.csv") for name in names()}
+    results = BASE / "docs/results.csv"
+    texts |= {f"docs/methods/{name}.md": page(name, results) for name in names()}
+    if results.is_file():
+        texts["docs/results.md"] = with_table((BASE / "docs/results.md").read_text(), results)
     stale = 0
     for name, text in texts.items():
         path = arguments.folder / name

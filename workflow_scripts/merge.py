@@ -42,7 +42,11 @@ def needed_by(job: Job, needs: Sequence[str], digest: str, per_task: dict[str, A
     if "grams" in per_task:
         given["grams"] = open_vectors([gram / "vector.zarr" for gram in per_task["grams"]])
     if "coefficients" in needs and job.inputs["coefficients"]:
-        given["coefficients"] = json.loads((job.one("coefficients") / "coefficients.json").read_text())["coefficients"]
+        learnt = json.loads((job.one("coefficients") / "coefficients.json").read_text())
+        tasks = [vector.manifest.settings.get("task") for (vector,) in job.by_task("task_vectors")]
+        if learnt["tasks"] != tasks:
+            raise TatrError(f"--coefficients: learnt for {', '.join(learnt['tasks'])}, not for {tasks}")
+        given["coefficients"] = learnt["coefficients"]
     return given
 
 

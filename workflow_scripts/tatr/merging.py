@@ -63,8 +63,8 @@ def _check(
             raise TatrError(f"{method.name}: {len(task_vectors)} task vectors but {len(given[name])} {name}")
     if "layout" in method.needs and given["layout"].size != len(task_vectors[0]):
         raise TatrError(
-            f"{method.name}: task vectors of {len(task_vectors[0]):,} entries but a layout of {given['layout'].size:,}; "
-            "they belong to different encoders"
+            f"{method.name}: task vectors of {len(task_vectors[0]):,} entries but a layout of "
+            f"{given['layout'].size:,}; they belong to different encoders"
         )
     method.check(settings)
 

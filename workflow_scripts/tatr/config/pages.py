@@ -8,7 +8,7 @@ from pathlib import Path
 from tatr.config.merges import settings_of
 from tatr.config.words import expected, of_field
 from tatr.methods import Method, load
-from tatr.tables import accuracies, load_table
+from tatr.tables import accuracies, load_table, markdown
 
 LABEL = r"([A-Z][A-Za-z' ]{2,40}):\s"
 """What a paragraph of a method's docstring may start with, such as `Cost: …`."""
@@ -72,7 +72,8 @@ def _settings(method: Method) -> Iterator[str]:
     yield from ["| setting | default | what | allowed |", "|---|---|---|---|"]
     for name, field in fields.items():
         default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
-        yield f"| `{name}` | {default} | {field.description or ''} | {expected(of_field(field))} |"
+        about = (field.description or "").replace("|", "\\|")
+        yield f"| `{name}` | {default} | {about} | {expected(of_field(field))} |"
     yield ""
 
 
@@ -98,3 +99,10 @@ def _results(method: Method, results: Path) -> Iterator[str]:
         low, high = f"{tasks.min():.1f} ({tasks.idxmin()})", f"{tasks.max():.1f} ({tasks.idxmax()})"
         yield f"| {name} | {row['average']:.1f} | {low} | {high} | {row['coefficient']:g} |"
     yield ""
+
+
+def with_table(text: str, results: Path) -> str:
+    """A page with the benchmark's table, as it stands in a CSV file, between its two marks."""
+    begin, end = "<!-- table: written by workflow_scripts/config_docs.py -->\n", "<!-- end of table -->"
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n{markdown(load_table(results), {}, 1)}\n{end}{rest.partition(end)[2]}"

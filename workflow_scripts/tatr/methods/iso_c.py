@@ -22,10 +22,10 @@ def iso_c(task_vectors: Sequence[Vector], layout: Layout) -> Iterator[np.ndarray
     positional embedding and the output projection. Attention's queries, keys and values are one stacked matrix, as
     open_clip stores them. Everything else, the four-dimensional `conv1.weight` too, is averaged.
 
-    λ = 1.3 is ours: the authors choose it on validation data, anew for each backbone and number of tasks. Published
-    recipes for eight tasks lie above 1, up to 1.5; search around that.
+    Defaults: λ = 1.3 is ours. The authors choose it on validation data, anew for each backbone and number of tasks.
+    Published recipes for eight tasks lie above 1, up to 1.5; search around that.
 
-    The trust region's mask is applied to v: a dropped parameter stays at θ_pre exactly (Eq. 9 of arXiv 2501.15065).
+    Trust region: the mask applies to v, so that a dropped parameter stays at θ_pre exactly (Eq. 9 of arXiv 2501.15065).
     Masking the task vectors before the decomposition would not achieve that, as every entry of U Vᵀ depends on all
     entries of the matrix, so dropped ones would be filled again. Masked, the singular values of v are equal only
     approximately.

@@ -34,11 +34,11 @@ def lines(
     Source: Wang et al. 2024, "LiNeS: post-training layer scaling prevents forgetting and enhances model merging" (arXiv
     2410.17146). Shallow layers, whose features are general, stay near θ_pre; deep ones take over more of the tasks.
 
-    α and β are the paper's own while λ = 1. λ scales both: θ = θ_pre + λ·v has the scales λα … λ(α + β), so a search
-    over λ keeps the slope β/α and a search over β keeps the first block's scale. The authors' recipe for merging is
-    λ = 1, α = 1/K (their ‖Σ_k Δ_k‖ / (K·‖v‖) for v = Σ_k Δ_k) and β from a grid in (0, 1], chosen on validation data;
-    for a single task it is β = 1 − α. α = 1/K is thus theirs; β = 0.5, the middle of their grid, is ours. α = 0.3,
-    β = 0 is Task Arithmetic.
+    Defaults: α and β are the paper's own while λ = 1. λ scales both: θ = θ_pre + λ·v has the scales λα … λ(α + β), so
+    a search over λ keeps the slope β/α and a search over β keeps the first block's scale. The authors' recipe for
+    merging is λ = 1, α = 1/K (their ‖Σ_k Δ_k‖ / (K·‖v‖) for v = Σ_k Δ_k) and β from a grid in (0, 1], chosen on
+    validation data; for a single task it is β = 1 − α. α = 1/K is thus theirs; β = 0.5, the middle of their grid, is
+    ours. α = 0.3, β = 0 is Task Arithmetic.
 
     Depth is read off the names: of the parts of a model that are numbered (`resblocks.3.`, `layers.3.`; the first
     integer in a name) the one with the most numbers is taken for the blocks. Parameters before the first block
@@ -46,10 +46,10 @@ def lines(
     comes after is told by the layout's order, except that open_clip lists the output projection `proj` first. With a
     single block all have the scale α.
 
-    The trust region's mask is applied to v. The scales are the same for all tasks, so masking each task vector first
+    Trust region: the mask applies to v. The scales are the same for all tasks, so masking each task vector first
     would give the same.
 
-    Difference from the authors' code: it scales `ln_post` and `proj` by α, like all that lies outside of blocks;
+    Differences from the authors' code: it scales `ln_post` and `proj` by α, like all that lies outside of blocks;
     `outside: first` does that.
 
     Cost: one pass over the task vectors; one block of each is in memory at a time.

@@ -38,19 +38,19 @@ def pcb(
        the lowest of them, which has no weight, to the highest; the others' weight is 0. Where no task has weight, v
        is 0; a task whose scores are all equal has none.
 
-    `ratio` = 0.05, `clamp` = 0.01 and λ = 1.2 are those of the authors' code for CLIP (its search with one λ per task
-    starts from the same steps and is not offered here). Each v is a mean, not a sum, hence a λ near 1.
+    Defaults: `ratio` = 0.05, `clamp` = 0.01 and λ = 1.2 are those of the authors' code for CLIP (its search with one λ
+    per task starts from the same steps and is not offered here). Each v is a mean, not a sum, hence a λ near 1.
 
-    The trust region's mask is applied to v. Quantiles and scores are thus of whole task vectors, as without a trust
+    Trust region: the mask applies to v. Quantiles and scores are thus of whole task vectors, as without a trust
     region; masking first would fill the lowest quantile with zeros.
 
-    Differences: the paper writes softmax over all N entries, Softmax(K · Norm(Δ_k²)) · Σ_j Softmax(Norm(Δ_k Δ_j)),
-    without clamping. The authors' code has exp and tanh in its place, with three variants of the inter-balancing; this
-    is the one of their vision code with a search over λ, nearest to the paper. (The others are tanh(Δ_k Σ_j n_j) and
-    tanh(Δ_k Σ_j Δ_j), where tanh does next to nothing as entries of Δ are tiny.) Softmax's denominator in
-    intra-balancing would be one number per task, which the scaling of step 4 removes, as it does the factor e^−K by
-    which intra-balancing is computed here so that it cannot overflow. Quantiles are exact order statistics. Where all
-    weights together are below 1e-12 the authors' code shrinks v; here it stays a weighted mean.
+    Differences from published forms: the paper writes softmax over all N entries, Softmax(K · Norm(Δ_k²)) · Σ_j
+    Softmax(Norm(Δ_k Δ_j)), without clamping. The authors' code has exp and tanh in its place, with three variants of
+    the inter-balancing; this is the one of their vision code with a search over λ, nearest to the paper. (The others
+    are tanh(Δ_k Σ_j n_j) and tanh(Δ_k Σ_j Δ_j), where tanh does next to nothing as entries of Δ are tiny.) Softmax's
+    denominator in intra-balancing would be one number per task, which the scaling of step 4 removes, as it does the
+    factor e^−K by which intra-balancing is computed here so that it cannot overflow. Quantiles are exact order
+    statistics. Where all weights together are below 1e-12 the authors' code shrinks v; here it stays a weighted mean.
 
     Cost: two passes over each task vector for its quantiles; for each task two passes over all K for its scores
     (four where its lowest kept score is not positive, as with a `ratio` near 1), and one for v: the time grows with

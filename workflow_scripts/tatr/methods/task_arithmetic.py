@@ -11,10 +11,13 @@ from tatr.vector import Vector
 
 @method(trust_region="after", coefficient=0.3)
 def task_arithmetic(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
-    """V = Σ_k Δ_k (Ilharco et al. 2023, "Editing models with task arithmetic"), usually with λ = 0.3.
+    """V = Σ_k Δ_k.
 
-    With a trust region this is TATR itself: θ_pre + λ Σ_k Δ_k ⊙ mask (Eq. 10 of arXiv 2501.15065). The mask is the
-    same for every task, so masking the sum once equals masking each task vector.
+    Source: Ilharco et al. 2023, "Editing models with task arithmetic".
+
+    Defaults: λ = 0.3 is what papers on merged CLIP models report; the authors choose it on validation.
+    Trust region: this is TATR itself, θ_pre + λ Σ_k Δ_k ⊙ mask (Eq. 10 of arXiv 2501.15065). The mask is the same for
+    every task, so masking the sum once equals masking each task vector.
     Cost: one pass over the task vectors; one block of each is in memory at a time.
     """
     for block in blocks(len(task_vectors[0])):

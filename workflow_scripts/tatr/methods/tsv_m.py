@@ -30,15 +30,16 @@ def tsv_m(
     tasks are not orthogonal, which is how tasks interfere, so U and V are replaced by the nearest matrices with
     orthonormal columns (orthogonal Procrustes): U⊥ = P Qᵀ, where U = P D Qᵀ is its own decomposition, and V likewise.
 
-    r = ⌊min(shape)/K⌋, so that all tasks together have as many directions as the matrix, and λ = 1, are the authors'.
-    `rank_share` sets r = max(1, ⌊rank_share · min(shape)⌋) instead; above 1/K the directions could not be orthogonal.
+    Defaults: r = ⌊min(shape)/K⌋, so that all tasks together have as many directions as the matrix, and λ = 1, are the
+    authors'. `rank_share` sets r = max(1, ⌊rank_share · min(shape)⌋) instead; above 1/K the directions could not be
+    orthogonal.
 
     Matrices are the parameters with two dimensions, as in the authors' code: attention and MLP weights, and also the
     positional embedding and the output projection. Attention's queries, keys and values are one stacked matrix, as
     open_clip stores them. Everything else, the four-dimensional `conv1.weight` too, is averaged, and so is a matrix
     with fewer rows or columns than there are tasks: it has no direction for each of them.
 
-    The trust region's mask is applied to v: a dropped parameter stays at θ_pre exactly (Eq. 9 of arXiv 2501.15065).
+    Trust region: the mask applies to v, so that a dropped parameter stays at θ_pre exactly (Eq. 9 of arXiv 2501.15065).
     Masking the task vectors before the decomposition would not achieve that, as every entry of the recombined matrix
     depends on all entries of the task's matrix, so dropped ones would be filled again.
 
