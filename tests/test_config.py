@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tatr import methods
-from tatr.config.docs import default_text, schema, schema_text
+from tatr.config.docs import default_text, schema
 from tatr.config.loading import expand, load_config
 from tatr.config.merges import Merge, Search
 from tatr.config.models import Config

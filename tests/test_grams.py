@@ -112,7 +112,7 @@ def test_grams_of_another_encoder_are_refused(architecture: Architecture) -> Non
     layout = architecture.layout()
     size = gram_layout(layout).size
     assert Gram.over(layout, np.zeros(size, np.float32)).layout == gram_layout(layout)
-    with pytest.raises(TatrError, match="Gram matrices: .* entries, but the encoder's linear maps have"):
+    with pytest.raises(TatrError, match=r"Gram matrices: .* entries, but the encoder's linear maps have"):
         Gram.over(layout, np.zeros(size - 64, np.float32))
 
 

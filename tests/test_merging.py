@@ -221,7 +221,7 @@ def test_settings_reach_the_method_and_unknown_ones_are_refused(with_largest: Me
     np.testing.assert_array_equal(found, vectors.max(axis=0) ** 2 + np.float32(1))
     with pytest.raises(TatrError, match="largest: takes no setting density"):
         list(direction("largest", [*vectors], None, {"density": 0.2}))
-    with pytest.raises(TatrError, match=r"largest: power = 0 is out of range \(ge 1\)"):
+    with pytest.raises(TatrError, match=r"largest: power = 0 is out of range, expected ≥ 1"):
         list(direction("largest", [*vectors], None, {"power": 0}))
 
 
@@ -260,5 +260,5 @@ def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
 
 def test_a_layout_of_another_encoder_is_refused(with_weighted: Method) -> None:
     vectors = [*random_tasks(size=LAYOUT.size - 1)]
-    with pytest.raises(TatrError, match="weighted: task vectors of .* entries but a layout of"):
+    with pytest.raises(TatrError, match=r"weighted: task vectors of .* entries but a layout of"):
         list(direction("weighted", vectors, layout=LAYOUT, fishers=vectors))

@@ -103,5 +103,5 @@ def test_shares_that_leave_nothing_are_refused(smallest: float, largest: float) 
 
 @pytest.mark.parametrize("settings", [{"smallest": 1}, {"smallest": -0.1}, {"largest": 1}])
 def test_shares_out_of_range_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(TatrError, match=r"breadcrumbs: .* is out of range \(ge 0, lt 1\)"):
+    with pytest.raises(TatrError, match=r"breadcrumbs: .* is out of range, expected ≥ 0 and < 1"):
         merged(random_tasks(), **settings)

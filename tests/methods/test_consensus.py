@@ -95,5 +95,5 @@ def test_more_agreeing_tasks_than_there_are_is_refused() -> None:
 
 @pytest.mark.parametrize("settings", [{"information": -0.1}, {"agreeing": -1}])
 def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(TatrError, match=r"consensus: .* is out of range \(ge 0\)"):
+    with pytest.raises(TatrError, match=r"consensus: .* is out of range, expected ≥ 0"):
         merged(random_tasks(), **settings)

@@ -104,5 +104,5 @@ def test_missing_information_and_bad_settings_are_refused() -> None:
         list(direction("fisher", [*vectors]))
     with pytest.raises(TatrError, match="4 task vectors but 3 fishers"):
         merged(vectors, fishers[:3])
-    with pytest.raises(TatrError, match=r"floor = 0.* is out of range \(gt 0\)"):
+    with pytest.raises(TatrError, match=r"floor = 0.* is out of range, expected > 0"):
         merged(vectors, fishers, floor=0.0)

@@ -177,5 +177,5 @@ def test_a_density_that_keeps_nothing_is_refused() -> None:
 
 @pytest.mark.parametrize("density", [0, -0.1, 1.01])
 def test_a_density_that_is_no_share_is_refused(density: float) -> None:
-    with pytest.raises(TatrError, match=r"ties: density = .* is out of range \(gt 0, le 1\)"):
+    with pytest.raises(TatrError, match=r"ties: density = .* is out of range, expected > 0 and ≤ 1"):
         merged(random_tasks(), density=density)

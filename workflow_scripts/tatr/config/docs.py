@@ -43,8 +43,11 @@ def _add_methods(merge: dict[str, Any]) -> None:
     merge["allOf"] = []
     for name in names():
         own = settings_of(load(name)).model_json_schema()
-        merge["properties"] |= {key: _sweep(value) for key, value in own.get("properties", {}).items()}
-        then = {"propertyNames": {"enum": [*common, *own.get("properties", {})]}, "required": own.get("required", [])}
+        properties = {key: _sweep(value) for key, value in own.get("properties", {}).items()}
+        # Two methods may mean different things by one name, so what a setting may be stands with its method.
+        merge["properties"] |= {key: {} for key in properties}
+        then = {"properties": properties, "propertyNames": {"enum": [*common, *properties]}}
+        then["required"] = own.get("required", [])
         merge["allOf"].append({"if": {"properties": {"method": {"const": name}}}, "then": then})
 
 

@@ -19,6 +19,8 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 
+SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
 
 @dataclass(frozen=True)
 class Method:
@@ -56,8 +58,9 @@ class Method:
         for name, value in settings.items():
             for bound in get_args(self.parameters[name].annotation)[1:]:
                 if isinstance(bound, Interval) and value is not None and not _lies_in(value, bound):
-                    stated = ", ".join(f"{key} {limit:g}" for key, limit in asdict(bound).items() if limit is not None)
-                    raise TatrError(f"{self.name}: {name} = {value!r} is out of range ({stated})")
+                    limits = asdict(bound).items()
+                    stated = " and ".join(f"{SIGNS[key]} {limit:g}" for key, limit in limits if limit is not None)
+                    raise TatrError(f"{self.name}: {name} = {value!r} is out of range, expected {stated}")
 
 
 def _lies_in(value: float, bounds: Interval) -> bool:
