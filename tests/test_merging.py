@@ -237,7 +237,7 @@ def test_what_a_method_needs_and_does_not_get_is_named(with_weighted: Method) ->
     vectors = [*random_tasks(size=LAYOUT.size)]
     with pytest.raises(TatrError, match="weighted: needs fishers, which were not given"):
         list(direction("weighted", vectors, layout=LAYOUT))
-    with pytest.raises(TatrError, match="weighted: needs layout, which were not given"):
+    with pytest.raises(TatrError, match="weighted: needs layout, which was not given"):
         list(direction("weighted", vectors, fishers=vectors, layout=None))
     with pytest.raises(TatrError, match="weighted: 4 task vectors but 3 fishers"):
         list(direction("weighted", vectors, layout=LAYOUT, fishers=vectors[:3]))

@@ -58,7 +58,8 @@ def _check(
         raise TatrError(f"{method.name}: takes no setting {', '.join(sorted(unknown))}")
     for name in method.needs:
         if given.get(name) is None:
-            raise TatrError(f"{method.name}: needs {name}, which were not given (docs/methods/{method.name}.md)")
+            was = "was" if name == "layout" else "were"
+            raise TatrError(f"{method.name}: needs {name}, which {was} not given (docs/methods/{method.name}.md)")
         if name != "layout" and len(given[name]) != len(task_vectors):
             raise TatrError(f"{method.name}: {len(task_vectors)} task vectors but {len(given[name])} {name}")
     if "layout" in method.needs and given["layout"].size != len(task_vectors[0]):
