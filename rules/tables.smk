@@ -1,5 +1,5 @@
 rule tables:
-    """Gather all scores into the methods table (CSV and Markdown)."""
+    """Gather all scores into the methods table (CSV and Markdown), and what was tried on validation."""
     input:
         references=[p.manifest for p in plan.table.inputs["references"]],
         merges=[p.manifest for p in plan.table.inputs["merges"]],
@@ -12,6 +12,12 @@ rule tables:
             labels={"table": "methods", "run": plan.config.name},
         ),
         markdown=f"{plan.table.folder}/methods.md",
+        search=report(
+            f"{plan.table.folder}/search.csv",
+            caption="../docs/captions/search.rst",
+            category="Tables",
+            labels={"table": "tried on validation", "run": plan.config.name},
+        ),
     log:
         f"logs/tables/{plan.table.name}.log",
     benchmark:

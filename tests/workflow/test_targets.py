@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from checkout import ROOT, Checkout, successful
 from jobs import EVERYTHING, TABLE, TASKS
 
@@ -133,6 +134,34 @@ class TestFinishedRun:
             kind, name = path.parts[-3:-1]
             assert (finished.folder / "logs" / kind / f"{name}.log").is_file()
             assert (finished.results / "benchmarks" / kind / f"{name}.tsv").is_file()
+
+
+class TestMethodsRun:
+    def test_every_artefact_is_verified(self, finished_methods: Checkout) -> None:
+        output = successful(finished_methods.script("verify"))
+
+        assert f"{len(finished_methods.manifests())} artefacts verified" in output
+
+    def test_every_merge_is_exported_with_a_card(self, finished_methods: Checkout) -> None:
+        merges = len(yaml.safe_load(finished_methods.config.read_text())["merges"])
+        cards = [*finished_methods.results.glob("export/*/README.md")]
+
+        assert len(cards) == merges
+        assert all((card.parent / "open_clip_model.safetensors").is_file() for card in cards)
+        assert len([*finished_methods.results.glob("export/*/surgery.safetensors")]) == 1
+
+    def test_the_table_marks_who_saw_test_images_and_shows_the_chosen_tau(self, finished_methods: Checkout) -> None:
+        folder = finished_methods.artefact("tables:methods")
+        rows = {line.split(" | ")[0].strip("| "): line for line in (folder / "methods.md").read_text().splitlines()}
+
+        assert {"Pre-trained", "Individual", "Traditional MTL"} <= rows.keys()
+        assert {name for name in rows if name.endswith("†")} == {
+            "AdaMerging, iterations 2, batch_size 8 + TATR zero-shot, τ 1 % †",
+            "Task Arithmetic + Surgery, λ 0.3 †",
+        }
+        (searched,) = (line for name, line in rows.items() if "on validation" in name)
+        assert re.search(r"\| (1|5) % \| 0\.[24] \|$", searched)
+        assert (folder / "search.csv").read_text().count("True") == 1
 
 
 def _times(folder: Path) -> dict[str, float]:
