@@ -4,7 +4,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tatr.tables import accuracies, references
+from tatr.tables import accuracies, marked_names, notes, references
 
 
 def methods_figure(table: pd.DataFrame, width: float, colour: str) -> Figure:
@@ -27,10 +27,11 @@ def methods_figure(table: pd.DataFrame, width: float, colour: str) -> Figure:
     axes.scatter(table["average"], rows, s=46, color=colours, zorder=3)
     for row, average in enumerate(table["average"]):
         axes.annotate(f"{average:.1f}", (average, row), (0, 6), textcoords="offset points", ha="center", fontsize=7)
-    axes.set_yticks(list(rows), table.index)
-    axes.invert_yaxis()
+    axes.set_yticks(list(rows), marked_names(table))
+    axes.set_ylim(len(table) - 0.3, -0.9)  # from top to bottom, with no more room around many rows than around few
     axes.axhline(above - 0.5, color="0.85", linewidth=0.8)
-    axes.set_xlabel("test accuracy, % (large: average over tasks; small: each task)")
+    said = ["test accuracy, %", "large: average over tasks", "small: each task", *notes(table)]
+    axes.set_xlabel("\n".join(said), loc="right", fontsize=9)
     axes.grid(axis="x", color="0.93")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)

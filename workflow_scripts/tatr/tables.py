@@ -98,9 +98,14 @@ def formatted(table: pd.DataFrame, names: Mapping[str, str], digits: int, marks:
     if table["tau"].notna().any():
         text["τ"] = ["" if pd.isna(value) else f"{100 * value:g} %" for value in table["tau"]]
     text["λ"] = ["" if pd.isna(value) else f"{value:g}" for value in table["coefficient"]]
-    marked = [UNLABELLED.get(split, "") for split in table["unlabelled"]]
-    text.index = [f"{name} {mark}".strip() for name, mark in zip(text.index, marked, strict=True)]
+    text.index = marked_names(table)
     return text
+
+
+def marked_names(table: pd.DataFrame) -> list[str]:
+    """The rows' names, with a mark where they learn from unlabelled images."""
+    marks = [UNLABELLED.get(split, "") for split in table["unlabelled"]]
+    return [f"{name} {mark}".strip() for name, mark in zip(table.index, marks, strict=True)]
 
 
 def notes(table: pd.DataFrame) -> list[str]:
