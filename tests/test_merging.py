@@ -176,7 +176,7 @@ def test_one_task_alone_merges_to_itself(name: str) -> None:
     np.testing.assert_array_equal(merged(name, vectors), vectors[0])
 
 
-@method(trust_region="before", coefficient=1.0)
+@method("Made Up", trust_region="before", coefficient=1.0)
 def largest(
     task_vectors: Sequence[Vector], *, power: Annotated[int, Interval(ge=1), "of the largest entry"] = 1
 ) -> Iterator[np.ndarray]:
@@ -185,7 +185,7 @@ def largest(
         yield np.max([vector[block] for vector in task_vectors], axis=0) ** power + np.float32(1)
 
 
-@method(trust_region="after", coefficient=1.0)
+@method("Made Up", trust_region="after", coefficient=1.0)
 def weighted(
     task_vectors: Sequence[Vector], layout: Layout, fishers: Sequence[Vector], *, floor: float = 0
 ) -> Iterator[np.ndarray]:

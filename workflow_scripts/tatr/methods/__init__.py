@@ -8,7 +8,6 @@ arguments are its settings in the config, `Annotated` with bounds (an `annotated
 import importlib
 import inspect
 import pkgutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -27,17 +26,14 @@ class Method:
     """A merging method and what the pipeline must know of it."""
 
     name: str
+    title: str
+    """What tables call it."""
     blocks: Callable[..., Iterator[np.ndarray]]
     """`(task_vectors, *needs, **settings)` → blocks of the direction, float32, in order."""
     trust_region: Literal["before", "after"]
     """Whether a mask applies to the task vectors before they are merged, or to the merged direction."""
     coefficient: float
     """λ where the config gives none."""
-
-    @property
-    def title(self) -> str:
-        """What tables call it: what stands before the colon in its module's docstring."""
-        return (sys.modules[self.blocks.__module__].__doc__ or self.name).partition(":")[0]
 
     @property
     def needs(self) -> list[str]:
@@ -73,10 +69,10 @@ def _lies_in(value: float, bounds: Interval) -> bool:
 
 
 def method(
-    *, trust_region: Literal["before", "after"], coefficient: float
+    title: str, *, trust_region: Literal["before", "after"], coefficient: float
 ) -> Callable[[Callable[..., Iterator[np.ndarray]]], Method]:
     """Declare a generator function a merging method."""
-    return lambda function: Method(function.__name__, function, trust_region, coefficient)
+    return lambda function: Method(function.__name__, title, function, trust_region, coefficient)
 
 
 def names() -> list[str]:

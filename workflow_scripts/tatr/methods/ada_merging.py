@@ -13,7 +13,7 @@ from tatr.methods.ties import elect
 from tatr.vector import Vector
 
 
-@method(trust_region="after", coefficient=1.0)
+@method("AdaMerging", trust_region="after", coefficient=1.0)
 def ada_merging(
     task_vectors: Sequence[Vector],
     layout: Layout,

@@ -13,7 +13,7 @@ from tatr.order_statistics import share_of
 from tatr.vector import Vector, recut
 
 
-@method(trust_region="after", coefficient=1.0)
+@method("Model Breadcrumbs", trust_region="after", coefficient=1.0)
 def breadcrumbs(
     task_vectors: Sequence[Vector],
     layout: Layout,

@@ -12,7 +12,7 @@ from tatr.methods import method
 from tatr.vector import Vector
 
 
-@method(trust_region="after", coefficient=0.3)
+@method("Consensus Task Arithmetic", trust_region="after", coefficient=0.3)
 def consensus(
     task_vectors: Sequence[Vector],
     *,

@@ -11,7 +11,7 @@ from tatr.methods import method
 from tatr.vector import Vector
 
 
-@method(trust_region="after", coefficient=0.3)
+@method("DARE", trust_region="after", coefficient=0.3)
 def dare(
     task_vectors: Sequence[Vector],
     *,

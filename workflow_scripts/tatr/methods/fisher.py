@@ -11,7 +11,7 @@ from tatr.methods import method
 from tatr.vector import Vector, read
 
 
-@method(trust_region="after", coefficient=1.0)
+@method("Fisher merging", trust_region="after", coefficient=1.0)
 def fisher(
     task_vectors: Sequence[Vector],
     fishers: Sequence[Vector],

@@ -9,7 +9,7 @@ from tatr.methods import method
 from tatr.vector import Vector, recut
 
 
-@method(trust_region="after", coefficient=1.3)
+@method("Iso-C", trust_region="after", coefficient=1.3)
 def iso_c(task_vectors: Sequence[Vector], layout: Layout) -> Iterator[np.ndarray]:
     """V = σ̄ · U Vᵀ per matrix, where Σ_k Δ_k = U diag(σ) Vᵀ and σ̄ is the mean of σ; the mean (1/K) Σ_k Δ_k elsewhere.
 

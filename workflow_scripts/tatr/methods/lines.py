@@ -17,7 +17,7 @@ NUMBERED = re.compile(r"(|.*?\.)(\d+)\.")
 """A name's beginning up to its first integer, and that integer."""
 
 
-@method(trust_region="after", coefficient=1.0)
+@method("LiNeS", trust_region="after", coefficient=1.0)
 def lines(
     task_vectors: Sequence[Vector],
     layout: Layout,

@@ -9,7 +9,7 @@ from tatr.methods import method
 from tatr.vector import Vector
 
 
-@method(trust_region="after", coefficient=0.5)
+@method("MagMax", trust_region="after", coefficient=0.5)
 def magmax(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
     """V = Δ_k with k = argmax_k |Δ_k|, entry by entry.
 

@@ -17,7 +17,7 @@ CHUNK = 2**15
 Span = tuple[float, float]
 
 
-@method(trust_region="after", coefficient=1.2)
+@method("PCB-Merging", trust_region="after", coefficient=1.2)
 def pcb(
     task_vectors: Sequence[Vector],
     *,

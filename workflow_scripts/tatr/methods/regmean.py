@@ -19,7 +19,7 @@ NOISE = 1e-6
 """Share of an input's second moment below which what other inputs leave unexplained may be rounding of float32."""
 
 
-@method(trust_region="after", coefficient=1.0)
+@method("RegMean", trust_region="after", coefficient=1.0)
 def regmean(
     task_vectors: Sequence[Vector],
     layout: Layout,

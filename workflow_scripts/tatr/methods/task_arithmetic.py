@@ -9,7 +9,7 @@ from tatr.methods import method
 from tatr.vector import Vector
 
 
-@method(trust_region="after", coefficient=0.3)
+@method("Task Arithmetic", trust_region="after", coefficient=0.3)
 def task_arithmetic(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
     """V = Σ_k Δ_k.
 

@@ -14,7 +14,7 @@ from tatr.order_statistics import nth_smallest, share_of
 from tatr.vector import Vector
 
 
-@method(trust_region="after", coefficient=0.3)
+@method("Ties-Merging", trust_region="after", coefficient=0.3)
 def ties(
     task_vectors: Sequence[Vector],
     layout: Layout,

@@ -13,7 +13,7 @@ from tatr.order_statistics import share_of
 from tatr.vector import Vector, recut
 
 
-@method(trust_region="after", coefficient=1.0)
+@method("TSV-M", trust_region="after", coefficient=1.0)
 def tsv_m(
     task_vectors: Sequence[Vector],
     layout: Layout,

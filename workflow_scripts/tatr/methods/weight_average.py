@@ -9,7 +9,7 @@ from tatr.methods import method
 from tatr.vector import Vector
 
 
-@method(trust_region="after", coefficient=1.0)
+@method("Weight Averaging", trust_region="after", coefficient=1.0)
 def weight_average(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
     """V = (1/K) Σ_k Δ_k, so that θ_pre + v is the mean of θ_k.
 
