@@ -156,13 +156,16 @@ def _unknown_tasks(raw: Mapping[str, Any], tasks: Any) -> Iterator[Mistake]:  # 
 
 
 def _long_warmups(config: Config) -> Iterator[Mistake]:
-    for task in config.suite:
-        recipe, keys = config.finetuning.of(task), ("finetuning", "warmup_steps")
-        if task in config.finetuning.tasks:
-            keys = ("finetuning", "tasks", task, "warmup_steps")
+    finetuning, multitask = config.finetuning, config.multitask
+    recipes = [(("finetuning", "tasks", task), finetuning.of(task)) for task in config.suite]
+    recipes = [(keys if keys[-1] in finetuning.tasks else ("finetuning",), recipe) for keys, recipe in recipes]
+    recipes += [(("multitask",), config.multitask_recipe)] if multitask else []
+    for keys, recipe in recipes:
         if recipe.warmup_steps >= recipe.steps:
-            given = "" if "warmup_steps" in config.finetuning.model_fields_set else " (the default)"
-            yield Mistake(keys, f"{recipe.warmup_steps}{given}: expected less than steps, {recipe.steps}")
+            own = finetuning.model_fields_set | (multitask.model_fields_set if multitask else set())
+            given = "" if "warmup_steps" in own else " (the default)"
+            text = f"{recipe.warmup_steps}{given}: expected less than steps, {recipe.steps}"
+            yield Mistake((*keys, "warmup_steps"), text)
 
 
 def _same_rows(config: Config, origins: list[int]) -> Iterator[Mistake]:
