@@ -37,8 +37,8 @@ be exactly those stated (`tests/workflow/test_incremental.py`). Going back to an
 nothing runs. Whenever something upstream runs, the table and the figure are renewed.
 
 The last column counts the jobs of the run that the tests use, {len(EVERYTHING)} in all: three tasks and four merges,
-of which one has a zero-shot trust region and one a gradient-based one. The last table is of another run: two tasks with
-Fisher merging, RegMean, AdaMerging, Surgery, a τ chosen on validation, and one model trained on all tasks.
+of which one has a zero-shot trust region and one a gradient-based one. The last table is of another run: two tasks
+with all other methods, Surgery, a τ chosen on validation, and one model trained on all tasks.
 
 <!-- Written by tests/workflow/document_reruns.py from the cases beside it. Edit those. -->
 """

@@ -6,6 +6,9 @@ from edits import change_code
 
 TABLE = {"tables:methods", "figures:methods"}
 ADAPTED = "ada_merging_iterations-{}_batch_size-8+zero_shot_tau-0.01"
+ADAPTED_TOO = "ada_merging_granularity-task_density-0.2_iterations-2_batch_size-8_images-validation"
+OTHERS = {"breadcrumbs": 1, "consensus": 0.3, "dare": 0.3, "iso_c": 1.3, "lines": 1, "magmax": 0.5, "pcb": 1.2}
+OTHERS |= {"ties": 0.3, "tsv_m": 1}
 SEARCHED = "evaluate:task_arithmetic+zero_shot_tau-search_lambda-search"
 
 FISHER = {"merge:fisher_exemplars-4", "evaluate:fisher_exemplars-4_lambda-1"} | TABLE
@@ -15,9 +18,8 @@ MULTITASK = {"finetune:all-tasks", "task_vector:all-tasks", "evaluate:all-tasks"
 TASKS = ("cars", "digits")
 
 
-def adapted(iterations: int = 2) -> set[str]:
+def adapted(label: str = ADAPTED.format(2)) -> set[str]:
     """Learnt coefficients, and what is made from them."""
-    label = ADAPTED.format(iterations)
     return {f"adapt:{label}", f"merge:{label}", f"evaluate:{label}_lambda-1"} | TABLE
 
 
@@ -26,7 +28,7 @@ METHOD_CASES = [
         "learning",
         "let AdaMerging learn for longer",
         "its coefficients, merge and evaluation",
-        adapted(3),
+        adapted(ADAPTED.format(3)),
         setting("merges", 2, "iterations", to=3),
     ),
     Case(
@@ -71,7 +73,7 @@ METHOD_CASES = [
         "adaptation-edited",
         "edit how coefficients are learnt (`adaptation.py`)",
         "AdaMerging's coefficients, merges and evaluations",
-        adapted(),
+        adapted() | adapted(ADAPTED_TOO),
         files=lambda scene: change_code(scene.module("tatr/adaptation.py")),
     ),
     Case(
@@ -101,13 +103,22 @@ METHOD_CASES = [
         "all evaluations",
         {
             *(f"evaluate:individual_{task}" for task in TASKS),
-            *(job for job in FISHER | REGMEAN | SURGERY | MULTITASK | adapted() if job.startswith("evaluate:")),
+            *(f"evaluate:{method}_lambda-{coefficient}" for method, coefficient in OTHERS.items()),
+            *(job for job in FISHER | REGMEAN | SURGERY | MULTITASK if job.startswith("evaluate:")),
+            *(job for job in adapted() | adapted(ADAPTED_TOO) if job.startswith("evaluate:")),
             "evaluate:pretrained",
             SEARCHED,
         }
         | {"surgery:task_arithmetic_lambda-0.3"}
         | TABLE,
         files=lambda scene: change_code(scene.module("tatr/feature_correction.py")),
+    ),
+    Case(
+        "ties-edited",
+        "edit Ties-Merging (`methods/ties.py`), by which AdaMerging++ trims",
+        "its merges, all that AdaMerging makes, and their evaluations",
+        {"merge:ties", "evaluate:ties_lambda-0.3"} | adapted() | adapted(ADAPTED_TOO),
+        files=lambda scene: change_code(scene.module("tatr/methods/ties.py")),
     ),
     Case(
         "export-edited",
