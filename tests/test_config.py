@@ -292,3 +292,26 @@ def test_schema_refuses_a_wrong_merge(text: str) -> None:
 
 def test_own_images_config_is_short() -> None:
     assert len((BASE / "config/own_images.yaml").read_text().splitlines()) < 20
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("coefficient: 0.3", "Task Arithmetic, λ 0.3"),
+        ("coefficient: 1", "Task Arithmetic"),
+        ("coefficient: {search: [0.1, 0.2]}", "Task Arithmetic, λ on validation"),
+        ("trust_region: {tau: 0.01}", "Task Arithmetic + TATR, τ 1 %, λ 0.3"),
+        ("trust_region: {tau: {search: [0.01, 0.1]}}", "Task Arithmetic + TATR, λ 0.3, τ on validation"),
+        (
+            "trust_region: {tau: {search: [0.01, 0.1]}, exemplars: 8}, coefficient: {search: [0.1, 0.2]}",
+            "Task Arithmetic + TATR, n 8, τ and λ on validation",
+        ),
+        (
+            "trust_region: {sensitivity: zero_shot}, surgery: {}",
+            "Task Arithmetic + TATR zero-shot, τ 1 % + Surgery, λ 0.3",
+        ),
+        ("name: Mine", "Mine"),
+    ],
+)
+def test_rows_say_what_they_are(text: str, name: str) -> None:
+    assert load(one_merge(text)).merges[0].row_name == name

@@ -162,14 +162,20 @@ class Merge(Section):
             return self.name
         name = load(self.method).title
         name += "".join(f", {key} {value}" for key, value in self.own_settings.items() if key != "images")
+        searched = []
         if region := self.trust_region:
-            tau = "τ on validation" if len(region.taus) > 1 else f"τ {100 * region.taus[0]:g} %"
-            name += f" + TATR{' zero-shot' if region.sensitivity == 'zero_shot' else ''}, {tau}"
+            name += f" + TATR{' zero-shot' if region.sensitivity == 'zero_shot' else ''}"
+            if len(region.taus) > 1:
+                searched.append("τ")
+            else:
+                name += f", τ {100 * region.taus[0]:g} %"
             name += f", n {region.exemplars}" if region.exemplars else ""
         name += " + Surgery" if self.surgery else ""
         if isinstance(self.coefficient, Search):
-            return f"{name}, λ on validation"
-        return f"{name}, λ {self.coefficients[0]:g}" if self.coefficients != [1.0] else name
+            searched.append("λ")
+        elif self.coefficients != [1.0]:
+            name += f", λ {self.coefficients[0]:g}"
+        return f"{name}, {' and '.join(searched)} on validation" if searched else name
 
 
 @cache
