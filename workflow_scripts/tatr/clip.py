@@ -66,8 +66,13 @@ def text_features(p: Parameters, tokens: Tensor, architecture: Architecture) -> 
 
 
 def logits(p: Parameters, pixels: Tensor, head: Tensor, architecture: Architecture) -> Tensor:
-    """Class scores [B, C] of normalised pixels, through a zero-shot head [C, D] that includes exp(logit scale)."""
-    return F.normalize(image_features(p, pixels, architecture), dim=-1) @ head.T
+    """Class scores [B, C] of normalised pixels, through a zero-shot head [C, D]."""
+    return scores(image_features(p, pixels, architecture), head)
+
+
+def scores(features: Tensor, head: Tensor) -> Tensor:
+    """Class scores [..., C] of image features [..., D], through a zero-shot head [C, D] with exp(logit scale) in it."""
+    return F.normalize(features, dim=-1) @ head.T
 
 
 def tokenize(texts: Sequence[str], context_length: int) -> Tensor:

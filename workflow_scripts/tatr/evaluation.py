@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tatr import clip
@@ -106,7 +105,7 @@ class Models:
         features = clip.image_features(parameters, pixels, self.encoder.architecture)
         if task.name in self.surgery:
             features = corrected(features, *self.surgery[task.name])
-        found = F.normalize(features, dim=-1) @ task.head.T
+        found = clip.scores(features, task.head)
         if not found.isfinite().all():
             raise TatrError(
                 f"{task.name}: the model's outputs are not finite; the merge's coefficient may be too large"

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.func import jacrev, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -38,7 +37,7 @@ def encoder_features(architecture: Architecture) -> Features:
 
 def head_log_probabilities(head: Tensor) -> LogProbabilities:
     """Softmax over the scores of a zero-shot head [C, D]."""
-    return lambda features: F.log_softmax(head @ F.normalize(features, dim=0), dim=0)
+    return lambda features: clip.scores(features, head).log_softmax(dim=-1)
 
 
 def fisher_information(
