@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tatr.config.loading import RESERVED
 from tatr.tables import NOTES, formatted, load_table, markdown, methods_table, ranks, search_table
 
 TASKS = ["cars", "digits"]
@@ -111,3 +112,7 @@ def test_rows_that_learn_from_unlabelled_images_are_marked_and_the_marks_explain
     assert [line.split(" |")[0] for line in text.splitlines()[2:5]] == ["| a", "| b †", "| c ‡"]
     assert text.splitlines()[5:] == ["", f"† {NOTES['†']}", "", f"‡ {NOTES['‡']}"]
     assert "†" not in markdown(table.iloc[[0]], {}, 1)
+
+
+def test_no_task_may_be_called_like_a_column(table: pd.DataFrame) -> None:
+    assert {table.index.name, *table.columns} - set(TASKS) == set(RESERVED)

@@ -12,6 +12,9 @@ from tatr.config.errors import ANYTHING, Keys, Mistake, mistakes_of, nearest, sh
 from tatr.config.models import Config
 from tatr.errors import TatrError
 
+RESERVED = ("method", "average", "coefficient", "tau", "unlabelled")
+"""Columns of tables beside the tasks'."""
+
 
 def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Config:
     """Check a configuration.
@@ -145,6 +148,10 @@ def _unknown_tasks(raw: Mapping[str, Any], tasks: Any) -> Iterator[Mistake]:  # 
     for index, task in enumerate(suite if isinstance(suite, list) else []):
         if isinstance(task, str) and task in seen:
             yield Mistake(("suite", index), f"{shown(task)}: listed twice")
+        elif isinstance(task, str) and task in RESERVED:
+            yield Mistake(
+                ("suite", index), f"{shown(task)}: is a column of tables by that name; call the task otherwise"
+            )
         elif isinstance(task, str) and task not in tasks:
             yield Mistake(("suite", index), f"{shown(task)}: unknown task{nearest(task, tasks)}")
         seen |= {task} if isinstance(task, str) else set()
