@@ -13,6 +13,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -44,9 +45,12 @@ class Job:
     folder: Path
     """Where `run` writes; becomes the artefact when it returns."""
     saved: Path
-    """Where a long step may keep its state, to go on from after a kill; removed when the artefact is complete."""
+    """Where a long step may keep its state (a file or a folder), to go on from after a kill; removed when the artefact
+    is complete."""
     key: str
     """Digest of all that shapes the result: what another job saved must not be gone on from."""
+    threads: int = 1
+    """How many threads or processes the step may use."""
     device: str = "cpu"
     content: dict[str, str] = field(default_factory=dict)
 
@@ -116,13 +120,13 @@ def command(run: Callable[[Job], None], *, kind: str, reads: Mapping[str, str | 
         key = canonical_digest([kind, settings, inputs_of(inputs), command_code])
 
         def write(partial: Path) -> Manifest:
-            job = Job(settings, inputs, arguments.file, partial, saved, key)
+            job = Job(settings, inputs, arguments.file, partial, saved, key, arguments.threads)
             run(job)
             code = planned or _loaded_code()
             return Manifest(kind, folder.name, dict(settings), inputs_of(inputs), code, job.device, job.content)
 
         manifest = build(folder, write)
-        saved.unlink(missing_ok=True)
+        _remove(saved)
         logger.info("wrote %s (content %s)", arguments.output.parent, manifest.digest[:12])
     except TatrError as error:
         _fail(str(error))
@@ -150,6 +154,13 @@ def _parser(
     parser.add_argument("--log", type=Path, help="log file (default: the terminal)")
     parser.add_argument("--code", default="", help="refuse to run unless the code has this digest (used by rules)")
     return parser
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _dashed(role: str) -> str:

@@ -1,0 +1,79 @@
+"""Images of a task before they are decoded: what a source finds, and how training images are set aside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from tatr.errors import TatrError
+
+
+class Pictures(Protocol):
+    """The images of a split in a fixed order, decoded one by one when asked for, by several threads at once."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels int64 [n], known without decoding anything."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def decode(self, index: int) -> Image.Image:
+        """One image, in whatever mode and size it has; raises what its decoder raises if it is damaged."""
+        ...
+
+    def where(self, index: int) -> str:
+        """Which one it is, for messages: a path, or a file and a row."""
+        ...
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of the images of a split."""
+
+    whole: Pictures
+    indices: np.ndarray
+    """int64 [n], in the order wanted."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels int64 [n]."""
+        return self.whole.labels[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def decode(self, index: int) -> Image.Image:
+        """One image."""
+        return self.whole.decode(int(self.indices[index]))
+
+    def where(self, index: int) -> str:
+        """Which one it is."""
+        return self.whole.where(int(self.indices[index]))
+
+
+def set_aside(pictures: Pictures, fraction: float, most: int, source: str) -> tuple[Selection, Selection]:
+    """Divide a split at random into (the rest, those set aside), both in the split's own order.
+
+    Seed 0 whatever the run's seed is: splits belong to the data set.
+
+    Args:
+        pictures: to be divided.
+        fraction: share to set aside.
+        most: at most so many are set aside.
+        source: for errors.
+
+    Raises:
+        TatrError: there are too few to set any aside, or none would be left.
+    """
+    count = min(int(len(pictures) * fraction), most)
+    if not 0 < count < len(pictures):
+        raise TatrError(f"{source}: {len(pictures)} images are too few to set {fraction:g} of them aside")
+    order = np.random.default_rng(0).permutation(len(pictures))
+    return Selection(pictures, np.sort(order[count:])), Selection(pictures, np.sort(order[:count]))
+
+
+Found = tuple[dict[str, Pictures], Sequence[str]]
+"""What a source's `load` returns: the splits "train", "validation" and "test", and the class names in label order."""
