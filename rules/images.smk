@@ -1,5 +1,7 @@
 rule images:
     """Decode (or draw) the images of one task."""
+    input:
+        unpack(inputs_of("images")),
     output:
         manifest="results/images/{name}/manifest.json",
         content=directory("results/images/{name}/images.zarr"),
@@ -9,12 +11,13 @@ rule images:
         "results/benchmarks/images/{name}.tsv"
     conda:
         "../envs/tatr.yaml"
-    threads: 1
+    # Drawing is no work for several; decoding is.
+    threads: lambda wildcards: 1 if planned("images", wildcards).settings["source"] == "tiny8" else 4
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=2000,
+        runtime=120,
     params:
         settings=settings_of("images"),
         code=code_of("images"),
     shell:
-        "tatr images --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        "tatr images --fetched {input.fetched} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

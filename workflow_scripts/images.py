@@ -6,20 +6,27 @@ from tatr.command import Job, command
 
 
 def run(job: Job) -> None:
-    from tatr.image_store import write_images
+    from tatr.image_writing import STORE, Decoding, write_pictures
 
-    source = importlib.import_module(f"tatr.sources.{job.settings['source']}")
-    splits, classnames = source.load(job.settings)
-    job.add("images.zarr", write_images(job.folder / "images.zarr", splits))
-    job.add_json("classnames.json", classnames)
+    settings = job.settings
+    source = importlib.import_module(f"tatr.sources.{settings['source']}")
+    splits, classnames = source.load(settings, job.one("fetched").folder / "files" if job.inputs["fetched"] else None)
+    # A source that draws has nothing to resize and nothing that can't be read.
+    choices = {key: settings[key] for key in ("resize", "unreadable") if key in settings}
+    how = Decoding(settings["task"], settings["size"], threads=job.threads, **choices)
+    digest, counts = write_pictures(splits, classnames, how, job.folder, job.saved, job.key)
+    job.add(STORE, digest)
+    job.add_json("classnames.json", list(classnames))
+    job.add_json("images.json", counts)
 
 
 if __name__ == "__main__":
     command(
         run,
         kind="images",
-        reads={},
+        reads={"fetched": "fetch"},
         example='python workflow_scripts/images.py --output results/images/mine/manifest.json --settings \'{"task": '
-        '"mine", "source": "folder", "root": "data/mine", "classnames": null, "test_fraction": 0.2, '
-        '"validation_fraction": 0.1, "limit": null, "size": 32}\'',
+        '"mine", "source": "folder", "root": "data/mine", "classnames": null, "labels": null, "images": null, '
+        '"lists": null, "test_fraction": 0.2, "validation_fraction": 0.1, "limit": null, "size": 32, "resize": '
+        '"shortest", "unreadable": "stop"}\'',
     )

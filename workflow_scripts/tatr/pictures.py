@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -73,6 +74,51 @@ def set_aside(pictures: Pictures, fraction: float, most: int, source: str) -> tu
         raise TatrError(f"{source}: {len(pictures)} images are too few to set {fraction:g} of them aside")
     order = np.random.default_rng(0).permutation(len(pictures))
     return Selection(pictures, np.sort(order[count:])), Selection(pictures, np.sort(order[:count]))
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images in files of their own."""
+
+    paths: Sequence[Path]
+    labels: np.ndarray
+    """int64 [n]."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def decode(self, index: int) -> Image.Image:
+        """One image. EXIF orientation is not applied: torchvision's loaders and CLIP's preprocessing do not, either."""
+        with Image.open(self.paths[index]) as image:
+            image.load()
+            return image
+
+    def where(self, index: int) -> str:
+        """Its path."""
+        return str(self.paths[index])
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """Images that are pixels already."""
+
+    pixels: np.ndarray
+    """uint8 [n, H, W, 3]."""
+    labels: np.ndarray
+    """int64 [n]."""
+    source: str
+    """For messages."""
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def decode(self, index: int) -> Image.Image:
+        """One image."""
+        return Image.fromarray(self.pixels[index])
+
+    def where(self, index: int) -> str:
+        """Source and index."""
+        return f"{self.source} {index}"
 
 
 Found = tuple[dict[str, Pictures], Sequence[str]]

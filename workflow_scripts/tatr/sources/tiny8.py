@@ -1,27 +1,30 @@
 """Images of the embedded benchmark, drawn on the spot."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tatr.errors import TatrError
 from tatr.image_store import SPLITS
+from tatr.pictures import Found, ImageArray
 from tatr.tiny8 import SIZE, draw_split
 
 
-def load(settings: Mapping[str, Any]) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list[str]]:
+def load(settings: Mapping[str, Any], fetched: Path | None = None) -> Found:
     """Draw all splits of a task.
 
     Args:
         settings: `task`, `classnames`, `size`, `seed` and, per split, how many images.
+        fetched: nothing.
+
+    Raises:
+        TatrError: the images are wanted in another size than is drawn, or the task or a class is unknown.
     """
+    task, names = settings["task"], settings["classnames"]
     if settings["size"] != SIZE:
         raise TatrError(f"backbone: takes images of {settings['size']} pixels, but tiny8 draws {SIZE}; use tiny-clip")
     try:
-        draw = {
-            s: draw_split(settings["task"], settings["classnames"], s, settings[s], settings["seed"]) for s in SPLITS
-        }
+        drawn = {split: draw_split(task, names, split, settings[split], settings["seed"]) for split in SPLITS}
     except ValueError as error:
-        raise TatrError(f"tasks.{settings['task']}: {error}") from error
-    return draw, list(settings["classnames"])
+        raise TatrError(f"tasks.{task}: {error}") from error
+    return {split: ImageArray(*drawn[split], f"{task} {split} image") for split in SPLITS}, list(names)
