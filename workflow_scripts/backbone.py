@@ -1,37 +1,75 @@
 """Bring a pre-trained CLIP model into the project's form: image encoder, text encoder and layout."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from tatr.command import Job, command
+
+if TYPE_CHECKING:
+    from tatr.backbones import Known
 
 
 def run(job: Job) -> None:
+    from tatr import backbones
     from tatr.architecture import Architecture
     from tatr.checkpoints import load_tensors, save_tensors
+    from tatr.importing import read_clip
+
+    path, known = _fetched(job) if "pretrained" in job.settings else _local(job)
+    weights = job.settings.get("pretrained", str(path))
+    if name := job.settings.get("name"):
+        backbones.check_activation(job.settings["model"], known, name, weights)
+    model = backbones.completed(job.settings["model"], known, job.settings, weights)
+    architecture = Architecture.of(model, name or str(path.parent / "model.json"))
+    tensors = load_tensors(path) if "weights" in job.settings else read_clip(path)
+    visual, text = backbones.towers(tensors, architecture, str(path))
+    save_tensors(visual, job.folder / "encoder.safetensors")
+    save_tensors(text, job.folder / "text.safetensors")
+    architecture.layout().save(job.folder / "layout.json")
+    for file in ("encoder.safetensors", "text.safetensors", "layout.json"):
+        job.add_file(file)
+    job.add_json("model.json", model)
+
+
+def _fetched(job: Job) -> "tuple[Path, Known]":
+    """Weights that open_clip offers, which another step has fetched."""
+    from tatr import backbones
     from tatr.errors import TatrError
+
+    name, tag, fetched = job.settings["name"], job.settings["pretrained"], job.one("fetched")
+    stated = {key: fetched.manifest.settings.get(key) for key in ("open_clip", "tag")}
+    if stated != {"open_clip": name, "tag": tag}:
+        raise TatrError(f"--fetched: {fetched.folder} holds {stated}, expected the weights '{tag}' of {name}")
+    return fetched.folder / "files", backbones.of_tag(name, tag)
+
+
+def _local(job: Job) -> "tuple[Path, Known]":
+    """Weights on disk: those of a folder of `backbones/`, or a file or folder that somebody else made."""
+    from tatr import backbones
+    from tatr.errors import TatrError
+    from tatr.fingerprint import fingerprint
+    from tatr.importing import facts
     from tatr.manifest import file_digest
 
     path = job.file
+    if "weights" not in job.settings:
+        if path is None or not path.exists():
+            raise TatrError(f"--file: there is no {path}; give the model's file of weights, or a folder that holds it")
+        if fingerprint(path, "--file") != job.settings["fingerprint"]:
+            raise TatrError(f"{path}: has changed since the workflow was planned; run snakemake again")
+        return path, backbones.of_file(path, facts(path))
     if path is None or not path.is_file():
         raise TatrError(f"--file: {path} is no file; give the model's safetensors file")
     if file_digest(path) != job.settings["weights"]:
         raise TatrError(f"{path}: is not the file that {path.parent}/manifest.json describes (its digest differs)")
-    architecture = Architecture.of(job.settings["model"], str(path.parent / "model.json"))
-    layout, text_layout = architecture.layout(), architecture.text_layout()
-    tensors = load_tensors(path)
-    visual = {name: tensor for name, tensor in tensors.items() if name.startswith("visual.")}
-    text = {name: tensor for name, tensor in tensors.items() if name not in visual}
-    save_tensors(layout.unflatten(layout.flatten(visual, str(path))), job.folder / "encoder.safetensors")
-    save_tensors(text_layout.unflatten(text_layout.flatten(text, str(path))), job.folder / "text.safetensors")
-    layout.save(job.folder / "layout.json")
-    for name in ("encoder.safetensors", "text.safetensors", "layout.json"):
-        job.add_file(name)
-    job.add_json("model.json", job.settings["model"])
+    return path, backbones.Known("model.json")
 
 
 if __name__ == "__main__":
     command(
         run,
         kind="backbone",
-        reads={},
+        reads={"fetched": "fetch"},
         example="python workflow_scripts/backbone.py --file backbones/tiny-clip/model.safetensors "
         "--settings settings.json --output results/backbone/b/manifest.json",
     )

@@ -2,7 +2,8 @@
 
 Why not open_clip's own modules? A function of its parameters is what per-exemplar gradients (`vmap(grad)`) and merged
 models need, and importing open_clip loads torchvision, timm and torch's compiler: several seconds in each of a run's
-dozens of jobs. The tests hold these functions against open_clip's classes.
+dozens of jobs. The tests hold these functions against open_clip's classes. Towers that are no standard CLIP
+transformers are left to these classes after all (`tatr.open_clip_towers`).
 """
 
 import importlib.util
@@ -15,8 +16,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from tatr.architecture import Architecture, Tower
+from tatr.architecture import Architecture, OtherTower, Tower
+from tatr.errors import TatrError
 
 Parameters = Mapping[str, Tensor]
 
@@ -41,16 +44,30 @@ def normalise(images: np.ndarray | Tensor, architecture: Architecture, device: s
     return (pixels - mean) / std
 
 
-def image_features(p: Parameters, pixels: Tensor, architecture: Architecture, watch: Watch = _nobody) -> Tensor:
-    """Image features [B, D], not normalised, of normalised pixels [B, 3, H, W]."""
-    size = architecture.patch_size
+def image_features(
+    p: Parameters, pixels: Tensor, architecture: Architecture, watch: Watch = _nobody, *, checkpointing: bool = False
+) -> Tensor:
+    """Image features [B, D], not normalised, of normalised pixels [B, 3, H, W].
+
+    With checkpointing, a backward pass finds only each residual block's input kept and computes the rest of it anew.
+
+    Raises:
+        TatrError: the tower is open_clip's own, and is to be watched or checkpointed.
+    """
+    tower = architecture.vision
+    if isinstance(tower, OtherTower):
+        _refuse(watch=watch is not _nobody, checkpointing=checkpointing)
+        return _open_clip_towers().image_features(p, pixels, tower.model)
+    size = tower.patch_size
     if watch is not _nobody:  # a convolution whose windows do not overlap is a linear map of each window
         watch("visual.conv1.weight", F.unfold(pixels, size, stride=size).transpose(1, 2))
     patches = F.conv2d(pixels, p["visual.conv1.weight"], stride=size).flatten(2).transpose(1, 2)
     token = p["visual.class_embedding"].expand(len(patches), 1, -1)
     x = torch.cat([token, patches], dim=1) + p["visual.positional_embedding"]
     x = _layer_norm(x, p, "visual.ln_pre")
-    x = _transformer(x, p, "visual.transformer.resblocks", architecture.vision, causal=False, watch=watch)
+    x = _transformer(
+        x, p, "visual.transformer.resblocks", tower, causal=False, watch=watch, checkpointing=checkpointing
+    )
     x = _layer_norm(x[:, 0], p, "visual.ln_post")
     watch("visual.proj", x)
     return x @ p["visual.proj"]
@@ -58,6 +75,8 @@ def image_features(p: Parameters, pixels: Tensor, architecture: Architecture, wa
 
 def text_features(p: Parameters, tokens: Tensor, architecture: Architecture) -> Tensor:
     """Text features [B, D], not normalised, of token ids [B, context length]."""
+    if isinstance(architecture.text, OtherTower):
+        return _open_clip_towers().text_features(p, tokens, architecture.text.model)
     x = p["token_embedding.weight"][tokens] + p["positional_embedding"]
     x = _transformer(x, p, "transformer.resblocks", architecture.text, causal=True)
     # The end-of-text token has the highest id of the vocabulary; its place holds the text's feature.
@@ -75,21 +94,42 @@ def scores(features: Tensor, head: Tensor) -> Tensor:
     return F.normalize(features, dim=-1) @ head.T
 
 
+def tokens_of(texts: Sequence[str], architecture: Architecture) -> Tensor:
+    """Token ids [B, context length] by the model's tokenizer."""
+    if isinstance(architecture.text, OtherTower):
+        return _open_clip_towers().tokenize(texts, architecture.text.model)
+    return tokenize(texts, architecture.context_length)
+
+
 def tokenize(texts: Sequence[str], context_length: int) -> Tensor:
-    """Token ids [B, context length] by open_clip's tokenizer."""
+    """Token ids [B, context length] by CLIP's tokenizer."""
     found: Tensor = _tokenizer_module().SimpleTokenizer(context_length=context_length)(list(texts))
     return found
 
 
 def _transformer(
-    x: Tensor, p: Parameters, prefix: str, tower: Tower, *, causal: bool, watch: Watch = _nobody
+    x: Tensor,
+    p: Parameters,
+    prefix: str,
+    tower: Tower,
+    *,
+    causal: bool,
+    watch: Watch = _nobody,
+    checkpointing: bool = False,
 ) -> Tensor:
     activate: Callable[[Tensor], Tensor] = _quick_gelu if tower.quick_gelu else F.gelu
+
+    def block(x: Tensor, name: str) -> Tensor:
+        x = x + _attention(_layer_norm(x, p, f"{name}.ln_1"), p, f"{name}.attn", tower.heads, watch, causal=causal)
+        hidden = activate(_linear(_layer_norm(x, p, f"{name}.ln_2"), p, f"{name}.mlp.c_fc", watch))
+        return x + _linear(hidden, p, f"{name}.mlp.c_proj", watch)
+
     for i in range(tower.layers):
-        block = f"{prefix}.{i}"
-        x = x + _attention(_layer_norm(x, p, f"{block}.ln_1"), p, f"{block}.attn", tower.heads, watch, causal=causal)
-        hidden = activate(_linear(_layer_norm(x, p, f"{block}.ln_2"), p, f"{block}.mlp.c_fc", watch))
-        x = x + _linear(hidden, p, f"{block}.mlp.c_proj", watch)
+        name = f"{prefix}.{i}"
+        if checkpointing:
+            x = checkpoint(block, x, name, use_reentrant=False, preserve_rng_state=False)  # nothing random in a block
+        else:
+            x = block(x, name)
     return x
 
 
@@ -113,6 +153,25 @@ def _layer_norm(x: Tensor, p: Parameters, name: str) -> Tensor:
 
 def _quick_gelu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(1.702 * x)
+
+
+def _open_clip_towers() -> ModuleType:
+    from tatr import open_clip_towers  # imports open_clip
+
+    return open_clip_towers
+
+
+def _refuse(*, watch: bool, checkpointing: bool) -> None:
+    if watch:
+        raise TatrError(
+            "Gram matrices (RegMean) are measured in standard CLIP vision transformers only, and this backbone's image "
+            "encoder is of another kind; leave out the methods that need them"
+        )
+    if checkpointing:
+        raise TatrError(
+            "finetuning.checkpointing: not possible with this backbone, whose image encoder open_clip itself computes; "
+            "set it to false, and finetuning.micro_batch to fewer images at once"
+        )
 
 
 @cache

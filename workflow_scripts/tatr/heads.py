@@ -29,7 +29,7 @@ def zero_shot_head(
     """
     tensors = clip.to_tensors(parameters)
     texts = [template.format(name) for name in classnames for template in templates]
-    batches = clip.tokenize(texts, architecture.context_length).split(1024)
+    batches = clip.tokens_of(texts, architecture).split(1024)
     features = torch.cat([F.normalize(clip.text_features(tensors, batch, architecture), dim=-1) for batch in batches])
     means = F.normalize(features.view(len(classnames), len(templates), -1).mean(dim=1), dim=-1)
     return (means * tensors["logit_scale"].exp()).numpy()
