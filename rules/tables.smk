@@ -1,8 +1,9 @@
 rule tables:
-    """Gather all scores into the methods table (CSV and Markdown), and what was tried on validation."""
+    """Gather all scores into the methods table (CSV and Markdown), what was tried on validation, the paper's figures."""
     input:
         references=[p.manifest for p in plan.table.inputs["references"]],
         merges=[p.manifest for p in plan.table.inputs["merges"]],
+        sanity=[p.manifest for p in plan.table.inputs["sanity"]],
     output:
         manifest=plan.table.manifest,
         csv=report(
@@ -17,6 +18,19 @@ rule tables:
             caption="../docs/captions/search.rst",
             category="Tables",
             labels={"table": "tried on validation", "run": plan.config.name},
+        ),
+        paper=([f"{plan.table.folder}/paper.csv", f"{plan.table.folder}/paper.md"] if plan.compares else []),
+        paper_page=(
+            [
+                report(
+                    f"{plan.table.folder}/paper.html",
+                    caption="../docs/captions/paper.rst",
+                    category="Tables",
+                    labels={"table": "the paper beside this run", "run": plan.config.name},
+                )
+            ]
+            if plan.compares
+            else []
         ),
     log:
         f"logs/tables/{plan.table.name}.log",
@@ -33,4 +47,4 @@ rule tables:
         settings=canonical(table_settings(plan)),
         code=plan.table.code,
     shell:
-        "tatr tables --references {input.references} --merges {input.merges} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        "tatr tables --references {input.references} --merges {input.merges} --sanity {input.sanity} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

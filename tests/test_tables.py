@@ -1,5 +1,7 @@
 """The methods table: rows, averages, ranks among merges, Markdown."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,20 @@ import pandas as pd
 import pytest
 
 from tatr.config.loading import RESERVED
-from tatr.tables import NOTES, formatted, load_table, markdown, methods_table, ranks, search_table
+from tatr.manifest import FILE, Artefact, file_digest
+from tatr.tables import (
+    NOTES,
+    formatted,
+    load_table,
+    markdown,
+    marked_tasks,
+    methods_table,
+    ranks,
+    search_table,
+    signed,
+    skipped,
+    skipped_notes,
+)
 
 TASKS = ["cars", "digits"]
 
@@ -116,3 +131,117 @@ def test_rows_that_learn_from_unlabelled_images_are_marked_and_the_marks_explain
 
 def test_no_task_may_be_called_like_a_column(table: pd.DataFrame) -> None:
     assert {table.index.name, *table.columns} - set(TASKS) == set(RESERVED)
+
+
+def test_images_that_could_not_be_decoded_are_counted_under_the_table(table: pd.DataFrame) -> None:
+    old = scores(1, cars=0.5, digits=0.5)
+    assert skipped({"old": old}) == {}
+    new = scores(1, cars=0.5, digits=0.5)
+    new["scores"]["digits"]["skipped"], new["scores"]["cars"]["skipped"] = 3, 0
+    one = scores(1, cars=0.5)
+    one["scores"]["cars"]["skipped"] = 1
+    assert skipped({"old": old, "new": new}) == {"digits": 3}
+    left_out = skipped({"old": old, "new": new, "one": one})
+    assert skipped_notes({"cars": "Cars"}, left_out) == [
+        "§ 1 test image of Cars could not be decoded and is left out",
+        "§ 3 test images of digits could not be decoded and are left out",
+    ]
+    names = marked_tasks(TASKS, {"cars": "Cars"}, {"digits": 3})
+    assert names == {"cars": "Cars", "digits": "digits §"}
+    lines = markdown(table, names, 1, ["§ three"], ["look out"]).splitlines()
+    assert lines[0] == "| Method | Cars | digits § | average | λ |"
+    assert lines[-4:] == ["", "**⚠ look out**", "", "§ three"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.05001, "+0.1"), (-1.25001, "−1.3"), (0.04, "0.0"), (-0.04, "0.0"), (0, "0.0")]
+)
+def test_differences_have_a_sign_unless_they_read_as_zero(value: float, shown: str) -> None:
+    assert signed(value, 1) == shown
+
+
+@pytest.fixture
+def saved(make_artefact: Callable[..., Artefact]) -> Callable[..., Path]:
+    """Save an artefact of one JSON file; returns its manifest's path."""
+
+    def save(kind: str, name: str, file: str, value: dict[str, Any]) -> Path:
+        def write(folder: Path) -> dict[str, str]:
+            (folder / file).write_text(json.dumps(value))
+            return {file: file_digest(folder / file)}
+
+        return make_artefact(kind, name, {}, write).folder / FILE
+
+    return save
+
+
+class TestCommands:
+    @pytest.fixture
+    def tabulate(
+        self, saved: Callable[..., Path], run_script: Callable[..., tuple[int, str, set[str]]], tmp_path: Path
+    ) -> Callable[..., Artefact]:
+        """Run `tables` on two evaluations, with what is added to the settings and the arguments."""
+        merged = scores(0.3, cars=0.6, digits=0.8)
+        merged["scores"]["cars"]["skipped"] = 2
+        reference = saved("evaluate", "pre", "scores.json", scores(0, cars=0.5, digits=0.4))
+        merge = saved("evaluate", "ta", "scores.json", merged)
+        rows = [
+            {"name": name, "evaluations": [key], "reference": key == "pre"} for name, key in (("A", "pre"), ("B", "ta"))
+        ]
+
+        def run(paper: dict[str, Any] | None = None, *further: str | Path) -> Artefact:
+            settings = {"rows": rows, "tasks": TASKS, "names": {"cars": "Cars"}, "digits": 1}
+            if paper:
+                settings |= {"rows": [rows[0], rows[1] | {"paper": paper}], "paper": ABOUT}
+            output = tmp_path / "made" / FILE
+            arguments = ["--references", reference, "--merges", merge, *further, "--settings", json.dumps(settings)]
+            code, printed, modules = run_script("tables", *arguments, "--output", output)
+            assert code == 0, printed
+            assert "torch" not in modules
+            return Artefact.open(output, "tables")
+
+        return run
+
+    def test_without_paper_and_sanity_there_are_no_further_files(self, tabulate: Callable[..., Artefact]) -> None:
+        table = tabulate()
+        assert table.manifest.content.keys() == {"methods.csv", "methods.md", "search.csv", "remarks.json"}
+        assert json.loads((table / "remarks.json").read_text()) == {"skipped": {"cars": 2}, "warnings": []}
+        assert "| Method | Cars § | digits |" in (table / "methods.md").read_text()
+        assert "⚠" not in (table / "methods.md").read_text()
+        assert "§" not in (table / "methods.csv").read_text()
+
+    def test_deviations_and_the_papers_figures_are_shown(
+        self,
+        tabulate: Callable[..., Artefact],
+        saved: Callable[..., Path],
+        run_script: Callable[..., tuple[int, str, set[str]]],
+    ) -> None:
+        off = {"measured": 50.0, "expected": 77.7, "difference": -27.7, "ok": False}
+        found = {
+            "tolerance": 1.0,
+            "source": "config",
+            "ok": False,
+            "tasks": {"cars": off, "digits": off | {"ok": True}},
+        }
+        paper = {"table": 1, "method": "TA", "accuracies": {"C": 61.0, "D": 79.5}, "average": 70.3, "notes": ["n"]}
+        table = tabulate(paper, "--sanity", saved("sanity", "s", "sanity.json", found))
+        warning = "individual model of Cars: 50.0 %, 27.7 points below the expected 77.7 % (config; tolerance ± 1)"
+        for name in ("methods.md", "paper.md"):
+            assert f"\n**⚠ {warning}**\n" in (table / name).read_text()
+        assert f"⚠ {warning}</p>" in (table / "paper.html").read_text()
+        lines = (table / "paper.md").read_text().splitlines()
+        assert lines[0] == "| Row | In the paper |  | Cars § | digits | average |"
+        assert lines[2:5] == [
+            "| B | Table 1: TA ¹ | paper | 61.0 | 79.5 | 70.3 |",
+            "|  |  | ours | 60.0 | 80.0 | 70.0 |",
+            "|  |  | difference | −1.0 | +0.5 | −0.3 |",
+        ]
+        assert lines[-3:] == ["¹ a note", "", "§ 2 test images of Cars could not be decoded and are left out"]
+
+        code, printed, _ = run_script("show", table.folder / FILE)
+        assert code == 0
+        assert f"warning: {warning}" in printed
+        assert "§ 2 test images of Cars" in printed
+        assert str(table.folder / "paper.md") in printed
+
+
+ABOUT = {"backbone": "ViT-B-32", "names": {"cars": "C", "digits": "D"}, "columns": {}, "notes": {"n": "a note"}}

@@ -7,8 +7,14 @@ def run(job: Job) -> None:
     from tatr.figures import methods_figure
     from tatr.tables import load_table
 
-    table = load_table(job.one("table") / "methods.csv")
-    figure = methods_figure(table, job.settings["width"], job.settings["colour"])
+    made = job.one("table")
+    table = load_table(made / "methods.csv")
+    paper = {}
+    if "paper.csv" in made.manifest.content:
+        from tatr.paper.beside import averages
+
+        paper = averages(made / "paper.csv")
+    figure = methods_figure(table, job.settings["width"], job.settings["colour"], paper)
     for name in ("methods.png", "methods.svg"):
         # Without a date, equal tables give equal files.
         figure.savefig(job.folder / name, dpi=150, metadata={"Date": None} if name.endswith("svg") else None)

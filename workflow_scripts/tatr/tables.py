@@ -1,6 +1,6 @@
 """The methods table: a row per merge, a column per task, accuracy in percent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,9 @@ import pandas as pd
 
 UNLABELLED = {"test": "†", "validation": "‡"}
 """Marks of rows that learn from unlabelled images, by the split these are of."""
+
+SKIPPED = "§"
+"""Mark of tasks some of whose test images could not be decoded."""
 
 NOTES = {
     "†": "adapted on the unlabelled test images",
@@ -55,6 +58,33 @@ def search_table(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]) -
     return table
 
 
+def skipped(scores: Mapping[str, Any]) -> dict[str, int]:
+    """Per task, how many test images could not be decoded and are left out of its accuracy; tasks without any are not.
+
+    Args:
+        scores: per evaluation, what `tatr.evaluation.evaluate` returned.
+    """
+    counts: dict[str, int] = {}
+    for result in scores.values():
+        for task, score in result["scores"].items():
+            counts[task] = max(counts.get(task, 0), score.get("skipped", 0))
+    return {task: count for task, count in sorted(counts.items()) if count}
+
+
+def marked_tasks(tasks: Iterable[str], names: Mapping[str, str], skipped: Mapping[str, int]) -> dict[str, str]:
+    """Display names of all tasks, with a mark where images are left out."""
+    return {task: f"{names.get(task, task)}{f' {SKIPPED}' if task in skipped else ''}" for task in tasks}
+
+
+def skipped_notes(names: Mapping[str, str], skipped: Mapping[str, int]) -> list[str]:
+    """What that mark means, a line per task."""
+    return [
+        f"{SKIPPED} {count} test image{'' if count == 1 else 's'} of {names.get(task, task)} could not be decoded and "
+        f"{'is' if count == 1 else 'are'} left out"
+        for task, count in skipped.items()
+    ]
+
+
 def load_table(path: Path) -> pd.DataFrame:
     """Read a methods table that was written as CSV."""
     return pd.read_csv(path, index_col="method", dtype={"unlabelled": str}).fillna({"unlabelled": ""})
@@ -93,13 +123,24 @@ def formatted(table: pd.DataFrame, names: Mapping[str, str], digits: int, marks:
     text = pd.DataFrame(index=table.index)
     for column in placed:
         cells = zip(table[column], placed[column], strict=True)
-        text[column] = [marks[rank].format(f"{value:.{digits}f}") for value, rank in cells]
+        text[column] = [marks[rank].format(rounded(value, digits)) for value, rank in cells]
     text.columns = [names.get(column, column) for column in text.columns]  # at the end: two may be called alike
     if table["tau"].notna().any():
         text["τ"] = ["" if pd.isna(value) else f"{100 * value:g} %" for value in table["tau"]]
     text["λ"] = ["" if pd.isna(value) else f"{value:g}" for value in table["coefficient"]]
     text.index = marked_names(table)
     return text
+
+
+def rounded(value: float, digits: int) -> str:
+    """A figure in so many decimals."""
+    return f"{value:.{digits}f}"
+
+
+def signed(value: float, digits: int) -> str:
+    """A difference in so many decimals; what reads as zero has no sign."""
+    shown = rounded(abs(value), digits)
+    return shown if not float(shown) else f"{'+' if value > 0 else '−'}{shown}"
 
 
 def marked_names(table: pd.DataFrame) -> list[str]:
@@ -114,11 +155,26 @@ def notes(table: pd.DataFrame) -> list[str]:
     return [f"{mark} {NOTES[mark]}" for mark in marks]
 
 
-def markdown(table: pd.DataFrame, names: Mapping[str, str], digits: int) -> str:
-    """The table in Markdown: best in bold, second best in italics."""
+def markdown(
+    table: pd.DataFrame,
+    names: Mapping[str, str],
+    digits: int,
+    further: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+) -> str:
+    """The table in Markdown: best in bold, second best in italics.
+
+    Args:
+        table: of `methods_table`.
+        names: display names of tasks.
+        digits: decimals.
+        further: notes beside those on the rows' marks.
+        warnings: what a reader must not miss.
+    """
     text = formatted(table, names, digits, {0: "{}", 1: "**{}**", 2: "*{}*"})
     header = ["Method", *text.columns]
     lines = [header, ["---", *["---:"] * len(text.columns)]]
     lines += [[str(name), *row] for name, row in zip(text.index, text.to_numpy().tolist(), strict=True)]
-    said = [f"\n{note}" for note in notes(table)]
+    said = [f"\n**⚠ {warning}**" for warning in warnings]
+    said += [f"\n{note}" for note in (*notes(table), *further)]
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), *said]) + "\n"

@@ -1,0 +1,32 @@
+if plan.sanity:
+
+    rule sanity:
+        """Hold the individual models' accuracies against what is expected of them."""
+        input:
+            evaluations=[p.manifest for p in plan.sanity.inputs["evaluations"]],
+            contents=[ancient(p.content) for p in plan.sanity.inputs["evaluations"]],
+        output:
+            manifest=plan.sanity.manifest,
+            content=plan.sanity.content,
+            csv=f"{plan.sanity.folder}/sanity.csv",
+            page=report(
+                f"{plan.sanity.folder}/sanity.html",
+                caption="../docs/captions/sanity.rst",
+                category="Warnings",
+                labels={"table": "individual models", "run": plan.config.name},
+            ),
+        log:
+            f"logs/sanity/{plan.sanity.name}.log",
+        benchmark:
+            f"results/benchmarks/sanity/{plan.sanity.name}.tsv"
+        conda:
+            "../envs/tatr.yaml"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            settings=canonical(plan.sanity.settings),
+            code=plan.sanity.code,
+        shell:
+            "tatr sanity --evaluations {input.evaluations} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

@@ -1,0 +1,50 @@
+"""What the paper prints: Tables 1 to 6, one CSV file each, beside this module."""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of one of the paper's tables."""
+
+    table: int
+    name: str
+    """As the paper calls it; where it calls several alike, with what tells them apart."""
+    accuracies: dict[str, float]
+    """In percent, by task as the paper calls it."""
+    average: float | None
+    """As printed, which is not always the mean of `accuracies`; None in Table 4, which has two."""
+    notes: tuple[str, ...]
+    """Footnotes: keys of `coinciding()["notes"]`."""
+
+
+@cache
+def rows(table: int) -> dict[str, Row]:
+    """One of the paper's tables, by row's name, in its order."""
+    with (FOLDER / f"table_{table}.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    return {
+        line["row"]: Row(
+            table,
+            line["row"],
+            {task: float(line[task]) for task in coinciding()["tasks"]},
+            float(line["average"]) if "average" in line else None,
+            tuple(line["notes"].split()),
+        )
+        for line in lines
+    }
+
+
+@cache
+def coinciding() -> dict[str, Any]:
+    """What `coinciding.yaml` says: backbones, tasks, the grid of τ, rows and footnotes."""
+    found: dict[str, Any] = yaml.safe_load((FOLDER / "coinciding.yaml").read_text(encoding="utf-8"))
+    return found
