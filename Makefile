@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 PARITY := .venv-parity/ready
 
-.PHONY: help demo test test-parity test-slurm lint format docs lock benchmark clean
+.PHONY: help demo test test-paper test-parity test-slurm lint format docs lock benchmark rehearsal clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ demo: $(READY) ## run everything on the embedded benchmark and print the table
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -q -n $(CORES) --dist worksteal
+
+test-paper: $(READY) ## run the paper's three configs whole, on small generated files in the data sets' own formats
+	@TATR_TEST_PAPER=1 $(BIN)/python -m pytest -q -n $(CORES) tests/paper
 
 # Beside the environment, whose packages the libraries use as they are: only PYTHONPATH makes them visible.
 $(PARITY): envs/parity.txt $(READY)
@@ -57,6 +60,9 @@ format: $(READY) ## bring all sources into the house's style
 
 benchmark: $(READY) ## time and memory of every stage of the last demo run
 	@$(BIN)/python benchmarks/stages.py results/benchmarks
+
+rehearsal: $(READY) ## time and memory of every arithmetic step at ViT-B/32 and ViT-L/14 size (20 GB of disk)
+	@$(BIN)/python benchmarks/rehearsal.py
 
 lock: ## pin the newest versions (needs uv)
 	uv pip compile -q pyproject.toml --extra slurm --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -1,5 +1,7 @@
 rule backbone:
     """Take over the pre-trained CLIP model."""
+    input:
+        unpack(inputs_of("backbone")),
     output:
         manifest="results/backbone/{name}/manifest.json",
         content="results/backbone/{name}/encoder.safetensors",
@@ -11,7 +13,7 @@ rule backbone:
         "../envs/tatr.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=6000,
         runtime=30,
     params:
         # The weights are no input: their digest is among these, so neither their time (a new checkout) nor their
@@ -19,4 +21,4 @@ rule backbone:
         settings=settings_of("backbone"),
         code=code_of("backbone"),
     shell:
-        'tatr backbone --file "$BACKBONE/model.safetensors" --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}'
+        'tatr backbone ${{WEIGHTS:+--file "$WEIGHTS"}} --fetched {input.fetched} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}'

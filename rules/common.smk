@@ -8,8 +8,7 @@ from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
-import yaml
-from tatr.config.loading import load_config
+from tatr.config.loading import load_config, read_tasks
 from tatr.errors import TatrError
 from tatr.manifest import canonical
 from tatr.plan import Plan
@@ -19,11 +18,11 @@ BASE = Path(workflow.basedir)
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 PYTHON = "python" if CONDA else sys.executable
 
-KNOWN_TASKS = BASE / "config/tasks.yaml"
+KNOWN_TASKS = [BASE / "config/tasks.yaml", BASE / "config/clip_tasks.yaml"]
 
 try:
-    files = [KNOWN_TASKS, *(workflow.overwrite_configfiles or workflow.configfiles)]
-    checked = load_config(config, yaml.safe_load(KNOWN_TASKS.read_text()), files)
+    files = [*KNOWN_TASKS, *(workflow.overwrite_configfiles or workflow.configfiles)]
+    checked = load_config(config, read_tasks(KNOWN_TASKS), files)
     plan = Plan(checked, BASE / "backbones")
     plan.everything
 except TatrError as error:
@@ -31,10 +30,10 @@ except TatrError as error:
 
 
 # `tatr mask …` in a rule runs workflow_scripts/mask.py, with the interpreter that runs snakemake (or conda's), and
-# $BACKBONE is the pre-trained model's folder. As a prefix they are in no rule's text: moving the repository or the
+# $WEIGHTS is the pre-trained model's file, if it is not fetched. As a prefix they are in no rule's text: moving the repository or the
 # environment re-runs nothing.
 TATR = f'tatr() ( step=$1; shift; exec "{PYTHON}" "{BASE}/workflow_scripts/$step.py" "$@" )'
-shell.prefix(f'set -euo pipefail; BACKBONE="{plan.backbone}"; {TATR}; ')
+shell.prefix(f'set -euo pipefail; WEIGHTS="{plan.backbone.weights or ""}"; {TATR}; ')
 
 
 def planned(kind, wildcards):

@@ -3,6 +3,7 @@
 
 localrules:
     demo,
+    fetched,
     finetuned,
     task_vectors,
     merged,
@@ -26,10 +27,16 @@ rule demo:
         "tatr show {input.table} {input.figure} 2> {log}"
 
 
-rule finetuned:
-    """The individual models of the suite."""
+rule fetched:
+    """All that comes from the network: data sets, weights, checkpoints. Runs where snakemake itself runs."""
     input:
-        [p.manifest for p in plan.all("finetune")],
+        [p.manifest for p in plan.all("fetch")],
+
+
+rule finetuned:
+    """The individual models of the suite, trained or imported."""
+    input:
+        [p.manifest for kind in ("finetune", "checkpoint") for p in plan.all(kind)],
 
 
 rule task_vectors:

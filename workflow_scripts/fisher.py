@@ -8,7 +8,7 @@ def run(job: Job) -> None:
     from tatr.checkpoints import Checkpoint
     from tatr.devices import choose
     from tatr.encoders import Encoder, Task
-    from tatr.exemplars import draw_exemplars
+    from tatr.exemplars import draw_exemplars, read_exemplars
     from tatr.fisher_information import encoder_features, fisher_information, head_log_probabilities
     from tatr.store import write_vector
 
@@ -23,7 +23,7 @@ def run(job: Job) -> None:
         encoder_features(architecture),
         head_log_probabilities(task.head),
         clip.to_tensors(layout.unflatten(finetuned[0 : layout.size]), job.device),
-        clip.normalise(images[chosen], architecture, job.device),
+        clip.normalise(read_exemplars(images, chosen), architecture, job.device),
     )
     flat = layout.flatten(information, f"the Fisher information of {task.name}")
     parts = (flat[block] for block in layout.blocks())
@@ -34,7 +34,7 @@ if __name__ == "__main__":
     command(
         run,
         kind="fisher",
-        reads={"pretrained": "backbone", "finetuned": "finetune", "head": "head", "images": "images"},
+        reads={"pretrained": "backbone", "finetuned": ("finetune", "checkpoint"), "head": "head", "images": "images"},
         example="python workflow_scripts/fisher.py --pretrained results/backbone/b/manifest.json "
         "--finetuned results/finetune/cars/manifest.json --head results/head/cars/manifest.json "
         "--images results/images/cars/manifest.json "

@@ -20,7 +20,7 @@ if __name__ == "__main__":
     command(
         run,
         kind="task_vector",
-        reads={"pretrained": "backbone", "finetuned": "finetune"},
+        reads={"pretrained": "backbone", "finetuned": ("finetune", "checkpoint")},
         example="python workflow_scripts/task_vector.py --pretrained results/backbone/b/manifest.json "
         "--finetuned results/finetune/cars/manifest.json --output results/task_vector/cars/manifest.json",
     )

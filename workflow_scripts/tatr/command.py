@@ -148,7 +148,7 @@ def _parser(
     for role, kind in reads.items():
         text = f"manifest(s) of {kind if isinstance(kind, str) else ' or '.join(kind)} artefact(s)"
         parser.add_argument(f"--{_dashed(role)}", nargs="*", type=Path, default=[], metavar="MANIFEST", help=text)
-    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS if reads else "the file to read")
+    parser.add_argument("--file", type=Path, help="the file to read, for steps that read what is no artefact")
     parser.add_argument("--output", type=Path, required=True, metavar="MANIFEST", help="FOLDER/manifest.json to make")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (default: all)")
     parser.add_argument("--log", type=Path, help="log file (default: the terminal)")

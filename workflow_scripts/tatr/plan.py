@@ -4,33 +4,21 @@ A job that was submitted under another configuration no longer finds itself in t
 resources and plot styles are in no artefact's name.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from tatr.config.errors import nearest
 from tatr.config.merges import Merge, TrustRegion
-from tatr.config.models import Config, Recipe
+from tatr.config.weights import Backbone
 from tatr.errors import TatrError
-from tatr.manifest import FILE
+from tatr.ingredients import ALL_TASKS, Ingredients
 from tatr.methods import load
+from tatr.paper.matching import Match, individual, paper_backbone, paper_row
 from tatr.planned import RESULTS, Planned
 
-ALL_TASKS = "all-tasks"
-"""Stands for a task's name where a model is trained on all of them; no task can be called so."""
 
-
-@dataclass
-class Plan:
+class Plan(Ingredients):
     """All artefacts of a configuration."""
-
-    config: Config
-    backbones: Path
-    """Where named backbones are."""
-    _found: dict[tuple[str, str], Planned] = field(default_factory=dict)
 
     def find(self, kind: str, name: str) -> Planned:
         """The artefact that a job's wildcard names."""
@@ -52,84 +40,6 @@ class Plan:
         """Plans all there is."""
         self.figures  # noqa: B018
         self.exports  # noqa: B018
-
-    @cached_property
-    def tasks(self) -> list[str]:
-        """The suite in alphabetical order: results do not depend on the order in which a person lists it."""
-        return sorted(self.config.suite)
-
-    @cached_property
-    def backbone(self) -> Path:
-        """Folder of the backbone: model.json (open_clip's), model.safetensors, manifest.json."""
-        name = self.config.backbone
-        return self.backbones / name if (self.backbones / name).is_dir() else Path(name)
-
-    @cached_property
-    def pretrained(self) -> Planned:
-        """θ_pre, the text encoder and the model config."""
-        try:
-            model = json.loads((self.backbone / "model.json").read_text())
-            # Its manifest says which weights they are; parsing does not read the weights themselves.
-            weights = json.loads((self.backbone / FILE).read_text())["content"]["model.safetensors"]
-        except (OSError, ValueError, KeyError) as error:
-            there = [path.name for path in self.backbones.iterdir() if path.is_dir()]
-            name = self.config.backbone
-            raise TatrError(
-                f"backbone: '{name}' is neither one of backbones/{nearest(name, there)} nor a folder with "
-                f"model.json, model.safetensors and {FILE} ({error})"
-            ) from None
-        return self._add("backbone", self.backbone.name, {"model": model, "weights": weights})
-
-    @cached_property
-    def pretrain(self) -> Planned | None:
-        """The backbone made anew, if it comes with a recipe. Nothing depends on it: the shipped weights do."""
-        recipe = self.backbone / "pretraining.json"
-        if not recipe.is_file():
-            return None
-        settings = {"model": self.pretrained.settings["model"], "recipe": json.loads(recipe.read_text())}
-        return self._add("pretrain", self.backbone.name, settings)
-
-    def images(self, task: str) -> Planned:
-        """Decoded images of a task."""
-        config = self.config.tasks[task]
-        size = self.pretrained.settings["model"]["vision_cfg"]["image_size"]
-        settings = config.model_dump(exclude={"templates"}) | {"task": task, "size": size}
-        modules = [f"tatr.sources.{config.source}"]
-        modules += [f"tatr.tiny8.{task}"] if config.source == "tiny8" else []
-        return self._add("images", task, settings, {}, modules)
-
-    def head(self, task: str) -> Planned:
-        """Zero-shot classifier of a task."""
-        config = self.config.tasks[task]
-        settings = {"task": task, "classnames": config.classnames, "templates": config.templates}
-        # Classes that the config does not list are read off the images' folders.
-        images = [] if config.classnames else [self.images(task)]
-        return self._add("head", task, settings, {"pretrained": [self.pretrained], "images": images})
-
-    def finetuned(self, task: str) -> Planned:
-        """θ_k of a task; or one model of all tasks."""
-        recipe = self.config.multitask_recipe if task == ALL_TASKS else self.config.finetuning.of(task)
-        return self._add("finetune", task, self._seeded(recipe), self._seen_by(*self._tasks_of(task)))
-
-    def task_vector(self, task: str) -> Planned:
-        """Δ_k of a task."""
-        inputs = {"pretrained": [self.pretrained], "finetuned": [self.finetuned(task)]}
-        return self._add("task_vector", task, {"task": task}, inputs)
-
-    def gradient(self, task: str, count: int) -> Planned:
-        """G_k of a task."""
-        return self._add("gradient", f"{task}_n-{count}", self._exemplars(task, count), self._seen_by(task))
-
-    def fisher(self, task: str, count: int) -> Planned:
-        """Fisher information of a task at θ_k."""
-        inputs = self._seen_by(task) | {"finetuned": [self.finetuned(task)]}
-        return self._add("fisher", f"{task}_n-{count}", self._exemplars(task, count), inputs)
-
-    def gram(self, task: str, count: int) -> Planned:
-        """Gram matrices of the inputs of a task's linear maps at θ_k."""
-        inputs = self._seen_by(task) | {"finetuned": [self.finetuned(task)]}
-        del inputs["head"]
-        return self._add("gram", f"{task}_n-{count}", self._exemplars(task, count), inputs)
 
     def sensitivity(self, region: TrustRegion) -> Planned:
         """Ω of the suite."""
@@ -194,11 +104,65 @@ class Plan:
         return rows | ({"Traditional MTL": [self.reference(ALL_TASKS)]} if self.config.multitask else {})
 
     @cached_property
+    def paper(self) -> str | None:
+        """The paper's backbone, if its tables are about the very model and tasks of this configuration."""
+        backbone = self.config.backbone
+        if not isinstance(backbone, Backbone):
+            return None
+        return paper_backbone(backbone.name, backbone.pretrained, map(self.paper_name, self.tasks))
+
+    @property
+    def compares(self) -> bool:
+        """Whether rows of this run are rows of the paper, too (the pre-trained model's always is)."""
+        return self.paper is not None
+
+    def printed(self, merge: Merge) -> Match | None:
+        """The paper's row of a merge, if it has one."""
+        if self.paper is None:
+            return None
+        planned = merge.model_dump(mode="json", include={"method", "settings", "surgery"})
+        planned |= {"coefficients": merge.coefficients, "trust_region": None}
+        if region := merge.trust_region:
+            count = self._count(region) if region.sensitivity == "gradient" else None
+            planned["trust_region"] = {"sensitivity": region.sensitivity, "taus": region.taus, "exemplars": count}
+        return paper_row(planned, self.paper)
+
+    @cached_property
+    def sanity(self) -> Planned | None:
+        """The individual models' accuracies against what is expected of them, if the configuration says what."""
+        sanity = self.config.sanity
+        if sanity is None:
+            return None
+        evaluations = [self.reference(task) for task in self.tasks]
+        settings = {"expected": self._expected, "tolerance": sanity.tolerance, "stop": sanity.stop}
+        settings["source"] = "the paper" if sanity.expected == "paper" else "the configuration"
+        return self._add("sanity", self.config.name, settings, {"evaluations": evaluations})
+
+    @property
+    def _expected(self) -> dict[str, float]:
+        """Expected accuracy in percent, per task."""
+        assert self.config.sanity
+        if isinstance(expected := self.config.sanity.expected, dict):
+            return {task: value for task, value in sorted(expected.items()) if task in self.tasks}
+        if self.paper is None:
+            raise TatrError(
+                "sanity.expected: paper: it has ViT-B/32, ViT-B/16 and ViT-L/14 with OpenAI's weights (backbone: "
+                "{name: ViT-B-32-quickgelu, pretrained: openai}) on its eight tasks; else give {TASK: accuracy in %}"
+            )
+        found = individual(self.paper)
+        return {task: found[str(self.paper_name(task))] for task in self.tasks}
+
+    @cached_property
     def table(self) -> Planned:
         """The methods table: all rows in the order they are shown."""
         references = [planned for row in self.references.values() for planned in row]
         merges = {planned.name: planned for planned in map(self.evaluation, self.config.merges)}
-        return self._add("tables", self.config.name, {}, {"references": references, "merges": [*merges.values()]})
+        inputs = {
+            "references": references,
+            "merges": [*merges.values()],
+            "sanity": [self.sanity] if self.sanity else [],
+        }
+        return self._add("tables", self.config.name, {}, inputs)
 
     @cached_property
     def figures(self) -> Planned:
@@ -236,18 +200,9 @@ class Plan:
             "heads": [self.head(task) for task in tasks],
             "images": [self.images(task) for task in tasks],
         }
+        precision = self.config.evaluation.precision
+        settings = {**settings, "precision": precision} if precision != "fp32" else settings
         return self._add("evaluate", label, settings, inputs)
-
-    def _add(
-        self,
-        kind: str,
-        label: str,
-        settings: Mapping[str, Any],
-        inputs: Mapping[str, Sequence[Planned]] | None = None,
-        modules: Sequence[str] = (),
-    ) -> Planned:
-        planned = Planned(kind, label, settings, inputs or {}, (kind, *modules))
-        return self._found.setdefault((kind, planned.name), planned)
 
     def _needs(self, merge: Merge, tau: float | None) -> dict[str, list[Planned]]:
         """What the merge's method reads beside task vectors, by role."""
@@ -262,25 +217,6 @@ class Plan:
 
     def _masks(self, merge: Merge, tau: float | None) -> list[Planned]:
         return [] if merge.trust_region is None or tau is None else [self.mask(merge.trust_region, tau)]
-
-    @property
-    def _task_vectors(self) -> list[Planned]:
-        return [self.task_vector(task) for task in self.tasks]
-
-    def _tasks_of(self, task: str) -> list[str]:
-        return self.tasks if task == ALL_TASKS else [task]
-
-    def _seen_by(self, *tasks: str) -> dict[str, list[Planned]]:
-        heads, images = [self.head(task) for task in tasks], [self.images(task) for task in tasks]
-        return {"pretrained": [self.pretrained], "head": heads, "images": images}
-
-    def _seeded(self, recipe: Recipe) -> dict[str, Any]:
-        settings = recipe.model_dump(mode="json")
-        return settings | {"seed": self.config.seed if recipe.seed is None else recipe.seed}
-
-    def _exemplars(self, task: str, count: int) -> dict[str, Any]:
-        seed = self.config.exemplars.seed
-        return {"task": task, "count": count, "seed": self.config.seed if seed is None else seed}
 
     def _count(self, region: TrustRegion) -> int:
         return region.exemplars or self.config.exemplars.count

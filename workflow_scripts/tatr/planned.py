@@ -17,14 +17,17 @@ from tatr.manifest import FILE, canonical_digest
 RESULTS = "results"
 
 CONTENT = {
+    "fetch": "files",
     "images": "images.zarr",
     "pretrain": "model.safetensors",
     "backbone": "encoder.safetensors",
     "head": "head.safetensors",
     "finetune": "encoder.safetensors",
+    "checkpoint": "encoder.safetensors",
     "adapt": "coefficients.json",
     "surgery": "surgery.safetensors",
     "evaluate": "scores.json",
+    "sanity": "sanity.json",
     "export": "open_clip_model.safetensors",
     "tables": "methods.csv",
     "figures": "methods.png",
@@ -49,7 +52,9 @@ class Planned:
         inputs = {role: [planned.name for planned in group] for role, group in self.inputs.items()}
         # Schedulers use it as a folder's name and on command lines: plain characters, and well under 255 bytes.
         label = re.sub(r"[^A-Za-z0-9._+-]", "-", self.label)[:160]
-        return f"{label}-{canonical_digest([self.kind, self.settings, inputs, self.code])[:12]}"
+        # What others published is not ours to make: better code to fetch it does not ask for it again.
+        code = None if self.kind == "fetch" else self.code
+        return f"{label}-{canonical_digest([self.kind, self.settings, inputs, code])[:12]}"
 
     @cached_property
     def code(self) -> str:

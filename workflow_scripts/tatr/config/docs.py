@@ -8,12 +8,14 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from tatr.config.merges import Merge, Surgery, TrustRegion, settings_of
-from tatr.config.models import SOURCES, Config, Multitask
+from tatr.config.models import Config, Multitask
 from tatr.config.section import Section
+from tatr.config.tasks import SOURCES, Counts, Lists
+from tatr.config.weights import Sanity
 from tatr.config.words import bare, expected, is_section, members, of_field
 from tatr.methods import load, names
 
-OPTIONAL = (TrustRegion, Surgery, Multitask)
+OPTIONAL = (TrustRegion, Surgery, Multitask, Sanity, Counts, Lists)
 """Sections that a config may leave out altogether."""
 
 WIDTH = 44

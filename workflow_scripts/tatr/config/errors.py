@@ -11,14 +11,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from tatr.config.merges import Merge, Search, TrustRegion, settings_of
-from tatr.config.models import (
-    SOURCES,
-    AnySource,
-    Config,
-    Exemplars,
-    Finetuning,
-)
+from tatr.config.models import Config, Exemplars, Finetuning
 from tatr.config.section import Section
+from tatr.config.tasks import SOURCES, AnySource
 from tatr.config.words import bare, expected, is_section, members, name_expected, of_field
 from tatr.methods import load, names
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tatr.config.errors import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
 from tatr.config.models import Config
+from tatr.config.tasks import Data
 from tatr.errors import TatrError
 
 RESERVED = ("method", "average", "coefficient", "tau", "unlabelled")
@@ -21,14 +22,14 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
 
     Args:
         raw: as read from YAML and the command line.
-        known_tasks: of `config/tasks.yaml`; `raw["tasks"]` adds to them, key by key.
+        known_tasks: of `config/tasks.yaml` and `config/clip_tasks.yaml`; `raw["tasks"]` adds to them, key by key.
         files: that `raw` was read from, to be searched for keys that are written twice.
 
     Raises:
         TatrError: one line per mistake, with the key's path, the value and what is allowed.
     """
     mistakes = [mistake for file in files for mistake in keys_written_twice(Path(file))]
-    tasks = _with_known(raw.get("tasks"), known_tasks)
+    tasks = _with_known(raw.get("tasks"), known_tasks, _data(raw.get("data")))
     written = raw.get("merges")
     entries = [*enumerate(written)] if isinstance(written, list) else []
     merges = [(index, merge) for index, entry in entries for merge in expand(entry)]
@@ -54,6 +55,12 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
         lines = dict.fromkeys(map(str, mistakes))
         raise TatrError("\n  ".join([f"the configuration has {_count(len(lines), 'mistake')}:", *lines]))
     return config
+
+
+def read_tasks(files: Iterable[Path]) -> dict[str, Any]:
+    """The known tasks of several YAML files."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # they list more than a thousand class names
+    return {name: task for file in files for name, task in yaml.load(file.read_text(), loader).items()}
 
 
 def expand(entry: Any) -> Iterator[Any]:  # noqa: ANN401
@@ -94,17 +101,48 @@ def keys_written_twice(file: Path) -> Iterator[Mistake]:
                 waiting.append((here, value))
 
 
-def _with_known(own: Any, known: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """The known tasks with a config's changes. One that names another source stands for itself."""
+def _with_known(own: Any, known: Mapping[str, Any], data: Data) -> Any:  # noqa: ANN401
+    """The known tasks with a config's changes. One that names a source which the task is not known to have stands for
+    itself.
+    """
+    own = {} if own is None else own
     if not isinstance(own, dict):
-        return {**known} if own is None else own
-    tasks = {**known}
-    for name, task in own.items():
-        base = known.get(name, {})
-        if task is None or (isinstance(task, dict) and task.get("source", base.get("source")) == base.get("source")):
-            task = {**base, **(task or {})}
-        tasks[name] = task
+        return own
+    changes = {name: task or {} for name, task in own.items()}
+    wanted = {name: task.get("source") for name, task in changes.items() if isinstance(task, dict)}
+    tasks = {name: known_task(entry, wanted.get(name), data) for name, entry in known.items()}
+    for name, task in changes.items():
+        base = tasks.get(name) or {}
+        same = isinstance(task, dict) and task.get("source", base.get("source")) == base.get("source")
+        tasks[name] = {**base, **task} if same else task
     return tasks
+
+
+def known_task(entry: Mapping[str, Any], wanted: Any, data: Data) -> dict[str, Any]:  # noqa: ANN401
+    """A known task as a config would write it: from the source that is wanted, or from the first of `data.sources`.
+
+    Args:
+        entry: of `config/tasks.yaml` or `config/clip_tasks.yaml`. There, `sources` has keys for each source, laid over
+            those that the sources share.
+        wanted: the source that a config names for it, if any.
+        data: where real images are.
+    """
+    sources = entry.get("sources", {})
+    if not sources:
+        return dict(entry)
+    preferred = [source for source in data.sources if source in sources]
+    source = wanted if isinstance(wanted, str) and wanted in sources else [*preferred, *sources][0]
+    task = {key: value for key, value in entry.items() if key != "sources"} | sources[source] | {"source": source}
+    if source != "hub":
+        task["root"] = str(Path(data.root) / task.get("root", ""))
+    return task
+
+
+def _data(raw: Any) -> Data:  # noqa: ANN401
+    try:
+        return Data.model_validate(raw or {})
+    except ValidationError:
+        return Data()  # said where the whole config is checked
 
 
 def _empty_sweeps(node: Any, keys: Keys) -> Iterator[Mistake]:  # noqa: ANN401
@@ -155,11 +193,12 @@ def _unknown_tasks(raw: Mapping[str, Any], tasks: Any) -> Iterator[Mistake]:  # 
         elif isinstance(task, str) and task not in tasks:
             yield Mistake(("suite", index), f"{shown(task)}: unknown task{nearest(task, tasks)}")
         seen |= {task} if isinstance(task, str) else set()
-    for section in ("finetuning", "display"):
-        own = raw[section].get("tasks") if isinstance(raw.get(section), dict) else None
+    per_task = [(section, "tasks") for section in ("finetuning", "finetuned", "display")]
+    for section, key in [*per_task, ("sanity", "expected")]:
+        own = raw[section].get(key) if isinstance(raw.get(section), dict) else None
         for task in own if isinstance(own, dict) else {}:
             if task not in tasks:
-                yield Mistake((section, "tasks", task), f"unknown task{nearest(task, tasks)}")
+                yield Mistake((section, key, task), f"unknown task{nearest(task, tasks)}")
 
 
 def _long_warmups(config: Config) -> Iterator[Mistake]:

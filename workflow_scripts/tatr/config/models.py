@@ -5,10 +5,12 @@ The JSON schema (`config/schema.json`) and the commented defaults (`config/defau
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, create_model, field_validator
+from pydantic import AfterValidator, Field, create_model
 
 from tatr.config.merges import Merge
 from tatr.config.section import Section
+from tatr.config.tasks import AnyTask, Data
+from tatr.config.weights import AnyBackbone, Finetuned, Sanity
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 """Of a task or a run: letters, digits and _, as it becomes part of file names."""
@@ -32,6 +34,11 @@ class Recipe(Section):
     weight_decay: float = Field(0.1, ge=0, description="of AdamW, on all parameters")
     warmup_steps: int = Field(500, ge=0, description="steps of linear warm-up, out of `steps`")
     gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast, faster on GPUs; weights stay fp32")
+    micro_batch: int | None = Field(
+        None, ge=1, description="images at once, gradients added up; null takes the whole batch"
+    )
+    checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory, more time")
     crop_scale: CropScale = Field((0.9, 1.0), description="share of the image a random crop keeps: from, to")
     seed: int | None = Field(None, ge=0, description="of batches and crops; null takes the top-level seed")
 
@@ -66,69 +73,10 @@ class Exemplars(Section):
     seed: int | None = Field(None, ge=0, description="of the draw; null takes the top-level seed")
 
 
-class Task(Section):
-    """Where a task's images come from, and what its classes are called."""
+class Evaluation(Section):
+    """How accuracy is measured."""
 
-    source: str = Field(description="kind of source")
-    classnames: list[str] | None = Field(None, min_length=2, description="in the order of the labels")
-    templates: list[str] = Field(["a photo of a {}."], min_length=1, description="prompts; {} is the class name")
-
-    @field_validator("templates")
-    @classmethod
-    def _check_templates(cls, templates: list[str]) -> list[str]:
-        if bad := [template for template in templates if "{}" not in template]:
-            raise ValueError(f"{bad[0]!r} has no {{}} for the class name")
-        return templates
-
-    @field_validator("classnames")
-    @classmethod
-    def _check_classnames(cls, classnames: list[str] | None) -> list[str] | None:
-        if twice := [name for name in classnames or [] if (classnames or []).count(name) > 1]:
-            raise ValueError(f"class {twice[0]!r} is listed twice")
-        return classnames
-
-
-class Tiny8Task(Task):
-    """A task of the embedded benchmark."""
-
-    source: Literal["tiny8"] = Field(description="the embedded benchmark")
-    train: int = Field(1920, ge=1, description="training images")
-    validation: int = Field(300, ge=1, description="validation images")
-    test: int = Field(600, ge=1, description="test images")
-    seed: int = Field(0, ge=0, description="of the drawings")
-
-
-class FolderTask(Task):
-    """A folder of images: ROOT/train/CLASS/* and ROOT/test/CLASS/*, or ROOT/CLASS/* with a share set aside."""
-
-    source: Literal["folder"] = Field(description="images in one folder per class")
-    root: str = Field(min_length=1, description="the folder; relative to where snakemake runs", examples=["data/birds"])
-    classnames: list[str] | None = Field(
-        None, min_length=2, description="in the order of the class folders (2 before 10); null takes the folders' names"
-    )
-    test_fraction: float | None = Field(None, gt=0, lt=1, description="for ROOT/CLASS/*: share taken as test")
-    validation_fraction: float = Field(0.1, gt=0, lt=1, description="share of train taken as validation (at most 5000)")
-    limit: int | None = Field(None, ge=1, description="use at most this many training images")
-
-
-SOURCES: dict[str, type[Task]] = {"folder": FolderTask, "tiny8": Tiny8Task}
-
-
-def _task(raw: Any) -> Any:  # noqa: ANN401
-    if not isinstance(raw, dict):
-        raise ValueError
-    source = raw.get("source")
-    return SOURCES.get(source if isinstance(source, str) else "", AnySource).model_validate(raw)
-
-
-class AnySource(Task):
-    """Stands in where the source is missing or unknown, to say so."""
-
-    model_config = ConfigDict(extra="ignore")
-    source: Literal[tuple(SOURCES)] = Field(description="kind of source")  # type: ignore[valid-type]
-
-
-AnyTask = Annotated[Tiny8Task | FolderTask, BeforeValidator(_task)]
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast, faster on GPUs")
 
 
 class Display(Section):
@@ -144,10 +92,14 @@ class Config(Section):
     """The whole configuration."""
 
     name: Name = Field("demo", description="of this run's tables: results/tables/NAME-…")
-    backbone: str = Field("tiny-clip", description="a folder of backbones/, or a path to such a folder")
+    backbone: AnyBackbone = Field(
+        "tiny-clip", description="a folder of backbones/ or a path to one; or {name: ..., pretrained: ...} of open_clip"
+    )
     suite: list[str] = Field(min_length=2, description="the tasks to merge", examples=[["cars", "digits", "textures"]])
     seed: int = Field(0, ge=0, description="of fine-tuning and exemplars, where they give none")
-    tasks: dict[Name, AnyTask] = Field({}, description="tasks beside those of config/tasks.yaml, or changes to them")
+    tasks: dict[Name, AnyTask] = Field({}, description="tasks beside the known ones, or changes to those")
+    data: Data = Data()
+    finetuned: Finetuned = Finetuned()
     finetuning: Finetuning = Finetuning()
     multitask: Multitask | None = Field(  # type: ignore[valid-type]
         None,
@@ -155,6 +107,8 @@ class Config(Section):
         "of its steps; keys of `finetuning` may be given; null trains none",
     )
     exemplars: Exemplars = Exemplars()
+    evaluation: Evaluation = Evaluation()
+    sanity: Sanity | None = Field(None, description="null expects nothing of the individual models")
     merges: list[Merge] = Field(min_length=1, description="the rows of the table; a list in a merge is a sweep")
     display: Display = Display()
 

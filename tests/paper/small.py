@@ -1,0 +1,80 @@
+"""The paper's configurations made small: backbones of a few thousand random weights, a handful of generated images."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from native_files import NATIVE
+
+from tatr.architecture import Architecture
+from tatr.checkpoints import load_tensors, save_tensors
+
+CONFIGS = Path(__file__).parents[2] / "config"
+PER_CLASS = 6
+
+VISION = {
+    "paper_vit_b32": {"image_size": 64, "patch_size": 32, "width": 64, "layers": 2, "head_width": 32},
+    "paper_vit_b16": {"image_size": 64, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32},
+    "paper_vit_l14": {"image_size": 56, "patch_size": 14, "width": 96, "layers": 3, "head_width": 32},
+}
+"""The same kinds of vision transformer as ViT-B/32, ViT-B/16 and ViT-L/14, with their patches."""
+
+
+def write_backbone(folder: Path, vision: dict[str, Any]) -> Path:
+    """A random CLIP as open_clip saves one: open_clip_config.json and safetensors."""
+    text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    model = {"embed_dim": 32, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
+    architecture, rng = Architecture.of(model, "small"), np.random.default_rng(0)
+    shapes = [*architecture.layout().parameters, *architecture.text_layout().parameters]
+    tensors = {p.name: rng.normal(0, 0.05, p.shape).astype(np.float32) for p in shapes}
+    tensors |= {name: 1 + tensor for name, tensor in tensors.items() if "ln_" in name and name.endswith("weight")}
+    tensors["logit_scale"] = np.array(3, np.float32)
+    folder.mkdir(parents=True)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": {}}))
+    save_tensors(tensors, folder / "open_clip_model.safetensors")
+    return folder
+
+
+def write_checkpoint(path: Path, backbone: Path, seed: int) -> None:
+    """A model fine-tuned from a backbone, as open_clip saves one."""
+    rng = np.random.default_rng(seed)
+    tensors = load_tensors(backbone / "open_clip_model.safetensors")
+    changed = {name: t + rng.normal(0, 1e-3, t.shape) for name, t in tensors.items() if name.startswith("visual.")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(tensors | changed, path)
+
+
+def write_data(folder: Path, suite: list[str]) -> dict[str, dict[str, Any]]:
+    """Each task's images in its own layout; DTD's as Parquet files of the Hub, too. Returns `tasks`."""
+    tasks = {}
+    for task in suite:
+        layout = NATIVE["hub" if task == "dtd" else task]
+        layout.write(folder / task, layout.classes, PER_CLASS)
+        tasks[task] = layout.task(folder / task, per_class=PER_CLASS)
+    return tasks
+
+
+def small_config(name: str, folder: Path) -> dict[str, Any]:
+    """A paper's configuration with all its rows, in which everything that takes long is short."""
+    config: dict[str, Any] = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    backbone = write_backbone(folder / "clip", VISION[name])
+    config["backbone"] = str(backbone)
+    config["tasks"] = write_data(folder / "data", config["suite"])
+    config["exemplars"] = {"count": 4}
+    recipe = {"steps": 2, "warmup_steps": 1, "batch_size": 8, "learning_rate": 1e-3}
+    config["finetuning"] = recipe | ({"micro_batch": 4, "checkpointing": True} if "finetuning" in config else {})
+    # The paper's figures are of other models; any accuracy will do here.
+    config["sanity"] = {"expected": dict.fromkeys(config["suite"], 50), "tolerance": 1}
+    for merge in config["merges"]:
+        merge |= {"exemplars": 4} if "exemplars" in merge else {}
+        merge |= {"iterations": 2, "batch_size": 4} if merge["method"] == "ada_merging" else {}
+        merge |= {"surgery": {"iterations": 2, "batch_size": 4}} if "surgery" in merge else {}
+    return config
+
+
+def write_config(config: dict[str, Any], path: Path) -> Path:
+    """Write a configuration as YAML."""
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path

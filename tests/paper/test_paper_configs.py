@@ -1,0 +1,98 @@
+"""The paper's three configurations: planned as they are, and run whole on small files in the data sets' own formats."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from small import CONFIGS, VISION, small_config, write_checkpoint, write_config
+
+ROOT = Path(__file__).parents[2]
+NO_NETWORK = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+
+whole = pytest.mark.skipif(os.environ.get("TATR_TEST_PAPER") != "1", reason="set TATR_TEST_PAPER=1 for whole runs")
+
+
+def snakemake(folder: Path, config: Path, *arguments: str) -> str:
+    """Run snakemake in a folder; return what it printed."""
+    line = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--configfile", str(config), *arguments]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAKEMAKE", "PYTEST"))}
+    environment = kept | NO_NETWORK | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def counted(plan: str) -> dict[str, int]:
+    """Jobs of a dry run, by rule."""
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", plan, re.MULTILINE)}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # Nine models with the multi-task one; a row with τ on validation has a merge for each of six candidates.
+        ("paper_vit_b32", {"finetune": 9, "mask": 12, "merge": 35, "evaluate": 28, "adapt": 6, "surgery": 3}),
+        ("paper_vit_l14", {"finetune": 9, "mask": 12, "merge": 33, "evaluate": 26, "adapt": 4, "surgery": 3}),
+        ("paper_vit_b16", {"finetune": 8, "mask": 12, "merge": 17, "evaluate": 16}),
+    ],
+)
+def test_the_whole_plan_is_made_without_data_weights_or_network(
+    name: str, expected: dict[str, int], tmp_path: Path
+) -> None:
+    jobs = counted(snakemake(tmp_path, CONFIGS / f"{name}.yaml", "-n"))
+    common = {"images": 8, "head": 8, "gradient": 8, "fisher": 8, "gram": 8, "sensitivity": 2, "sanity": 1}
+    common |= {"backbone": 1, "fetch": 9, "tables": 1, "figures": 1, "all": 1}
+    expected = common | expected | {"task_vector": expected["finetune"]}
+    assert jobs == expected | {"total": sum(expected.values())}
+    assert [path.name for path in tmp_path.iterdir()] == [".snakemake"]
+
+
+def test_data_on_disk_leave_only_the_weights_to_be_fetched(tmp_path: Path) -> None:
+    jobs = counted(
+        snakemake(tmp_path, CONFIGS / "paper_vit_b16.yaml", "-n", "--config", "data={sources: [torchvision, folder]}")
+    )
+    assert (jobs["fetch"], jobs["images"]) == (1, 8)
+
+
+@whole
+@pytest.mark.parametrize("name", VISION)
+def test_a_small_run_goes_through(name: str, tmp_path: Path) -> None:
+    config = small_config(name, tmp_path)
+    if name == "paper_vit_b16":  # two of its individual models are there already
+        for seed, task in enumerate(("dtd", "mnist")):
+            write_checkpoint(tmp_path / f"theirs/{task}/model.safetensors", tmp_path / "clip", seed)
+        path = str(tmp_path / "theirs/{task}/model.safetensors")
+        others = {task: {"source": "train"} for task in config["suite"] if task not in ("dtd", "mnist")}
+        config["finetuned"] = {"source": "folder", "path": path, "tasks": others}
+    run = tmp_path / "run"
+    run.mkdir()
+    file = write_config(config, tmp_path / "config.yaml")
+
+    printed = snakemake(run, file, "-c2", "demo", "sanity")
+
+    (path,) = run.glob("results/tables/*/methods.csv")
+    table = pd.read_csv(path, index_col="method")
+    rows = counted(snakemake(tmp_path, CONFIGS / f"{name}.yaml", "-n"))["evaluate"] - 8 + 1  # eight are one row
+    assert len(table) == rows
+    accuracies = table[config["suite"] + ["average"]]
+    assert accuracies.notna().all(axis=None)
+    assert accuracies.map(lambda value: 0 <= value <= 100).all(axis=None)
+    assert "individual model of" in printed, "deviations from what is expected are said on the terminal"
+    imported = len(list(run.glob("results/checkpoint/*/manifest.json")))
+    assert imported == (2 if name == "paper_vit_b16" else 0)
+    assert "Nothing to be done" in snakemake(run, file, "-c2", "demo", "sanity", "-n") or not counted(
+        snakemake(run, file, "-n")
+    )
+
+
+def test_small_configs_have_the_rows_of_the_papers(tmp_path: Path) -> None:
+    for name in VISION:
+        small = small_config(name, tmp_path / name)
+        papers = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+        assert len(small["merges"]) == len(papers["merges"])
+        assert small["suite"] == papers["suite"]

@@ -1,0 +1,86 @@
+"""How a config's tasks are laid over the known ones, and which of its sources a task takes."""
+
+from typing import Any
+
+import pytest
+
+from tatr.config.loading import known_task, load_config
+from tatr.config.tasks import Data, FolderTask, HubTask, Tiny8Task, TorchvisionTask
+
+KNOWN: dict[str, Any] = {
+    "cars": {"source": "tiny8", "classnames": ["van", "sedan"]},
+    "textures": {"source": "tiny8", "classnames": ["dots", "stripes"]},
+    "dtd": {
+        "paper": "DTD",
+        "classnames": ["banded", "dotted"],
+        "templates": ["a {} texture."],
+        "images": {"train": 8, "test": 4},
+        "sources": {
+            "hub": {"dataset": "someone/dtd", "labels": ["banded", "dotted"]},
+            "torchvision": {
+                "dataset": "DTD",
+                "train": [{"split": "train"}, {"split": "val"}],
+                "test": [{"split": "test"}],
+            },
+            "folder": {"root": "dtd_by_class", "images": {"train": 9, "test": 3}},
+        },
+    },
+}
+
+
+def task(name: str = "dtd", tasks: Any = None, data: Any = None) -> Any:  # noqa: ANN401
+    raw = {"suite": [name, "textures"], "merges": [{"method": "weight_average"}], "tasks": tasks, "data": data}
+    return load_config(raw, KNOWN).tasks[name]
+
+
+def test_a_known_task_takes_the_hub_by_default() -> None:
+    found = task()
+    assert isinstance(found, HubTask)
+    assert (found.dataset, found.paper, found.labels) == ("someone/dtd", "DTD", ["banded", "dotted"])
+    assert found.root is None
+
+
+def test_data_says_which_sources_are_preferred_and_where_they_are() -> None:
+    found = task(data={"sources": ["torchvision", "hub"], "root": "/sets"})
+    assert isinstance(found, TorchvisionTask)
+    assert (found.root, found.dataset, found.labels) == ("/sets", "DTD", None)
+    assert found.train == [{"split": "train"}, {"split": "val"}]
+    folder = task(data={"sources": ["folder"], "root": "/sets"})
+    assert isinstance(folder, FolderTask)
+    assert folder.root == "/sets/dtd_by_class"
+    assert folder.images
+    assert (folder.images.train, folder.images.test) == (9, 3)
+
+
+def test_a_task_that_has_none_of_the_preferred_sources_takes_its_own_first() -> None:
+    entry = {"classnames": ["a", "b"], "sources": {"hub": {"dataset": "a/b"}}}
+    assert known_task(entry, None, Data(sources=["folder"]))["source"] == "hub"
+
+
+def test_a_config_can_name_the_source_of_one_task_and_keep_the_rest() -> None:
+    found = task(tasks={"dtd": {"source": "torchvision", "root": "elsewhere"}})
+    assert isinstance(found, TorchvisionTask)
+    assert (found.root, found.classnames, found.templates) == ("elsewhere", ["banded", "dotted"], ["a {} texture."])
+
+
+def test_single_keys_can_be_changed_and_checks_switched_off() -> None:
+    found = task(tasks={"dtd": {"images": None, "limit": 5}})
+    assert isinstance(found, HubTask)
+    assert (found.images, found.limit) == (None, 5)
+
+
+@pytest.mark.parametrize("tasks", [None, {}, {"dtd": None}])
+def test_an_empty_section_changes_nothing(tasks: Any) -> None:  # noqa: ANN401
+    assert task(tasks=tasks) == task()
+
+
+def test_another_source_than_the_known_ones_stands_for_itself() -> None:
+    found = task("cars", {"cars": {"source": "folder", "root": "my/cars"}})
+    assert isinstance(found, FolderTask)
+    assert (found.root, found.classnames) == ("my/cars", None)
+    assert isinstance(task("cars"), Tiny8Task)
+
+
+def test_data_is_for_known_tasks_alone() -> None:
+    own = {"mine": {"source": "folder", "root": "my/images"}}
+    assert task("mine", own, {"root": "/sets"}).root == "my/images"

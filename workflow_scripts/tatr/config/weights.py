@@ -1,0 +1,116 @@
+"""Where weights come from, checked: the pre-trained backbone and the individual models."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from tatr.config.section import Section
+
+
+class Backbone(Section):
+    """The pre-trained CLIP: a model of open_clip's and its weights."""
+
+    name: str = Field(description="open_clip's name of the model", examples=["ViT-B-32-quickgelu"])
+    pretrained: str = Field(
+        description="open_clip's tag of the weights, which are fetched; or a file or folder that holds them",
+        examples=["openai"],
+    )
+    resize: Literal["shortest", "squash"] = Field("shortest", description="how images get the model's size")
+    mean: tuple[float, float, float] | None = Field(
+        None, description="of colours; null takes what belongs to the weights"
+    )
+    std: tuple[float, float, float] | None = Field(
+        None, description="of colours; null takes what belongs to the weights"
+    )
+
+
+def _backbone(raw: Any) -> Any:  # noqa: ANN401
+    # Not left to pydantic, which would complain once per member of the union.
+    if not isinstance(raw, str | dict | Backbone):
+        raise ValueError("expected the name of a folder, or {name: MODEL, pretrained: WEIGHTS}")
+    return Backbone.model_validate(raw) if isinstance(raw, dict) else raw
+
+
+AnyBackbone = Annotated[str | Backbone, BeforeValidator(_backbone)]
+
+
+class Checkpoint(Section):
+    """Where one individual model comes from."""
+
+    source: Literal["train", "folder", "hub"] = Field(
+        "train", description="trained here, files on disk, or the Hugging Face Hub"
+    )
+    path: str | None = Field(
+        None, description="folder: the file or folder; {task} is the task, {name} the paper's name of it"
+    )
+    zero_shot: str | None = Field(
+        None,
+        description="folder: the pre-trained copy that came with it, compared with the backbone; null looks beside",
+    )
+    repository: str | None = Field(None, description="hub: OWNER/NAME, {task} and {name} as above")
+    revision: str | None = Field(None, description="hub: commit, branch or tag; null takes the newest")
+
+    def named(self, task: str, name: str) -> "Checkpoint":
+        """With the task's names filled in."""
+        filled = {
+            key: value.replace("{task}", task).replace("{name}", name)
+            for key, value in self.model_dump(include={"path", "zero_shot", "repository"}).items()
+            if value
+        }
+        return self.model_copy(update=filled)
+
+
+class CheckpointOverrides(Section):
+    """Where one task's model comes from, if elsewhere."""
+
+    source: Literal["train", "folder", "hub"] | None = Field(
+        None, description=Checkpoint.model_fields["source"].description
+    )
+    path: str | None = Field(None, description="folder: the file or folder")
+    zero_shot: str | None = Field(None, description="folder: the pre-trained copy that came with it")
+    repository: str | None = Field(None, description="hub: OWNER/NAME")
+    revision: str | None = Field(None, description="hub: commit, branch or tag")
+
+
+NEEDED = {"train": (), "folder": ("path",), "hub": ("repository",)}
+"""What a source can't do without."""
+
+
+class Finetuned(Checkpoint):
+    """Where the individual models come from: trained here (`finetuning` says how), or checkpoints that there are."""
+
+    tasks: dict[str, CheckpointOverrides] = Field({}, description="per task, any of the keys above that differ")
+
+    def of(self, task: str, name: str | None = None) -> Checkpoint:
+        """Where a task's model comes from; `name` is the paper's name of the task."""
+        own = self.tasks[task].model_dump(exclude_none=True) if task in self.tasks else {}
+        return Checkpoint(**{**self.model_dump(exclude={"tasks"}), **own}).named(task, name or task)
+
+    @model_validator(mode="after")
+    def _check_needed(self) -> "Finetuned":
+        for task in (None, *self.tasks):
+            found = self if task is None else self.of(task)
+            for key in NEEDED[found.source]:
+                if getattr(found, key) is None:
+                    where = f" (for task {task})" if task else ""
+                    raise ValueError(f"source {found.source} needs `{key}`{where}")
+        return self
+
+
+def _expected(raw: Any) -> Any:  # noqa: ANN401
+    if raw != "paper" and not isinstance(raw, dict):
+        raise ValueError("expected paper, or accuracies in %: {TASK: number}")
+    for task, value in raw.items() if isinstance(raw, dict) else ():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+            raise ValueError(f"{task}: {value}: expected an accuracy in %, from 0 to 100")
+    return raw
+
+
+class Sanity(Section):
+    """What the individual models should reach on their own tasks, checked before merging is looked at."""
+
+    expected: Annotated[str | dict[str, float], BeforeValidator(_expected)] = Field(
+        description="paper: its Individual row for this backbone; or {TASK: accuracy in %}", examples=["paper"]
+    )
+    tolerance: float = Field(1.0, gt=0, description="points that accuracy may differ")
+    stop: bool = Field(False, description="stop the run at a deviation; false warns in the table and the report")
