@@ -13,7 +13,7 @@ rule finetune:
         "../envs/tatr.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=8000,
         runtime=240,
         gpu=1,
     params:

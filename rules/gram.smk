@@ -13,7 +13,7 @@ rule gram:
         "../envs/tatr.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=6000,
         runtime=60,
         gpu=1,
     params:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_accuracy_counts_right_answers(encoder: Encoder, tmp_path: Path, monkeyp
         save(tmp_path, encoder, right[:50], right, "b"),
     ]
     whole = evaluate(encoder, [direction_of(encoder)], tasks, [0.5], "cpu")
-    assert whole["scores"]["a"] == {"correct": 45, "images": 60, "accuracy": 0.75}
+    assert whole["scores"]["a"] == {"correct": 45, "images": 60, "accuracy": 0.75, "skipped": 0}
     assert whole["scores"]["b"]["accuracy"] == 1
     assert whole["average"] == pytest.approx(0.875)
     assert whole["coefficient"] == 0.5
@@ -97,13 +98,13 @@ def test_test_labels_are_read_once_and_only_after_the_choice(
     labels = best_at(encoder, 50, 1, 0), best_at(encoder, 60, 2, 0)
     tasks = [save(tmp_path, encoder, *labels, name) for name in ("a", "b")]
     reads: list[tuple[str, str]] = []
-    read_split = encoders.read_split
+    read_labels = encoders.read_labels
 
-    def spy(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    def spy(path: Path, split: str) -> np.ndarray:
         reads.append((path.parent.name, split))
-        return read_split(path, split)
+        return read_labels(path, split)
 
-    monkeypatch.setattr(encoders, "read_split", spy)
+    monkeypatch.setattr(encoders, "read_labels", spy)
     evaluate(encoder, [direction_of(encoder)], tasks, [0.1, 0.2, 0.3], "cpu")
     assert reads[:-2] == 3 * [("a", "validation"), ("b", "validation")]
     assert reads[-2:] == [("a", "test"), ("b", "test")]
@@ -207,6 +208,27 @@ def test_a_head_and_images_of_one_task_make_a_task(pair: Callable[..., tuple[Art
     assert task.name == "cars"
     assert torch.equal(task.head, torch.eye(2, 12))
     assert task.images.name == "images.zarr"
+
+
+@pytest.mark.parametrize(
+    ("content", "skipped"), [({}, 0), ({"skipped": {"train": ["a.jpg"]}}, 0), ({"skipped": {"test": ["b", "c"]}}, 2)]
+)
+def test_images_that_could_not_be_decoded_are_counted(
+    encoder: Encoder,
+    tmp_path: Path,
+    pair: Callable[..., tuple[Artefact, Artefact]],
+    content: dict[str, object],
+    skipped: int,
+) -> None:
+    head, images = pair(("cars", "cars"), (["car", "bus"], ["car", "bus"]))
+    assert Task.of(head, images, "cpu").skipped == 0
+    (images.folder / "images.json").write_text(json.dumps({"train": 3, "validation": 1, "test": 2, **content}))
+    images.manifest.content["images.json"] = ""
+    assert Task.of(head, images, "cpu").skipped == skipped
+    stored = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64), "other")
+    scores = evaluate(encoder, [], [stored, replace(stored, name="b", skipped=skipped)], [0.0], "cpu")["scores"]
+    assert (scores["other"]["skipped"], scores["b"]["skipped"]) == (0, skipped)
+    assert scores["b"]["images"] == 60
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import Tensor
 from tatr import clip, gradients
 from tatr.encoders import Encoder
 from tatr.errors import TatrError
-from tatr.exemplars import draw_exemplars
+from tatr.exemplars import draw_exemplars, read_exemplars
 from tatr.gradients import classification_loss, mean_absolute_gradient
 
 
@@ -119,3 +119,18 @@ def test_a_seed_fixes_the_exemplars_and_another_draws_others() -> None:
 def test_more_exemplars_than_images_are_refused() -> None:
     with pytest.raises(TatrError, match="cars: 101 exemplars asked for, but there are 100 training images"):
         draw_exemplars(100, 101, 0, "cars")
+
+
+def test_exemplars_are_read_a_few_at_a_time_in_the_order_drawn() -> None:
+    images, asked = np.random.default_rng(0).integers(0, 256, (100, 4, 4, 3), np.uint8), []
+
+    class Stored:
+        shape = images.shape
+
+        def __getitem__(self, which: np.ndarray) -> np.ndarray:
+            asked.append(len(which))
+            return images[which]
+
+    chosen = draw_exemplars(100, 19, 0, "cars")
+    np.testing.assert_array_equal(read_exemplars(Stored(), chosen), images[chosen])  # type: ignore[arg-type]
+    assert asked == [8, 8, 3]

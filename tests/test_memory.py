@@ -4,12 +4,20 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from tatr import clip, encoders, scratch, surgery
 from tatr import layout as layouts
+from tatr.encoders import Encoder, Task
+from tatr.evaluation import evaluate
+from tatr.exemplars import draw_exemplars, read_exemplars
+from tatr.finetuning import Recipe, finetune
+from tatr.image_store import write_images
 from tatr.layout import Layout
 from tatr.merging import direction
 from tatr.methods import load, names
@@ -69,3 +77,67 @@ def test_learning_coefficients_takes_no_more_memory_for_more_tasks() -> None:
     assert (few, many) == (2, 8)
     assert ours_of_many - ours < int(vector)
     assert graph_of_many - graph > 5 * int(vector)  # that the measurement can see it
+
+
+IMAGES = 16384
+SPLIT = IMAGES * 3 * 8 * 8
+"""Bytes of a split, 3 MiB; a batch of 256 images is 48 KiB."""
+
+
+@pytest.fixture(scope="module")
+def task(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """A task each of whose splits is large, against the encoder and what steps hold at once."""
+    images = np.random.default_rng(0).integers(0, 256, (IMAGES, 8, 8, 3), np.uint8)
+    path = tmp_path_factory.mktemp("large") / "images.zarr"
+    write_images(path, dict.fromkeys(("train", "validation", "test"), (images, np.zeros(IMAGES, np.int64))))
+    return Task("task", torch.randn(2, encoder.architecture.embed_dim, generator=torch.manual_seed(0)), path)
+
+
+def evaluating(encoder: Encoder, task: Task) -> None:
+    evaluate(encoder, [], [task], [0.0, 0.1], "cpu")
+
+
+def training(encoder: Encoder, task: Task) -> None:
+    finetune(encoder, [task, task], Recipe(4, 64, 1e-3, 0.1, 1, 1.0, (0.9, 1.0), 0), "cpu")
+
+
+def drawing_exemplars(encoder: Encoder, task: Task) -> None:
+    images, labels = task.split("train")
+    chosen = draw_exemplars(len(images), 32, 0, "task")
+    assert len(read_exemplars(images, chosen)) == len(labels[chosen]) == 32
+
+
+def encoding_for_surgery(encoder: Encoder, task: Task) -> None:
+    p = clip.to_tensors(encoder.layout.unflatten(encoder.flat))
+    surgery.features_of(p, task.unlabelled("test"), encoder, "cpu", "task")
+
+
+def filling_the_bank(encoder: Encoder, task: Task) -> None:
+    with scratch.ImageBank(None, [task, task], "test") as bank:
+        assert bank.images(1, np.arange(32)).shape == (32, 8, 8, 3)
+
+
+@pytest.mark.parametrize("step", [evaluating, training, drawing_exemplars, encoding_for_surgery, filling_the_bank])
+def test_a_step_holds_batches_not_splits(
+    step: Callable[[Encoder, Task], None], encoder: Encoder, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Encoding all of them would take long, and what torch holds is not traced.
+    monkeypatch.setattr(clip, "image_features", lambda p, x, *_, **__: x.flatten(1)[:, :12] * p["visual.proj"].sum())
+    step(encoder, task)  # what is imported or cached on first use is not to count
+    tracemalloc.start()
+    step(encoder, task)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    labels_and_order = 4 * 8 * IMAGES
+    assert peak < SPLIT / 4 + labels_and_order, f"{peak / 2**20:.1f} MiB of {SPLIT / 2**20:.1f}"
+
+
+def test_of_what_is_read_ahead_there_is_one_batch(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[slice] = []
+    images = task.unlabelled("test")
+    monkeypatch.setattr(type(images), "__getitem__", lambda self, which: asked.append(which) or np.zeros(1))
+    given = encoders.batches(images, 1000)
+    for count in range(1, 18):
+        next(given)
+        assert len(asked) <= count + 1
+    assert [which.start or 0 for which in asked[:17]] == [*range(0, IMAGES, 1000)]

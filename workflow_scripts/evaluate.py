@@ -18,10 +18,10 @@ def run(job: Job) -> None:
     directions = open_vectors(job.vectors("directions"), encoder.layout.digest)
     tasks = [Task.of(head, images, job.device) for head, images in job.by_task("heads", "images")]
     modules = load_modules(job.one("surgery"), job.device) if job.inputs["surgery"] else None
-    taus = job.settings.get("taus", ())
-    job.add_json(
-        "scores.json", evaluate(encoder, directions, tasks, job.settings["coefficients"], job.device, taus, modules)
-    )
+    taus, precision = job.settings.get("taus", ()), job.settings.get("precision", "fp32")
+    coefficients = job.settings["coefficients"]
+    scores = evaluate(encoder, directions, tasks, coefficients, job.device, taus, modules, precision)
+    job.add_json("scores.json", scores)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ def run(job: Job) -> None:
     tasks = [Task.of(head, images, job.device) for head, images in job.by_task("head", "images")]
     recipe = Recipe(**{name: value for name, value in job.settings.items() if name != "task"})  # "task" labels it
     # One device's training is not gone on from on another: the artefact states one device.
-    tensors = finetune(encoder, tasks, recipe, job.device, Saved(job.saved, f"{job.key} {job.device}"))
+    saved = Saved(job.saved, f"{job.key} {job.device}")
+    tensors = finetune(encoder, tasks, recipe, job.device, saved, job.folder)
     of = ", ".join(task.name for task in tasks)
     encoder.layout.flatten(tensors, f"the model fine-tuned on {of}")  # refuses NaN before anything is kept
     save_tensors(tensors, job.folder / "encoder.safetensors")

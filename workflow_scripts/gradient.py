@@ -9,7 +9,7 @@ def run(job: Job) -> None:
     from tatr import clip
     from tatr.devices import choose
     from tatr.encoders import Encoder, Task
-    from tatr.exemplars import draw_exemplars
+    from tatr.exemplars import draw_exemplars, read_exemplars
     from tatr.gradients import classification_loss, mean_absolute_gradient
     from tatr.store import write_vector
 
@@ -21,7 +21,7 @@ def run(job: Job) -> None:
     gradients = mean_absolute_gradient(
         classification_loss(encoder, task.head),
         clip.to_tensors(encoder.layout.unflatten(encoder.flat), job.device),
-        clip.normalise(images[chosen], encoder.architecture, job.device),
+        clip.normalise(read_exemplars(images, chosen), encoder.architecture, job.device),
         torch.as_tensor(labels[chosen], device=job.device),
     )
     layout = encoder.layout

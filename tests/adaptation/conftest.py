@@ -11,8 +11,9 @@ import torch.nn.functional as F  # noqa: N812
 from small_problem import NAMES, RECIPE, write_task
 
 from tatr.adaptation import Adaptation, Recipe
-from tatr.banks import ImageBank, TaskVectorBank
+from tatr.banks import TaskVectorBank
 from tatr.encoders import Encoder, Task
+from tatr.scratch import ImageBank
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_problem import NAMES, RECIPE, Naive, prepared
 
-from tatr import clip, resume
+from tatr import clip, encoders, resume
 from tatr.adaptation import Adaptation, Recipe, adapt, batch, entropy
 from tatr.encoders import Encoder, Task
 from tatr.errors import TatrError
@@ -115,7 +115,7 @@ def mean_entropy(encoder: Encoder, vectors: np.ndarray, tasks: list[Task], coeff
     theta = clip.to_tensors(encoder.layout.unflatten(encoder.flat + np.concatenate(list(merged))))
     found = []
     for task in tasks:
-        pixels = clip.normalise(task.unlabelled("test"), encoder.architecture)
+        pixels = clip.normalise(task.unlabelled("test")[:], encoder.architecture)
         found.append(entropy(clip.logits(theta, pixels, task.head, encoder.architecture)).item())
     return float(np.mean(found))
 
@@ -147,6 +147,7 @@ def test_labels_are_not_read(
         for labels in task.images.glob("*/labels"):
             shutil.rmtree(labels)
     monkeypatch.delattr(Task, "split")
+    monkeypatch.delattr(encoders, "read_labels")
     assert adapt(encoder, [*vectors], None, tasks, RECIPE, "cpu", tmp_path) == expected
 
 

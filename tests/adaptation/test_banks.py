@@ -8,8 +8,9 @@ import torch
 from small_problem import prepared
 
 from tatr import banks, layout
-from tatr.banks import ImageBank, TaskVectorBank
+from tatr.banks import TaskVectorBank
 from tatr.encoders import Encoder, Task
+from tatr.scratch import ImageBank
 
 
 def test_pieces_of_any_size_make_the_same_bank(

@@ -64,7 +64,7 @@ def small_config(name: str, folder: Path) -> dict[str, Any]:
     config["tasks"] = write_data(folder / "data", config["suite"])
     config["exemplars"] = {"count": 4}
     recipe = {"steps": 2, "warmup_steps": 1, "batch_size": 8, "learning_rate": 1e-3}
-    config["finetuning"] = recipe | ({"micro_batch": 4, "checkpointing": True} if "finetuning" in config else {})
+    config["finetuning"] = recipe | ({"micro_batch": 4, **config["finetuning"]} if "finetuning" in config else {})
     # The paper's figures are of other models; any accuracy will do here.
     config["sanity"] = {"expected": dict.fromkeys(config["suite"], 50), "tolerance": 1}
     for merge in config["merges"]:

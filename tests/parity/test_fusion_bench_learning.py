@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from tatr import clip
 from tatr.adaptation import Adaptation, Recipe, batch, entropy
-from tatr.banks import ImageBank, TaskVectorBank
+from tatr.banks import TaskVectorBank
 from tatr.encoders import Encoder, Task
 from tatr.feature_correction import corrected
 from tatr.image_store import write_images
 from tatr.layout import Layout
 from tatr.methods.ties import elect
+from tatr.scratch import ImageBank
 
 if os.environ.get("TATR_TEST_PARITY") != "1":
     pytest.importorskip("fusion_bench", reason="fusion-bench is not installed; `make test-parity` installs it")

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from tatr import clip
-from tatr.banks import ImageBank, TaskVectorBank
+from tatr.banks import TaskVectorBank
 from tatr.encoders import Encoder, Task
 from tatr.errors import TatrError
 from tatr.progress import progress
 from tatr.resume import Saved, optimiser_state, restore_optimiser
+from tatr.scratch import ImageBank
 from tatr.vector import Vector
 
 logger = logging.getLogger("tatr")

@@ -1,10 +1,99 @@
-"""Where torch computes."""
+"""Where torch computes; on a workstation with several GPUs, which of them."""
 
-import torch
+import fcntl
+import logging
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tatr.errors import TatrError
+
+VARIABLE = "TATR_DEVICE"
+"""Environment variable that says where to compute: one of `DEVICES`."""
+DEVICES = ("cuda", "mps", "cpu")
+NODES = Path("/dev")
+"""Where the driver shows each GPU as nvidia0, nvidia1, …"""
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+logger = logging.getLogger("tatr")
 
 
 def choose() -> str:
-    """The best device there is: "cuda", "mps" or "cpu"."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    """The best device there is, "cuda", "mps" or "cpu", or the one that TATR_DEVICE names.
+
+    Of several GPUs this process takes one for itself (`take_gpu`); so ask before anything is computed.
+
+    Raises:
+        TatrError: TATR_DEVICE names no device, or one that is not there.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted and wanted not in DEVICES:
+        raise TatrError(f"{VARIABLE} = '{wanted}': expected one of {', '.join(DEVICES)}, or nothing for the best one")
+    if wanted in ("", "cuda"):
+        take_gpu()
+    import torch  # not before: a GPU is taken by hiding the others
+
+    is_there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    if not wanted:
+        return next(device for device in DEVICES if is_there[device]())
+    if not is_there[wanted]():
+        there = ", ".join(device for device in DEVICES if is_there[device]())
+        raise TatrError(
+            f"{VARIABLE} = '{wanted}': torch {torch.__version__} finds no such device here (there is: {there}); "
+            f"unset {VARIABLE}, or install the driver and a torch built for it"
+        )
+    return wanted
+
+
+def take_gpu() -> None:
+    """Of several GPUs take the first that no other job of ours has, by making it the only visible one.
+
+    A job holds the lock on a file until it ends, however it ends: the kernel releases it. Where all GPUs are taken,
+    one is shared and nobody waits: how many jobs run side by side is Snakemake's to say. Slurm deals GPUs out itself.
+    """
+    if "SLURM_JOB_ID" in os.environ:
+        return
+    gpus = os.environ[_VISIBLE].split(",") if _VISIBLE in os.environ else _installed()
+    if len(gpus) < 2:
+        return
+    free = next((gpu for gpu in gpus if _lock(gpu)), None)
+    os.environ[_VISIBLE] = free or gpus[os.getpid() % len(gpus)]
+    if free:
+        logger.info("computes on GPU %s of %d", free, len(gpus))
+    else:
+        logger.warning(
+            "all %d GPUs are taken; shares %s. With `--resources gpu=%d` jobs take turns instead",
+            len(gpus),
+            os.environ[_VISIBLE],
+            len(gpus),
+        )
+
+
+def _installed() -> list[str]:
+    # The driver is asked only where there is a choice: it can take a second to answer. It answers in names that mean
+    # the same GPU to everybody, which their numbers need not do.
+    if len(list(NODES.glob("nvidia[0-9]*"))) < 2:
+        return []
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return re.findall(r"^GPU .*\(UUID: (GPU-[\w-]+)\)", done.stdout, re.MULTILINE)
+
+
+def _lock(gpu: str) -> bool:
+    name = re.sub(r"[^\w-]", "_", gpu)
+    path = Path(tempfile.gettempdir()) / f"tatr-{name}.lock"
+    try:
+        # Another user's file in /tmp can be opened and locked, but not with O_CREAT.
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | (0 if path.exists() else os.O_CREAT), 0o644)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return False
+    return True  # the file stays open, and so locked, until the process ends

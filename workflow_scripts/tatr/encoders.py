@@ -1,6 +1,8 @@
-"""What the torch steps read: an encoder's architecture and layout, its parameters, a task's head and images."""
+"""What the torch steps share: an encoder's architecture and parameters, a task's head and images, and encoding."""
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,12 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tatr import clip
 from tatr.architecture import Architecture
 from tatr.checkpoints import Checkpoint, load_tensors
 from tatr.errors import TatrError
-from tatr.image_store import read_images, read_split
+from tatr.image_store import StoredImages, open_images, read_labels
 from tatr.layout import Layout
 from tatr.manifest import Artefact
+
+PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,14 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Task:
-    """One task as the torch steps see it: its frozen head and its decoded images."""
+    """One task as the torch steps see it: its frozen head and its decoded images, which stay on disk."""
 
     name: str
     head: Tensor
     """Zero-shot classifier [C, D], exp(logit scale) included."""
     images: Path
+    skipped: int = 0
+    """Test images that could not be decoded, and so are not among those in the store."""
 
     @classmethod
     def of(cls, head: Artefact, images: Artefact, device: str) -> "Task":
@@ -62,11 +69,11 @@ class Task:
                 f"{', first: ' + differing[0] if differing else ''}); head and images must be of one task"
             )
         weight = torch.tensor(load_tensors(head / "head.safetensors")["weight"], device=device)
-        return cls(task, weight, images / "images.zarr")
+        return cls(task, weight, images / "images.zarr", _skipped(images))
 
-    def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images uint8 [n, H, W, 3] and labels int64 [n] of a split."""
-        images, labels = read_split(self.images, name)
+    def split(self, name: str) -> tuple[StoredImages, np.ndarray]:
+        """Images [n, H, W, 3], to be read piece by piece, and labels int64 [n] of a split."""
+        images, labels = open_images(self.images, name), read_labels(self.images, name)
         if labels.size and not 0 <= labels.min() <= labels.max() < len(self.head):
             raise TatrError(
                 f"{self.images}: {name} labels run from {labels.min()} to {labels.max()}, "
@@ -74,9 +81,49 @@ class Task:
             )
         return images, labels
 
-    def unlabelled(self, name: str) -> np.ndarray:
-        """Images uint8 [n, H, W, 3] of a split; its labels are not read."""
-        images = read_images(self.images, name)
+    def unlabelled(self, name: str) -> StoredImages:
+        """Images [n, H, W, 3] of a split, to be read piece by piece; its labels are not read."""
+        images = open_images(self.images, name)
         if not len(images):
             raise TatrError(f"{self.images}: the {name} split is empty")
         return images
+
+
+def _skipped(images: Artefact) -> int:
+    if "images.json" not in images.manifest.content:
+        return 0
+    return len(json.loads((images / "images.json").read_text()).get("skipped", {}).get("test", ()))
+
+
+def batches(images: StoredImages, size: int) -> Iterator[np.ndarray]:
+    """All images in order, uint8 [≤ size, H, W, 3] at a time; while one batch is used the next one is read."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(lambda: images[:size])
+        for start in range(0, len(images), size):
+            batch = following.result()
+            following = reader.submit(lambda start: images[start : start + size], start + size)
+            yield batch
+
+
+def check_precision(precision: str) -> None:
+    """Raise unless images can be encoded in it."""
+    if precision not in PRECISIONS:
+        raise TatrError(f"precision = {precision!r}: expected one of {', '.join(PRECISIONS)}")
+
+
+def encode(
+    parameters: clip.Parameters,
+    pixels: Tensor,
+    architecture: Architecture,
+    precision: str = "fp32",
+    *,
+    checkpointing: bool = False,
+) -> Tensor:
+    """Image features, float32 [B, D], not normalised, of normalised pixels [B, 3, H, W].
+
+    In "bf16" torch's autocast computes convolutions, matrix products and attention in bfloat16, inside the encoder
+    alone. Parameters, their gradients and all that is computed from the features are float32 in either case.
+    """
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        features = clip.image_features(parameters, pixels, architecture, checkpointing=checkpointing)
+    return features.float()

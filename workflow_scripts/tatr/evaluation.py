@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tatr import clip
-from tatr.encoders import Encoder, Task
+from tatr.encoders import Encoder, Task, batches, check_precision, encode
 from tatr.errors import TatrError
 from tatr.feature_correction import Module, corrected
 from tatr.progress import progress
@@ -19,6 +19,7 @@ from tatr.vector import Vector
 logger = logging.getLogger("tatr")
 
 BATCH = 256
+"""Images encoded at once; twice as many are in memory (38 MiB each at 224 × 224)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def evaluate(
     device: str,
     taus: Sequence[float] = (),
     surgery: Mapping[str, Module] | None = None,
+    precision: str = "fp32",
 ) -> dict[str, Any]:
     """Choose λ and τ on the validation splits (if there is a choice) and measure accuracy on the test splits.
 
@@ -50,11 +52,12 @@ def evaluate(
         device: for torch.
         taus: τ of each direction, where there are several.
         surgery: per task, the module that corrects its features.
+        precision: of the image encoder, "fp32" or "bf16" (see `tatr.encoders.encode`).
 
     Returns:
         `coefficient` (λ), `tau` (None if there was no choice) and `direction` (its index); `search` (per candidate, the
-        mean validation accuracy); `scores` (per task: correct answers, images, accuracy in [0, 1]); `average` (mean
-        accuracy over tasks).
+        mean validation accuracy); `scores` (per task: correct answers, images, accuracy in [0, 1], and skipped: images
+        that could not be decoded and are not counted in the others); `average` (mean accuracy over tasks).
 
     Raises:
         TatrError: not one τ per direction, an empty split, outputs that are not finite, or no module for a task.
@@ -63,7 +66,8 @@ def evaluate(
         raise TatrError(f"{len(directions)} directions but {len(taus)} values of tau; give one per direction, in order")
     if lacking := [task.name for task in tasks if surgery and task.name not in surgery]:
         raise TatrError(f"surgery: has no module for task '{lacking[0]}'; it has {', '.join(surgery or ())}")
-    models = Models(encoder, directions, device, surgery or {})
+    check_precision(precision)
+    models = Models(encoder, directions, device, surgery or {}, precision)
     candidates = [
         Candidate(index, taus[index] if taus else None, coefficient)
         for index in range(max(1, len(directions)))
@@ -78,6 +82,8 @@ def evaluate(
     order = [(-row["validation"], c.coefficient, -(c.tau or 0)) for row, c in zip(search, candidates, strict=False)]
     best = candidates[order.index(min(order))] if order else candidates[0]
     scores = _scores(models, best, tasks, "test")
+    for task in tasks:
+        scores[task.name]["skipped"] = task.skipped
     return {**asdict(best), "search": search, "scores": scores, "average": _mean(scores)}
 
 
@@ -89,6 +95,7 @@ class Models:
     directions: Sequence[Vector]
     device: str
     surgery: Mapping[str, Module]
+    precision: str
 
     def parameters(self, candidate: Candidate) -> clip.Parameters:
         """A candidate's tensors."""
@@ -102,7 +109,7 @@ class Models:
     def logits(self, parameters: clip.Parameters, task: Task, images: np.ndarray) -> Tensor:
         """Class scores [B, C] of images uint8 [B, H, W, 3]."""
         pixels = clip.normalise(images, self.encoder.architecture, self.device)
-        features = clip.image_features(parameters, pixels, self.encoder.architecture)
+        features = encode(parameters, pixels, self.encoder.architecture, self.precision)
         if task.name in self.surgery:
             features = corrected(features, *self.surgery[task.name])
         found = clip.scores(features, task.head)
@@ -119,10 +126,8 @@ def _scores(models: Models, candidate: Candidate, tasks: Sequence[Task], split: 
         images, labels = task.split(split)
         if not len(images):
             raise TatrError(f"{task.images}: the {split} split is empty; accuracy can't be measured")
-        correct = 0
-        for start in range(0, len(images), BATCH):
-            found = models.logits(parameters, task, images[start : start + BATCH]).argmax(dim=-1).cpu().numpy()
-            correct += int((found == labels[start : start + BATCH]).sum())
+        found = [models.logits(parameters, task, some).argmax(dim=-1).cpu() for some in batches(images, BATCH)]
+        correct = int((torch.cat(found).numpy() == labels).sum())
         scores[task.name] = {"correct": correct, "images": len(images), "accuracy": correct / len(images)}
         logger.info("%s: %.4f on %s", task.name, scores[task.name]["accuracy"], split)
     return scores

@@ -3,6 +3,10 @@
 import numpy as np
 
 from tatr.errors import TatrError
+from tatr.image_store import StoredImages
+
+PIECE = 8
+"""Exemplars read at once. Each drags a whole compressed chunk through memory (5 MiB at 224 × 224, several times)."""
 
 
 def draw_exemplars(available: int, count: int, seed: int, source: str) -> np.ndarray:
@@ -14,3 +18,11 @@ def draw_exemplars(available: int, count: int, seed: int, source: str) -> np.nda
     if count > available:
         raise TatrError(f"{source}: {count} exemplars asked for, but there are {available} training images")
     return np.random.default_rng(seed).permutation(available)[:count]
+
+
+def read_exemplars(images: StoredImages, chosen: np.ndarray) -> np.ndarray:
+    """The images with these indices, uint8 [count, H, W, 3], in their order; a few are read at a time."""
+    found = np.empty((len(chosen), *images.shape[1:]), np.uint8)
+    for start in range(0, len(chosen), PIECE):
+        found[start : start + PIECE] = images[chosen[start : start + PIECE]]
+    return found

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tatr import clip
-from tatr.encoders import Encoder, Task
+from tatr.encoders import Encoder, Task, check_precision, encode
 from tatr.errors import TatrError
 from tatr.progress import progress
 from tatr.resume import Saved, optimiser_state, restore_optimiser
+from tatr.scratch import ImageBank
 
 logger = logging.getLogger("tatr")
 
@@ -31,6 +33,17 @@ class Recipe:
     gradient_clip: float
     crop_scale: tuple[float, float]
     seed: int
+    precision: str = "fp32"
+    """Of the image encoder: "fp32" or "bf16" (see `tatr.encoders.encode`)."""
+    micro_batch: int | None = None
+    """How many of a batch's images are computed on at once; None for all of them. Less takes less memory."""
+    checkpointing: bool = False
+    """Compute each block's activations a second time instead of keeping them: less memory, a third more time."""
+
+    def __post_init__(self) -> None:
+        check_precision(self.precision)
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise TatrError(f"micro_batch = {self.micro_batch}: expected 1 or more images, or null for the whole batch")
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
@@ -41,7 +54,12 @@ class Recipe:
 
 
 def finetune(
-    encoder: Encoder, tasks: Sequence[Task], recipe: Recipe, device: str, saved: Saved | None = None
+    encoder: Encoder,
+    tasks: Sequence[Task],
+    recipe: Recipe,
+    device: str,
+    saved: Saved | None = None,
+    folder: Path | None = None,
 ) -> dict[str, np.ndarray]:
     """Train θ_pre on the training split of one task, or of several in turn; return θ by parameter name.
 
@@ -50,10 +68,11 @@ def finetune(
 
     Args:
         encoder: θ_pre, left as it is.
-        tasks: their training splits are held in memory, all at once.
+        tasks: heads and training images.
         recipe: of the whole training.
         device: where torch computes.
         saved: where the state is kept. A training that goes on from there ends with the bytes of an undisturbed one.
+        folder: for a temporary file of the size of all training images; None for the system's own place.
 
     Raises:
         TatrError: there are no tasks or no training images, or the loss is no longer finite.
@@ -61,56 +80,52 @@ def finetune(
     if not tasks:
         raise TatrError("fine-tuning: no tasks are given; give the head and the images of one or more")
     saved = saved or Saved(None, "")
-    training = _Training(encoder, tasks, recipe, device)
-    training.restore(saved.read())
     name = tasks[0].name if len(tasks) == 1 else f"{len(tasks)} tasks"
-    if training.step:
-        logger.info("%s: goes on from step %d of %d", name, training.step, recipe.steps)
-    for _ in progress(range(training.step, recipe.steps), name, status=lambda: f"loss {training.loss:.4f}"):
-        training.advance()
-        saved.write(training.state)
+    with ImageBank(folder, tasks, "train") as images:
+        training = _Training(encoder, tasks, images, recipe, device)
+        training.restore(saved.read())
+        if training.step:
+            logger.info("%s: goes on from step %d of %d", name, training.step, recipe.steps)
+        for _ in progress(range(training.step, recipe.steps), name, status=lambda: f"loss {training.loss:.4f}"):
+            training.advance()
+            saved.write(training.state)
     return {key: parameter.detach().cpu().numpy() for key, parameter in training.parameters.items()}
 
 
 class Batches:
-    """A task's training images in random batches, drawn without replacement.
+    """Which of a task's training images are in which batch: random, drawn without replacement.
 
     Each epoch is one permutation; a batch may straddle two, so small tasks can have large batches.
     """
 
-    def __init__(self, task: Task, size: int, generator: torch.Generator) -> None:
-        """Read the task's training split.
-
-        Raises:
-            TatrError: it is empty.
-        """
-        self.task = task
-        self.images, self.labels = task.split("train")
-        if not len(self.images):
-            raise TatrError(f"{task.images}: no training images")
+    def __init__(self, count: int, size: int, generator: torch.Generator) -> None:
+        """Draw batches of `size` out of `count` images."""
         self.waiting = torch.empty(0, dtype=torch.int64)
         """What is left of the permutations drawn so far: the state, beside the generator's."""
-        self._size, self._generator = size, generator
+        self._count, self._size, self._generator = count, size, generator
 
-    def draw(self) -> tuple[np.ndarray, np.ndarray]:
-        """The next batch: images uint8 [B, H, W, 3] and labels int64 [B]."""
+    def draw(self) -> np.ndarray:
+        """The next batch's indices, int64 [size]."""
         while len(self.waiting) < self._size:
-            self.waiting = torch.cat([self.waiting, torch.randperm(len(self.images), generator=self._generator)])
+            self.waiting = torch.cat([self.waiting, torch.randperm(self._count, generator=self._generator)])
         batch, self.waiting = self.waiting[: self._size].numpy(), self.waiting[self._size :]
-        return self.images[batch], self.labels[batch]
+        return batch
 
 
 class _Training:
     """A training between two steps: all that the next step depends on."""
 
-    def __init__(self, encoder: Encoder, tasks: Sequence[Task], recipe: Recipe, device: str) -> None:
+    def __init__(self, encoder: Encoder, tasks: Sequence[Task], images: ImageBank, recipe: Recipe, device: str) -> None:
+        self._tasks, self._images = tasks, images
+        self._labels = [task.split("train")[1] for task in tasks]
         self._architecture, self._recipe, self._device = encoder.architecture, recipe, device
         tensors = clip.to_tensors(encoder.layout.unflatten(encoder.flat), device)
         self.parameters = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
         self._optimiser = torch.optim.AdamW(self.parameters.values(), weight_decay=recipe.weight_decay)
         # On the CPU, so that a seed gives the same batches and crops on every device.
         self._generator = torch.Generator().manual_seed(recipe.seed)
-        self._batches = [Batches(task, recipe.batch_size, self._generator) for task in tasks]
+        counts = map(len, self._labels)
+        self._batches = [Batches(count, recipe.batch_size, self._generator) for count in counts]
         self.step, self.loss = 0, torch.zeros(())
 
     def advance(self) -> None:
@@ -120,24 +135,37 @@ class _Training:
             TatrError: the loss is not finite.
         """
         self._optimiser.param_groups[0]["lr"] = self._recipe.learning_rate_at(self.step)
-        self.loss = self._loss(self._batches[self.step % len(self._batches)])
         self._optimiser.zero_grad()
-        self.loss.backward()
+        number = self.step % len(self._tasks)
+        self.loss = self._backward(self._tasks[number], *self._draw(number))
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), self._recipe.gradient_clip)
         self._optimiser.step()
         self.step += 1
 
-    def _loss(self, batches: Batches) -> Tensor:
-        task, (images, labels) = batches.task, batches.draw()
-        pixels = clip.normalise(images, self._architecture, self._device)
+    def _draw(self, number: int) -> tuple[Tensor, Tensor]:
+        """A task's next batch: crops [B, 3, H, W], all drawn at once whatever `micro_batch` is, and labels [B]."""
+        batch = self._batches[number].draw()
+        device = "cpu" if self._device == "mps" else self._device  # mps has no bicubic `grid_sample`
+        pixels = clip.normalise(self._images.images(number, batch), self._architecture, device)
         pixels = random_resized_crop(pixels, self._recipe.crop_scale, self._generator)
-        scores = clip.logits(self.parameters, pixels, task.head, self._architecture)
-        loss = F.cross_entropy(scores, torch.as_tensor(labels, device=self._device))
-        if not loss.isfinite():
-            raise TatrError(
-                f"{task.name}: the loss is {loss.item()} at step {self.step}; lower finetuning.learning_rate"
+        return pixels.to(self._device), torch.as_tensor(self._labels[number][batch], device=self._device)
+
+    def _backward(self, task: Task, pixels: Tensor, labels: Tensor) -> Tensor:
+        """Add the gradient of a batch's mean loss to the parameters', part by part; return that loss."""
+        recipe, whole = self._recipe, torch.zeros((), device=pixels.device)
+        size = recipe.micro_batch or len(pixels)
+        for some, theirs in zip(pixels.split(size), labels.split(size), strict=True):
+            features = encode(
+                self.parameters, some, self._architecture, recipe.precision, checkpointing=recipe.checkpointing
             )
-        return loss
+            loss = F.cross_entropy(clip.scores(features, task.head), theirs) * (len(some) / len(pixels))
+            if not loss.isfinite():
+                raise TatrError(
+                    f"{task.name}: the loss is {loss.item()} at step {self.step}; lower finetuning.learning_rate"
+                )
+            loss.backward()
+            whole += loss.detach()
+        return whole
 
     def state(self) -> dict[str, Tensor]:
         """What `restore` takes; parameters and averages are not copied."""

@@ -15,10 +15,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tatr import clip
-from tatr.encoders import Encoder
+from tatr.encoders import Encoder, batches
 from tatr.errors import TatrError
 from tatr.feature_correction import corrected
-from tatr.image_store import read_images
+from tatr.image_store import StoredImages, open_images
 from tatr.progress import progress
 from tatr.vector import Vector
 
@@ -55,17 +55,19 @@ def parameters_of(encoder: Encoder, vector: Vector, coefficient: float, device: 
 
 
 @torch.no_grad()
-def features_of(parameters: clip.Parameters, images: np.ndarray, encoder: Encoder, device: str, source: str) -> Tensor:
-    """Image features, float32 [n, D], not normalised, of images uint8 [n, H, W, 3].
+def features_of(
+    parameters: clip.Parameters, images: StoredImages, encoder: Encoder, device: str, source: str
+) -> Tensor:
+    """Image features, float32 [n, D], not normalised, of images [n, H, W, 3], which are read batch by batch.
 
     Raises:
         TatrError: a feature is not finite; `source` names the task and the model.
     """
-    batches = []
-    for start in progress(range(0, len(images), BATCH), source):
-        pixels = clip.normalise(images[start : start + BATCH], encoder.architecture, device)
-        batches.append(clip.image_features(parameters, pixels, encoder.architecture))
-    features = torch.cat(batches)
+    found = []
+    for some in progress(batches(images, BATCH), source, total=-(-len(images) // BATCH)):
+        pixels = clip.normalise(some, encoder.architecture, device)
+        found.append(clip.image_features(parameters, pixels, encoder.architecture))
+    features = torch.cat(found)
     if not features.isfinite().all():
         raise TatrError(f"{source}: the image features are not finite; the coefficient may be too large")
     return features
@@ -92,12 +94,12 @@ def features_of_both(
     """
     if split not in ("test", "validation"):
         raise TatrError(f"images = {split!r}: expected 'test' or 'validation', the split whose images are seen")
-    pixels = read_images(images, split)
-    if not len(pixels):
+    stored = open_images(images, split)
+    if not len(stored):
         raise TatrError(f"{images}: the {split} split is empty; there is nothing to train on")
-    before = features_of(merged, pixels, encoder, device, f"{task}: merged model")
+    before = features_of(merged, stored, encoder, device, f"{task}: merged model")
     individual = parameters_of(encoder, vector, 1.0, device)
-    return before, features_of(individual, pixels, encoder, device, f"{task}: individual model")
+    return before, features_of(individual, stored, encoder, device, f"{task}: individual model")
 
 
 def operate(task: str, merged: Tensor, individual: Tensor, recipe: Recipe) -> dict[str, Tensor]:
@@ -139,8 +141,8 @@ def operate(task: str, merged: Tensor, individual: Tensor, recipe: Recipe) -> di
     down, up = down.detach(), up.detach()
     before = _distance(merged, individual, f"{task}: before the first iteration")
     after = _distance(corrected(merged, down, up), individual, f"{task}: after the last iteration")
-    distances = torch.stack([before, after]).double()
-    return {f"{task}.down": down.cpu(), f"{task}.up": up.cpu(), f"{task}.distances": distances.cpu()}
+    distances = torch.stack([before, after]).cpu().double()  # mps has no float64
+    return {f"{task}.down": down.cpu(), f"{task}.up": up.cpu(), f"{task}.distances": distances}
 
 
 def _start(rank: int, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
