@@ -7,9 +7,10 @@ def run(job: Job) -> None:
     import json
     import shutil
 
-    from tatr.checkpoints import Checkpoint, load_tensors, save_tensors
-    from tatr.exporting import CONFIG, WEIGHTS, Source, chosen, merged, model_card, open_clip_config
+    from tatr.checkpoints import Checkpoint
+    from tatr.exporting import CONFIG, WEIGHTS, Source, chosen, model_card, open_clip_config, write_weights
     from tatr.layout import Layout
+    from tatr.safetensors_files import SafetensorsFile
     from tatr.store import open_vectors
 
     pretrained, evaluation = job.one("pretrained"), job.one("evaluation")
@@ -21,9 +22,8 @@ def run(job: Job) -> None:
     layout = Layout.load(pretrained / "layout.json")
     before = Checkpoint(pretrained / "encoder.safetensors", layout)
     (vector,) = open_vectors([direction / "vector.zarr"], layout.digest)
-    # A safetensors file is written from tensors in memory: 4 bytes for each of the model's parameters.
-    tensors = merged(before, vector, scores["coefficient"], layout)
-    save_tensors(tensors | load_tensors(pretrained / "text.safetensors"), job.folder / WEIGHTS)
+    text = SafetensorsFile(pretrained / "text.safetensors")
+    write_weights(job.folder / WEIGHTS, before, vector, scores["coefficient"], layout, text)
     job.add_file(WEIGHTS)
     job.add_json(CONFIG, open_clip_config(json.loads((pretrained / "model.json").read_text())))
     (job.folder / "README.md").write_text(model_card(job.settings, scores, source), encoding="utf-8")

@@ -2,16 +2,19 @@
 
 from tatr import merge
 merged = merge(pretrained, {"cars": cars, "digits": digits}, coefficient=0.3, tau=0.01)
+
+`merge_files` does the same with safetensors files of any size.
 """
 
 from typing import Any
 
-__all__ = ["TatrError", "mean_absolute_gradient", "merge"]
+__all__ = ["TatrError", "mean_absolute_gradient", "merge", "merge_files"]
 
 _HOME = {
     "TatrError": "errors",
     "mean_absolute_gradient": "gradients",
     "merge": "state_dicts",
+    "merge_files": "merging_files",
 }
 
 

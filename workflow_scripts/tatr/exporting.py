@@ -4,14 +4,17 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tatr.architecture import Architecture
 from tatr.errors import TatrError
-from tatr.layout import Layout
+from tatr.layout import Layout, blocks
 from tatr.manifest import Artefact
+from tatr.safetensors_files import SafetensorsFile, write_safetensors
 from tatr.vector import Vector
 
 WEIGHTS = "open_clip_model.safetensors"
@@ -60,19 +63,44 @@ def chosen(directions: Sequence[Artefact], scores: Mapping[str, Any], source: st
     return directions[index]
 
 
-def merged(pretrained: Vector, direction: Vector, coefficient: float, layout: Layout) -> dict[str, np.ndarray]:
-    """The image tower θ_pre + λ·v by name, float32; one block of θ_pre and v at a time beside the result.
+def write_weights(
+    path: Path, pretrained: Vector, direction: Vector, coefficient: float, layout: Layout, text: SafetensorsFile
+) -> None:
+    """Write the merged model: the image tower θ_pre + λ·v and the text tower as it is, float32, sorted by name.
+
+    One block of θ_pre and v is in memory at a time.
+
+    Args:
+        path: the safetensors file to make.
+        pretrained: θ_pre of the image tower, [N].
+        direction: v, [N].
+        coefficient: λ.
+        layout: of both.
+        text: the text tower and the logit scale.
 
     Raises:
-        TatrError: an entry is not finite.
+        TatrError: an entry of the merged image tower is not finite.
     """
-    flat = np.empty(layout.size, np.float32)
-    for block in layout.blocks():
-        flat[block] = pretrained[block] + np.float32(coefficient) * direction[block]
-    tensors = layout.unflatten(flat)
-    for parameter in layout.parameters:
-        layout.check_tensor(parameter, tensors[parameter.name], f"the merged model (λ = {coefficient:g})")
-    return tensors
+    visual = {parameter.name: parameter for parameter in layout.parameters}
+    shapes = {name: entry.shape for name, entry in text.entries.items()} | {n: p.shape for n, p in visual.items()}
+    names = sorted(shapes, key=str.encode)
+
+    def parts() -> Iterator[np.ndarray]:
+        for name in names:
+            offset = visual[name].offset if name in visual else 0
+            for block in blocks(prod(shapes[name])):
+                if name not in visual:
+                    yield text.read(name, block)
+                    continue
+                place = slice(offset + block.start, offset + block.stop)
+                part = pretrained[place] + np.float32(coefficient) * direction[place]
+                if not np.isfinite(part).all():
+                    raise TatrError(
+                        f"the merged model (λ = {coefficient:g}): '{name}' holds NaN or infinity; it is not usable"
+                    )
+                yield part
+
+    write_safetensors(path, {name: ("F32", shapes[name]) for name in names}, parts())
 
 
 def open_clip_config(model: Mapping[str, Any]) -> dict[str, Any]:

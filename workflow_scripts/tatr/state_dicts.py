@@ -1,18 +1,16 @@
 """Merging state dicts in memory: the library's front door, for any architecture and without the pipeline."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tatr.errors import TatrError
 from tatr.layout import Layout
+from tatr.lazy_vectors import Difference, Gathered, Recent, Sensitivity, TrustRegion
 from tatr.merging import direction
 from tatr.methods import load
-from tatr.sensitivity import sensitivity
-from tatr.trust_region import keep, thresholds
-from tatr.vector import Vector
+from tatr.trust_region import thresholds
 
 StateDict = Mapping[str, Any]
 """Tensors by name: NumPy arrays or torch tensors."""
@@ -49,10 +47,10 @@ def merge(
     """
     floating = {name: tensor for name, tensor in pretrained.items() if _is_floating(tensor)}
     layout = Layout.of({name: tuple(tensor.shape) for name, tensor in floating.items()})
-    base = _Flat(layout, floating, "pretrained")
-    models = {task: _Flat(layout, _match(state, pretrained, task), task) for task, state in finetuned.items()}
-    vectors = [_Difference(model, base) for model in models.values()]
-    mask = None if tau is None else _mask(vectors, _in_order(gradients, finetuned, layout), tau)
+    base = Recent(_flat(layout, floating, "pretrained"))
+    models = [_flat(layout, _match(state, pretrained, task), task) for task, state in finetuned.items()]
+    vectors = [Difference(model, base) for model in models]
+    mask = None if tau is None else trust_region(Sensitivity(vectors, _in_order(gradients, finetuned, layout)), tau)
     if coefficient is None:
         coefficient = load(method).coefficient
     merged = np.empty(layout.size, np.float32)
@@ -62,66 +60,57 @@ def merge(
     return {name: _like(tensor, views[name]) if name in views else tensor for name, tensor in pretrained.items()}
 
 
-@dataclass(frozen=True)
-class _Flat:
-    """A state dict seen as a flat float32 vector; tensors are converted when a block asks for them."""
-
-    layout: Layout
-    tensors: StateDict
-    name: str
-
-    def __len__(self) -> int:
-        return self.layout.size
-
-    def __getitem__(self, block: slice, /) -> np.ndarray:
-        return self.layout.gather(block, lambda name: _to_numpy(self.tensors[name]), f"state dict '{self.name}'")
-
-
-@dataclass(frozen=True)
-class _Difference:
-    """A task vector that is never held as a whole."""
-
-    model: _Flat
-    base: _Flat
-
-    def __len__(self) -> int:
-        return len(self.base)
-
-    def __getitem__(self, block: slice, /) -> np.ndarray:
-        return self.model[block] - self.base[block]
-
-
-def _mask(vectors: Sequence[Vector], gradients: Sequence[Vector] | None, tau: float) -> np.ndarray:
-    omega = np.concatenate([*sensitivity(vectors, gradients)])
+def trust_region(omega: Sensitivity, tau: float) -> TrustRegion:
+    """The mask of a Ω that is computed whenever it is read: two passes find its threshold, reading it is one more."""
     (threshold,) = thresholds(omega, [tau])
-    return np.concatenate([*keep(omega, threshold)])
+    return TrustRegion(omega, threshold)
+
+
+def _flat(layout: Layout, tensors: StateDict, name: str) -> Gathered:
+    return Gathered(layout, lambda key, inside: _entries(tensors[key], inside), f"state dict '{name}'")
 
 
 def _in_order(
     gradients: Mapping[str, StateDict] | None, tasks: Mapping[str, Any], layout: Layout
-) -> list[_Flat] | None:
+) -> list[Gathered] | None:
     if gradients is None:
         return None
     if gradients.keys() != tasks.keys():
         raise TatrError(f"gradients: given for {', '.join(gradients)}; expected for {', '.join(tasks)}")
     for task in tasks:
         layout.check_names(gradients[task], f"gradients of '{task}'")
-    return [_Flat(layout, gradients[task], f"gradients of {task}") for task in tasks]
+        _check_shapes(layout, gradients[task], f"gradients of '{task}'")
+    return [_flat(layout, gradients[task], f"gradients of {task}") for task in tasks]
 
 
 def _match(state: StateDict, pretrained: StateDict, task: str) -> StateDict:
     whole = Layout.of({name: tuple(tensor.shape) for name, tensor in pretrained.items()})
-    whole.check_names(state, f"state dict '{task}'")
+    source = f"state dict '{task}'"
+    whole.check_names(state, source)
+    _check_shapes(
+        Layout.of({p.name: p.shape for p in whole.parameters if _is_floating(pretrained[p.name])}), state, source
+    )
     return state
+
+
+def _check_shapes(layout: Layout, state: StateDict, source: str) -> None:
+    for parameter in layout.parameters:
+        tensor = state[parameter.name]
+        if (found := tuple(tensor.shape)) != parameter.shape:
+            raise TatrError(f"{source}: '{parameter.name}' has shape {list(found)}, expected {list(parameter.shape)}")
+        if not _is_floating(tensor):
+            raise TatrError(f"{source}: '{parameter.name}' is {tensor.dtype}, expected a floating-point type")
 
 
 def _is_floating(tensor: Any) -> bool:  # noqa: ANN401
     return "float" in str(tensor.dtype)
 
 
-def _to_numpy(tensor: Any) -> np.ndarray:  # noqa: ANN401
+def _entries(tensor: Any, inside: slice) -> np.ndarray:  # noqa: ANN401
     # torch is recognised by what its tensors can do, so that NumPy users need not have it.
-    return tensor.detach().float().cpu().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
+    if hasattr(tensor, "detach"):
+        return tensor.detach().reshape(-1)[inside].float().cpu().numpy()
+    return np.asarray(tensor).reshape(-1)[inside]
 
 
 def _like(original: Any, merged: np.ndarray) -> Any:  # noqa: ANN401

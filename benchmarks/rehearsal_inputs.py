@@ -1,0 +1,96 @@
+"""Writes what the rehearsal starts from: one random artefact per call. A part of rehearsal.py, which starts it."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
+
+from tatr.architecture import Architecture
+from tatr.grams import gram_layout
+from tatr.layout import Layout
+from tatr.manifest import Manifest, canonical_digest
+from tatr.safetensors_files import write_safetensors
+from tatr.store import write_vector
+from tatr.vector import recut
+
+FOLDER, WHAT = Path(sys.argv[1]), sys.argv[2:]
+ARCHITECTURE = Architecture.of(json.loads((FOLDER / "config.json").read_text()), "config.json")
+LAYOUT = ARCHITECTURE.layout()
+
+
+def main() -> None:
+    kind, task = WHAT[0], int((WHAT[1:] or ["task0"])[0].removeprefix("task"))
+    if kind == "backbone":
+        folder = make("backbone", "b")
+        write_tensors(folder / "encoder.safetensors", LAYOUT, pretrained)
+        write_tensors(folder / "text.safetensors", ARCHITECTURE.text_layout(), pretrained)
+        LAYOUT.save(folder / "layout.json")
+        (folder / "model.json").write_text((FOLDER / "config.json").read_text())
+        finish("backbone", folder)
+        print(LAYOUT.size)
+    elif kind == "task":
+        folder = make("finetune", f"task{task}")
+        write_tensors(folder / "encoder.safetensors", LAYOUT, lambda i, n: pretrained(i, n) + update(task, i, n))
+        finish("finetune", folder)
+        # Heavy tails, as gradients have.
+        write_store("gradient", task, LAYOUT, drawn([task, 1], lambda values: values**8 * np.float32(1e-3)))
+    elif kind == "fisher":
+        write_store("fisher", task, LAYOUT, drawn([task, 2], lambda values: values**16))
+    else:
+        places = gram_layout(LAYOUT)
+        parts = (gram([task, 3, place.offset], place.shape[0]) for place in places.parameters)
+        write_store("gram", task, places, recut(parts, places.size))
+
+
+def drawn(seed: list[int], shape: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
+    """Blocks of uniform values ≥ 0, made as uneven as `shape` makes them."""
+    rng = np.random.default_rng(seed)
+    return (shape(rng.random(block.stop - block.start, np.float32)) for block in LAYOUT.blocks())
+
+
+def gram(seed: list[int], size: int) -> np.ndarray:
+    """The Gram matrix of inputs that share one direction."""
+    shared = np.random.default_rng(seed).random(size, np.float32)
+    return np.outer(shared, shared) + np.eye(size, dtype=np.float32)
+
+
+def pretrained(index: int, size: int) -> np.ndarray:
+    return np.random.default_rng([0, index]).standard_normal(size, np.float32) * np.float32(0.02)
+
+
+def update(task: int, index: int, size: int) -> np.ndarray:
+    return np.random.default_rng([task, index, 4]).standard_normal(size, np.float32) * np.float32(1e-3)
+
+
+def write_tensors(path: Path, layout: Layout, values: Callable[[int, int], np.ndarray]) -> None:
+    indices = {parameter.name: index for index, parameter in enumerate(layout.parameters)}
+    ordered = sorted(layout.parameters, key=lambda parameter: parameter.name)
+    parts = (values(indices[parameter.name], parameter.size) for parameter in ordered)
+    write_safetensors(path, {parameter.name: ("F32", parameter.shape) for parameter in ordered}, parts)
+
+
+def write_store(kind: str, task: int, layout: Layout, parts: Iterator[np.ndarray]) -> None:
+    folder = make(kind, f"task{task}")
+    write_vector(folder / "vector.zarr", layout.size, layout.digest, parts)
+    finish(kind, folder)
+
+
+def make(kind: str, name: str) -> Path:
+    folder = FOLDER / kind / name
+    folder.mkdir(parents=True)
+    return folder
+
+
+def finish(kind: str, folder: Path) -> None:
+    # Nobody verifies these: any digests will do that differ.
+    content = {path.name: canonical_digest([kind, folder.name, path.name]) for path in folder.iterdir()}
+    settings = {} if kind == "backbone" else {"task": folder.name}
+    Manifest(kind, folder.name, settings, {}, "", "cpu", content).save(folder)
+
+
+if __name__ == "__main__":
+    main()

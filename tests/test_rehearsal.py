@@ -1,0 +1,29 @@
+"""The full-size rehearsal, on tiny shapes: all its steps run, and it says whether memory stays within the limit."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "rehearsal.py"
+
+
+def test_the_rehearsal_runs_every_step_and_leaves_nothing(tmp_path: Path) -> None:
+    line = [sys.executable, SCRIPT, "--shrink", "--models", "ViT-B-32", "--work", tmp_path]
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    steps = re.findall(r"^\| ViT-B-32 \| (.*?) \| [\d.-]+ \| (\d+) \| \d+ \| \d+ \|$", done.stdout, re.MULTILINE)
+    assert [name for name, _ in steps] == [
+        "task vector × 2",
+        "sensitivity: zero-shot",
+        "sensitivity: gradient",
+        "mask × 2",
+        "merge: task_arithmetic",
+        "merge: task_arithmetic in a trust region",
+        "merge: ties",
+        "merge: ties in a trust region",
+        "export",
+    ]
+    assert all(20 < int(peak) <= 512 for _, peak in steps)
+    assert "≤ 512 MiB: yes" in done.stdout
+    assert list(tmp_path.iterdir()) == []

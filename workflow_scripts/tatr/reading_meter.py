@@ -1,0 +1,35 @@
+"""How many bytes have been read, as a bar on the terminal: what takes the time where files are larger than memory."""
+
+from typing import Any
+
+from tqdm import tqdm
+
+
+class ReadingMeter:
+    """One bar per phase; on a terminal only."""
+
+    def __init__(self) -> None:
+        """Show nothing until a phase begins."""
+        self._bar: tqdm[Any] | None = None
+
+    def phase(self, description: str, total: int | None = None) -> None:
+        """Begin a new bar, of so many bytes if that is known."""
+        self.close()
+        self._bar = tqdm(
+            desc=description, total=total, unit="B", unit_scale=True, leave=False, disable=None, dynamic_ncols=True
+        )
+
+    def describe(self, description: str) -> None:
+        """Change what stands before the bar."""
+        if self._bar is not None:
+            self._bar.set_description(description, refresh=False)
+
+    def add(self, count: int) -> None:
+        """So many bytes more have been read."""
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
