@@ -79,14 +79,6 @@ def test_blocks_cover_everything_once_and_in_order(size: int, length: int) -> No
     assert all(block.stop - block.start == length for block in cut[:-1])
 
 
-def test_gathered_blocks_are_slices_of_the_flat_vector(small_layout: Layout, small_blocks: None) -> None:
-    tensors = random_tensors(small_layout)
-    flat = small_layout.flatten(tensors)
-    assert len(list(small_layout.blocks())) == 4
-    for block in small_layout.blocks():
-        np.testing.assert_array_equal(small_layout.gather(block, tensors.__getitem__, "it"), flat[block])
-
-
 def without(name: str) -> Callable[[dict[str, np.ndarray]], None]:
     return lambda tensors: tensors.__delitem__(name)
 

@@ -72,6 +72,18 @@ def test_the_authors_code_scales_all_outside_of_blocks_like_the_first() -> None:
     assert scales[f"{BLOCK}.2.mlp.weight"] == np.float32(0.5)
 
 
+def test_a_language_models_head_comes_last_wherever_its_file_has_it() -> None:
+    names = ["lm_head.weight", "model.embed_tokens.weight", "model.layers.0.w", "model.layers.1.w", "model.norm.weight"]
+    scales = scale_of(Layout.of(dict.fromkeys(names, (2,))), alpha=0.1, beta=0.4)
+    assert list(scales.values()) == [
+        np.float32(0.5),
+        np.float32(0.1),
+        np.float32(0.1),
+        np.float32(0.5),
+        np.float32(0.5),
+    ]
+
+
 @given(st.integers(1, 80), st.floats(0, 1), st.floats(0, 1))
 def test_block_size_does_not_matter(block: int, alpha: float, beta: float) -> None:
     vectors = random_tasks()

@@ -6,7 +6,7 @@ arithmetic is a loop over blocks of that array, whatever the model's architectur
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -91,18 +91,6 @@ class Layout:
             tensor = np.asarray(tensors[parameter.name])
             self.check_tensor(parameter, tensor, source)
             flat[parameter.offset : parameter.stop] = tensor.reshape(-1)
-        return flat
-
-    def gather(self, block: slice, tensor_of: Callable[[str], np.ndarray], source: str) -> np.ndarray:
-        """One block of the flat vector, float32, asking only for the tensors that overlap it."""
-        flat = np.empty(block.stop - block.start, np.float32)
-        for parameter in self.parameters:
-            start, stop = max(parameter.offset, block.start), min(parameter.stop, block.stop)
-            if start < stop:
-                tensor = tensor_of(parameter.name)
-                self.check_tensor(parameter, tensor, source)
-                inside = slice(start - parameter.offset, stop - parameter.offset)
-                flat[start - block.start : stop - block.start] = tensor.reshape(-1)[inside]
         return flat
 
     def unflatten(self, flat: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,11 +1,14 @@
 """What the arithmetic sees of a flat vector, wherever it lies: on disk, in memory, or not computed yet."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from tatr.layout import Parameter, blocks
+
+PIECE = 2**20
+"""Entries computed at once where all tasks' are held several times (4 MiB each, and whole chunks of a store)."""
 
 
 class Vector(Protocol):
@@ -25,6 +28,12 @@ def tensors(vectors: Sequence[Vector], parameter: Parameter) -> np.ndarray:
     """One parameter of each vector, float32 [K, *shape]."""
     parts = [vector[parameter.offset : parameter.stop] for vector in vectors]
     return np.stack(parts).reshape(len(vectors), *parameter.shape)
+
+
+def by_pieces(block: slice, part: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """A block of a vector whose entries are computed independently, put together of smaller parts to spare memory."""
+    starts = range(block.start, block.stop, PIECE)
+    return np.concatenate([part(slice(start, min(start + PIECE, block.stop))) for start in starts])
 
 
 def recut(parts: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

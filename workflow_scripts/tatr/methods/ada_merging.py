@@ -10,7 +10,7 @@ from tatr.errors import TatrError
 from tatr.layout import Layout
 from tatr.methods import method
 from tatr.methods.ties import elect
-from tatr.vector import Vector
+from tatr.vector import Vector, by_pieces
 
 
 @method("AdaMerging", trust_region="after", coefficient=1.0)
@@ -64,14 +64,17 @@ def ada_merging(
             f"{[len(task_vectors), len(layout.parameters)]} (tasks, parameter tensors); run adapt for this encoder"
         )
     elected = None if density is None else elect(task_vectors, layout, density)
-    for block in layout.blocks():
+
+    def merged(block: slice) -> np.ndarray:
         total = np.zeros(block.stop - block.start, np.float32)
         rows: Iterable[np.ndarray] = (vector[block] for vector in task_vectors) if elected is None else elected(block)
         places = [*_inside(layout, block)]
         for row, its_coefficients in zip(rows, coefficients, strict=True):
             for place, coefficient in zip(places, its_coefficients, strict=True):
                 total[place] += coefficient * row[place]
-        yield total
+        return total
+
+    yield from (by_pieces(block, merged) for block in layout.blocks())
 
 
 def _inside(layout: Layout, block: slice) -> Iterator[slice]:

@@ -9,7 +9,7 @@ from annotated_types import Interval
 from tatr.errors import TatrError
 from tatr.layout import blocks
 from tatr.methods import method
-from tatr.vector import Vector
+from tatr.vector import Vector, by_pieces
 
 
 @method("Consensus Task Arithmetic", trust_region="after", coefficient=0.3)
@@ -46,7 +46,8 @@ def consensus(
         raise TatrError(
             f"consensus: agreeing = {agreeing} but there {_count(len(task_vectors))} to merge, so nothing would be kept"
         )
-    for block in blocks(len(task_vectors[0])):
+
+    def merged(block: slice) -> np.ndarray:
         parts = [vector[block] for vector in task_vectors]
         total = parts[0].astype(np.float64)
         for part in parts[1:]:
@@ -55,7 +56,9 @@ def consensus(
         for part in parts:
             others = total - part
             users += np.abs(part) >= np.multiply(np.abs(others, out=others), information, out=others)
-        yield np.where(users >= agreeing, total, 0).astype(np.float32)
+        return np.where(users >= agreeing, total, 0).astype(np.float32)
+
+    yield from (by_pieces(block, merged) for block in blocks(len(task_vectors[0])))
 
 
 def _count(tasks: int) -> str:

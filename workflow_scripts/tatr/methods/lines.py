@@ -96,7 +96,8 @@ def _depths(names: Sequence[str], outside: str) -> list[float]:
     deepest = len(ranks) - 1
 
     def rank_of(i: int) -> int:
-        after = i > last or names[i].rpartition(".")[2] == "proj"
+        # What comes last in a model need not come last in its file.
+        after = i > last or names[i].rpartition(".")[2] == "proj" or names[i].startswith("lm_head.")
         return ranks.get(places[i], deepest if after and outside == "nearest" else 0)
 
     return [rank_of(i) / max(deepest, 1) for i in range(len(names))]

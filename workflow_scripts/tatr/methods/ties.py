@@ -11,7 +11,7 @@ from tatr.errors import TatrError
 from tatr.layout import Layout, blocks
 from tatr.methods import method
 from tatr.order_statistics import nth_smallest, share_of
-from tatr.vector import Vector
+from tatr.vector import Vector, by_pieces
 
 
 @method("Ties-Merging", trust_region="after", coefficient=0.3)
@@ -52,10 +52,15 @@ def ties(
         TatrError: the density is so small that nothing is kept.
     """
     elected = elect(task_vectors, layout, density, scope)
-    for block in blocks(len(task_vectors[0])):
+
+    def merged(block: slice) -> np.ndarray:
         entries = elected(block)
         total = entries.sum(axis=0)
-        yield total if combine == "sum" else total / np.maximum(np.count_nonzero(entries, axis=0), 1).astype(np.float32)
+        if combine == "sum":
+            return total
+        return total / np.maximum(np.count_nonzero(entries, axis=0), 1).astype(np.float32)
+
+    yield from (by_pieces(block, merged) for block in blocks(len(task_vectors[0])))
 
 
 def elect(
@@ -97,7 +102,8 @@ def elect(
     @cache
     def majority() -> int:
         # A sum of whole numbers, so exact, and the same for any block size.
-        return int(np.sign(sum(int(_signs(trimmed(block)).sum(dtype=np.float64)) for block in blocks(size))))
+        signs = (by_pieces(block, lambda piece: _signs(trimmed(piece))) for block in blocks(size))
+        return int(np.sign(sum(int(part.sum(dtype=np.float64)) for part in signs)))
 
     def elected(block: slice) -> np.ndarray:
         entries = trimmed(block)
