@@ -16,7 +16,7 @@ Edit = Callable[[str, Callable[[str], str]], None]
 
 
 def forget() -> None:
-    for cached in (module._imports, module._parse, module._tree):
+    for cached in (module.code_digest, module._imports, module._parse, module._tree):
         cached.cache_clear()
 
 

@@ -14,6 +14,7 @@ SCRIPTS = Path(__file__).resolve().parent.parent
 """`workflow_scripts/`, the root that the commands and the package are imported from."""
 
 
+@cache
 def code_digest(*modules: str) -> str:
     """Digest of the given modules (dotted, relative to `workflow_scripts/`) and of all they import from there."""
     digest = hashlib.sha256()
