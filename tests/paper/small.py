@@ -1,15 +1,11 @@
 """The paper's configurations made small: backbones of a few thousand random weights, a handful of generated images."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from native_files import NATIVE
-
-from tatr.architecture import Architecture
-from tatr.checkpoints import load_tensors, save_tensors
+from small_clip import write_backbone
 
 CONFIGS = Path(__file__).parents[2] / "config"
 PER_CLASS = 6
@@ -20,30 +16,6 @@ VISION = {
     "paper_vit_l14": {"image_size": 56, "patch_size": 14, "width": 96, "layers": 3, "head_width": 32},
 }
 """The same kinds of vision transformer as ViT-B/32, ViT-B/16 and ViT-L/14, with their patches."""
-
-
-def write_backbone(folder: Path, vision: dict[str, Any]) -> Path:
-    """A random CLIP as open_clip saves one: open_clip_config.json and safetensors."""
-    text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
-    model = {"embed_dim": 32, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
-    architecture, rng = Architecture.of(model, "small"), np.random.default_rng(0)
-    shapes = [*architecture.layout().parameters, *architecture.text_layout().parameters]
-    tensors = {p.name: rng.normal(0, 0.05, p.shape).astype(np.float32) for p in shapes}
-    tensors |= {name: 1 + tensor for name, tensor in tensors.items() if "ln_" in name and name.endswith("weight")}
-    tensors["logit_scale"] = np.array(3, np.float32)
-    folder.mkdir(parents=True)
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": {}}))
-    save_tensors(tensors, folder / "open_clip_model.safetensors")
-    return folder
-
-
-def write_checkpoint(path: Path, backbone: Path, seed: int) -> None:
-    """A model fine-tuned from a backbone, as open_clip saves one."""
-    rng = np.random.default_rng(seed)
-    tensors = load_tensors(backbone / "open_clip_model.safetensors")
-    changed = {name: t + rng.normal(0, 1e-3, t.shape) for name, t in tensors.items() if name.startswith("visual.")}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_tensors(tensors | changed, path)
 
 
 def write_data(folder: Path, suite: list[str]) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from small import CONFIGS, VISION, small_config, write_checkpoint, write_config
+from small import CONFIGS, VISION, small_config, write_config
+from small_clip import write_checkpoint
 
 ROOT = Path(__file__).parents[2]
 NO_NETWORK = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}

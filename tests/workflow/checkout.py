@@ -11,11 +11,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TINY = Path("tests/config/tiny.yaml")
 METHODS = Path("tests/config/methods.yaml")
+REAL = Path("tests/config/real.yaml")
+"""Written by the tests themselves, as it names files that they make."""
 SOURCES = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs", "docs/captions", "tests/config")
 BACKBONE = Path("backbones/tiny-clip")
 
 JOB = re.compile(r"^    output: results/([^/]+)/([^/]+)-[0-9a-f]{12}/manifest\.json", re.MULTILINE)
-TARGET = re.compile(r"^(?:local)?rule (?:all|demo|finetuned|task_vectors|merged|evaluated|exported):$", re.MULTILINE)
+TARGET = re.compile(
+    r"^(?:local)?rule (?:all|demo|fetched|finetuned|task_vectors|merged|evaluated|exported):$", re.MULTILINE
+)
 TOTAL = re.compile(r"^total +(\d+)$", re.MULTILINE)
 
 
@@ -137,7 +141,9 @@ def _jobs(output: str) -> set[str]:
     assert len(jobs) == len(set(jobs)), f"two jobs of one name: {jobs}"
     total = TOTAL.search(output)
     targets = len(
-        re.findall(r"^(?:local)?rule (?:all|demo|finetuned|task_vectors|merged|evaluated|exported):$", output, re.M)
+        re.findall(
+            r"^(?:local)?rule (?:all|demo|fetched|finetuned|task_vectors|merged|evaluated|exported):$", output, re.M
+        )
     )
     assert len(jobs) + targets == (int(total[1]) if total else 0), f"not all jobs were understood:\n{output}"
     return set(jobs)

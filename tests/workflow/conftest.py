@@ -3,12 +3,13 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from checkout import METHODS, ROOT, TINY, Checkout, copy_sources, successful
+import real_cases
+from checkout import METHODS, REAL, ROOT, TINY, Checkout, copy_sources, successful
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,18 @@ def finished_methods(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     return _finished(tmp_path_factory, METHODS, "all", "exported")
 
 
-def _finished(tmp_path_factory: pytest.TempPathFactory, config: Path, *targets: str) -> Checkout:
+@pytest.fixture(scope="session")
+def finished_real(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A run on what users bring: a CLIP of their own, images on disk, one model that was fine-tuned elsewhere."""
+    return _finished(tmp_path_factory, REAL, prepare=real_cases.bring)
+
+
+def _finished(
+    tmp_path_factory: pytest.TempPathFactory,
+    config: Path,
+    *targets: str,
+    prepare: Callable[[Path], str] | None = None,
+) -> Checkout:
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / config.stem
     checkout = Checkout(shared / "project", shared / "project" / config, shared / "run")
@@ -32,6 +44,8 @@ def _finished(tmp_path_factory: pytest.TempPathFactory, config: Path, *targets: 
             shutil.rmtree(shared, ignore_errors=True)
             copy_sources(checkout.project)
             checkout.folder.mkdir()
+            if prepare:
+                checkout.config.write_text(prepare(checkout.folder))
             (shared / "output.txt").write_text(successful(checkout.snakemake(*targets)))
     return checkout
 

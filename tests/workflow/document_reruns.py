@@ -15,6 +15,7 @@ STAGES = (
     "backbone",
     "head",
     "finetune",
+    "checkpoint",
     "task_vector",
     "gradient",
     "fisher",
@@ -25,6 +26,7 @@ STAGES = (
     "merge",
     "surgery",
     "evaluate",
+    "sanity",
     "tables",
     "figures",
 )
@@ -37,8 +39,9 @@ be exactly those stated (`tests/workflow/test_incremental.py`). Going back to an
 nothing runs. Whenever something upstream runs, the table and the figure are renewed.
 
 The last column counts the jobs of the run that the tests use, {len(EVERYTHING)} in all: three tasks and four merges,
-of which one has a zero-shot trust region and one a gradient-based one. The last table is of another run: two tasks
-with all other methods, Surgery, a τ chosen on validation, and one model trained on all tasks.
+of which one has a zero-shot trust region and one a gradient-based one. The last two tables are of other runs: two tasks
+with all other methods, Surgery, a τ chosen on validation, and one model trained on all tasks; and two tasks from
+images on disk with a CLIP of the user's own, one model fine-tuned elsewhere, and one merge.
 
 <!-- Written by tests/workflow/document_reruns.py from the cases beside it. Edit those. -->
 """

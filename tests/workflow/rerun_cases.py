@@ -3,6 +3,7 @@
 from config_cases import CONFIGURATION
 from method_cases import METHOD_CASES
 from other_cases import CODE, EXECUTION, FILES
+from real_cases import REAL_CASES
 
 SECTIONS = {
     "In the configuration": CONFIGURATION,
@@ -12,5 +13,5 @@ SECTIONS = {
 }
 CASES = [case for cases in SECTIONS.values() for case in cases]
 
-FURTHER = {"With methods that look at images": METHOD_CASES}
-"""Cases of another run (tests/config/methods.yaml)."""
+FURTHER = {"With methods that look at images": METHOD_CASES, "With models and images of your own": REAL_CASES}
+"""Cases of two other runs (tests/config/methods.yaml; real_cases.bring)."""

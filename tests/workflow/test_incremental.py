@@ -8,6 +8,8 @@ from checkout import ROOT, Checkout
 from document_reruns import PAGE, page
 from jobs import EVERYTHING, zero_shot
 from method_cases import METHOD_CASES
+from real_cases import EVERYTHING as EVERYTHING_BROUGHT
+from real_cases import REAL_CASES
 from rerun_cases import CASES
 
 
@@ -23,6 +25,17 @@ def test_change_reruns(case: Case, finished: Checkout, tiny_config: str, tmp_pat
 @pytest.mark.parametrize("case", METHOD_CASES, ids=lambda case: case.name)
 def test_change_of_a_method_reruns(case: Case, finished_methods: Checkout, tmp_path: Path) -> None:
     assert case.apply(finished_methods, finished_methods.config.read_text(), tmp_path) == case.jobs
+
+
+def test_run_on_what_users_bring_makes_everything(finished_real: Checkout) -> None:
+    folders = [path.parent for path in finished_real.results.glob("*/*/manifest.json")]
+    made = {f"{folder.parts[-2]}:{folder.name[:-13]}" for folder in folders}
+    assert made == EVERYTHING_BROUGHT
+
+
+@pytest.mark.parametrize("case", REAL_CASES, ids=lambda case: case.name)
+def test_change_of_what_users_bring_reruns(case: Case, finished_real: Checkout, tmp_path: Path) -> None:
+    assert case.apply(finished_real, finished_real.config.read_text(), tmp_path) == case.jobs
 
 
 def test_going_back_finds_the_old_results(copied: Checkout, tiny_config: str, tmp_path: Path) -> None:
