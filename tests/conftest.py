@@ -24,6 +24,8 @@ from tatr.order_statistics import Histogram
 from tatr.store import write_vector
 
 if TYPE_CHECKING:
+    from fake_hub import Hub
+
     from tatr.encoders import Encoder
 
 # The same examples on every machine: a failure of a property is then never a matter of luck.
@@ -168,3 +170,15 @@ def run_script() -> Callable[..., tuple[int, str, set[str]]]:
         return done.returncode, printed + done.stderr, set(modules.split())
 
     return run
+
+
+@pytest.fixture
+def hub() -> Iterator["Hub"]:
+    """A server that answers as the Hugging Face Hub does."""
+    from fake_hub import Hub
+
+    server = Hub()
+    yield server
+    server.over.set()
+    server.shutdown()
+    server.server_close()

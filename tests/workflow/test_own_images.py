@@ -1,0 +1,75 @@
+"""A user's way, as docs/own-images.md describes it: folders of images, a CLIP of their own, one short configuration."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+import torch
+import yaml
+from checkout import ROOT, Checkout, copy_sources, successful
+from native_files import save
+from small_clip import write_backbone
+
+PAGE = ROOT / "docs/own-images.md"
+CLASSES = {"patterns": ("banded", "dotted", "woven"), "satellite": ("forest", "river")}
+
+
+def configuration() -> str:
+    """The whole configuration that the page shows for a CLIP of one's own."""
+    section = PAGE.read_text().partition("## 4.")[2]
+    found = re.search(r"```yaml\n(.*?)```", section, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_the_configuration_is_short() -> None:
+    assert len(configuration().splitlines()) < 20
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Checkout:
+    """A folder with images and a CLIP, beside a checkout of the project."""
+    copy_sources(tmp_path / "project")
+    folder = tmp_path / "mine"
+    for task, classes in CLASSES.items():
+        for label, name in enumerate(classes):
+            for number in range(24):
+                save(folder / "data" / task / name / f"{number}.jpg", label, number, (40, 48))
+    write_backbone(folder / "models/mine")
+    config = yaml.safe_load(configuration())
+    # ViT-B/32 would be too large for a test; the page names this form of a backbone beside it.
+    config |= {"backbone": "models/mine", "exemplars": {"count": 8}}
+    config["finetuning"] |= {"steps": 4, "warmup_steps": 1, "batch_size": 8}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    return Checkout(tmp_path / "project", folder / "mine.yaml", folder)
+
+
+def test_from_folders_to_a_table_and_to_a_model_that_open_clip_loads(user: Checkout) -> None:
+    printed = successful(user.snakemake("demo", "exported"))
+
+    (path,) = user.results.glob("tables/mine-*/methods.csv")
+    table = pd.read_csv(path, index_col="method")
+    assert list(table.columns[:2]) == ["patterns", "satellite"]
+    assert str(path.relative_to(user.folder)) in printed
+    exports = [path.parent for path in user.results.glob("export/*/manifest.json")]
+    assert len(exports) == 2
+    base = open_clip.create_model(f"local-dir:{user.folder / 'models/mine'}")
+    for export in exports:
+        model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{export}")
+        assert (export / "README.md").read_text().startswith("---")
+        pixels = preprocess_one(preprocess)
+        with torch.no_grad():
+            assert not torch.allclose(model.encode_image(pixels), base.encode_image(pixels))
+        for name, tensor in base.state_dict().items():
+            if not name.startswith("visual."):
+                np.testing.assert_array_equal(model.state_dict()[name].numpy(), tensor.numpy())
+
+
+def preprocess_one(preprocess) -> torch.Tensor:  # noqa: ANN001
+    """An image as the exported model wants it."""
+    from PIL import Image
+
+    return preprocess(Image.new("RGB", (50, 40), (200, 30, 90)))[None]
