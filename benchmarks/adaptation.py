@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+import zarr
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
@@ -33,7 +34,7 @@ from tatr import clip
 from tatr.adaptation import Recipe, adapt, batch, entropy
 from tatr.architecture import Architecture
 from tatr.encoders import Encoder, Task
-from tatr.image_store import write_images
+from tatr.image_store import create_images, write_labels
 from tatr.layout import blocks
 from tatr.progress import progress
 from tatr.store import StoredVector, open_vectors, write_vector
@@ -58,7 +59,10 @@ def write_inputs(folder: Path, size: int) -> None:
         write_vector(folder / f"delta{index}", size, "benchmark", parts)
     images = rng.integers(0, 256, (IMAGES, 64, 64, 3), np.uint8), np.zeros(IMAGES, np.int64)
     empty = images[0][:0], images[1][:0]
-    write_images(folder / "images.zarr", {"train": empty, "validation": empty, "test": images})
+    group = zarr.create_group(folder / "images.zarr")
+    for split, (pixels, labels) in {"train": empty, "validation": empty, "test": images}.items():
+        create_images(group, split, pixels.shape)[:] = pixels
+        write_labels(group, split, labels)
 
 
 def autograd(

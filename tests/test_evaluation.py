@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from stored import write_images
 
 from tatr import clip, encoders, evaluation
 from tatr.checkpoints import save_tensors
 from tatr.encoders import Encoder, Task
 from tatr.errors import TatrError
 from tatr.evaluation import evaluate
-from tatr.image_store import write_images
 from tatr.manifest import Artefact, file_digest
 
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from stored import write_images
 
 from tatr import clip, finetuning, resume
 from tatr.encoders import Encoder, Task
 from tatr.errors import TatrError
 from tatr.finetuning import Recipe, finetune, random_resized_crop
-from tatr.image_store import write_images
 from tatr.resume import Saved
 
 RECIPE = Recipe(

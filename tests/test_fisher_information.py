@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from stored import write_images
 from torch import Tensor
 from torch.func import vmap
 
@@ -17,7 +18,6 @@ from tatr import clip, fisher_information
 from tatr.checkpoints import save_tensors
 from tatr.code_digest import SCRIPTS
 from tatr.fisher_information import encoder_features, head_log_probabilities, label_factor
-from tatr.image_store import write_images
 from tatr.layout import Layout
 from tatr.manifest import FILE, Artefact, file_digest
 from tatr.store import StoredVector

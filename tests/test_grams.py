@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from open_clip.model import CLIP
+from stored import write_images
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,7 +23,6 @@ from tatr.errors import TatrError
 from tatr.exemplars import draw_exemplars
 from tatr.gram_measuring import input_grams
 from tatr.grams import Gram, as_map, from_map, gram_layout, inputs_of
-from tatr.image_store import write_images
 from tatr.layout import Layout
 from tatr.manifest import FILE, Artefact, Manifest, file_digest
 from tatr.store import StoredVector

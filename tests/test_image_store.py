@@ -9,19 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from stored import read_split, write_images
 
 from tatr import image_store
 from tatr.errors import TatrError
-from tatr.image_store import (
-    SPLITS,
-    StoredImages,
-    digest_images,
-    open_images,
-    read_labels,
-    read_split,
-    shard_path,
-    write_images,
-)
+from tatr.image_store import SPLITS, StoredImages, digest_images, open_images, read_labels, shard_path
 
 COUNT = 23
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 4, 5, 3), np.uint8)

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from stored import read_split
 
 from tatr import image_store, image_writing
 from tatr.errors import TatrError
-from tatr.image_store import SPLITS, digest_images, read_split
+from tatr.image_store import SPLITS, digest_images
 from tatr.image_writing import Decoding, square, write_pictures
 from tatr.pictures import ImageFiles, Pictures
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stored import write_images
 
 from tatr import clip, encoders, scratch, surgery
 from tatr import layout as layouts
@@ -17,7 +18,6 @@ from tatr.encoders import Encoder, Task
 from tatr.evaluation import evaluate
 from tatr.exemplars import draw_exemplars, read_exemplars
 from tatr.finetuning import Recipe, finetune
-from tatr.image_store import write_images
 from tatr.layout import Layout
 from tatr.merging import direction
 from tatr.methods import load, names

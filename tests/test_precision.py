@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from stored import write_images
 from torch import Tensor
 
 from tatr import clip
@@ -14,7 +15,6 @@ from tatr.encoders import Encoder, Task, encode
 from tatr.errors import TatrError
 from tatr.evaluation import evaluate
 from tatr.finetuning import Recipe, finetune
-from tatr.image_store import write_images
 
 COUNT, CLASSES = 24, 3
 

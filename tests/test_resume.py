@@ -15,13 +15,13 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from stored import write_images
 from torch import Tensor
 
 from tatr import resume
 from tatr.checkpoints import save_tensors
 from tatr.code_digest import SCRIPTS
 from tatr.encoders import Encoder
-from tatr.image_store import write_images
 from tatr.manifest import FILE, Artefact, file_digest
 from tatr.resume import Saved, optimiser_state, restore_optimiser
 from tatr.verification import problems

@@ -10,10 +10,11 @@ import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from stored import read_split, write_images
 
 from tatr import image_store, layout, store
 from tatr.errors import TatrError
-from tatr.image_store import digest_images, read_split, write_images
+from tatr.image_store import digest_images
 from tatr.layout import blocks
 from tatr.manifest import FILE, Artefact
 from tatr.store import StoredVector, digest_vector, open_vectors, read, write_vector

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stored import write_images
 from torch import Tensor, nn
 
 from tatr import clip, image_store, resume, surgery
@@ -18,7 +19,6 @@ from tatr.code_digest import SCRIPTS
 from tatr.encoders import Encoder
 from tatr.errors import TatrError
 from tatr.feature_correction import corrected, load_modules
-from tatr.image_store import write_images
 from tatr.manifest import FILE, Artefact, Manifest, file_digest
 from tatr.store import write_vector
 from tatr.surgery import Recipe, features_of_both, operate, parameters_of

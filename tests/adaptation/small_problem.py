@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from stored import write_images
 
 from tatr import clip
 from tatr.adaptation import Recipe, batch
 from tatr.encoders import Encoder, Task
-from tatr.image_store import write_images
 from tatr.methods.ties import elect
 
 RECIPE = Recipe(

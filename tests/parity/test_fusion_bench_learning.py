@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from stored import write_images
 from torch import Tensor, nn
 
 from tatr import clip
@@ -18,7 +19,6 @@ from tatr.adaptation import Adaptation, Recipe, batch, entropy
 from tatr.banks import TaskVectorBank
 from tatr.encoders import Encoder, Task
 from tatr.feature_correction import corrected
-from tatr.image_store import write_images
 from tatr.layout import Layout
 from tatr.methods.ties import elect
 from tatr.scratch import ImageBank

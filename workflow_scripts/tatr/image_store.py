@@ -5,7 +5,6 @@ shards raise when they are read; a missing or empty shard raises when something 
 """
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -87,16 +86,6 @@ def read_labels(path: Path, split: str) -> np.ndarray:
     return _open(path, split, "labels")[:]
 
 
-def read_split(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [n, H, W, 3] and labels int64 [n] of one split. Only the final evaluation asks for "test"."""
-    return read_images(path, split), read_labels(path, split)
-
-
-def read_images(path: Path, split: str) -> np.ndarray:
-    """Images uint8 [n, H, W, 3] of one split, for those that must not see labels."""
-    return open_images(path, split)[:]
-
-
 def digest_images(path: Path) -> str:
     """Recompute the content digest by reading everything, a shard at a time."""
     digest = hashlib.sha256()
@@ -113,15 +102,6 @@ def digest_images(path: Path) -> str:
 def shard_path(path: Path, array: str, number: int, dimensions: int = 4) -> Path:
     """The file of a shard of an array (such as "train/images") of the store at `path`."""
     return path / array / "c" / "/".join([str(number), *["0"] * (dimensions - 1)])
-
-
-def write_images(path: Path, splits: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
-    """Write images uint8 [n, H, W, 3] and labels int64 [n] of every split; return the content digest."""
-    group = zarr.create_group(path)
-    for split, (images, labels) in splits.items():
-        create_images(group, split, images.shape)[:] = images
-        write_labels(group, split, labels)
-    return digest_images(path)
 
 
 def create_images(group: zarr.Group, split: str, shape: tuple[int, ...]) -> zarr.Array:
