@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from tatr.architecture import Architecture, OtherTower
 from tatr.config.merges import Merge, TrustRegion
 from tatr.config.weights import Backbone
 from tatr.errors import TatrError
@@ -38,8 +39,25 @@ class Plan(Ingredients):
     @cached_property
     def everything(self) -> None:
         """Plans all there is."""
+        self._check_backbone()
         self.figures  # noqa: B018
         self.exports  # noqa: B018
+
+    def _check_backbone(self) -> None:
+        """Raise here, not after hours, where an image tower that open_clip's own classes compute lacks something."""
+        if not isinstance(Architecture.of(self.backbone.model, self.backbone.label).vision, OtherTower):
+            return
+        wanted = {
+            f"merges[{index}]: regmean": merge.method == "regmean" for index, merge in enumerate(self.config.merges)
+        }
+        recipes = [self.config.finetuning.of(task) for task in self.tasks]
+        wanted["finetuning.checkpointing"] = any(recipe.checkpointing for recipe in recipes)
+        for key, asked in wanted.items():
+            if asked:
+                raise TatrError(
+                    f"{key}: not for {self.backbone.label}, whose image encoder is no standard vision transformer, so "
+                    "that nobody sees into its layers; leave it out, or take a backbone such as ViT-B-32-quickgelu"
+                )
 
     def sensitivity(self, region: TrustRegion) -> Planned:
         """Ω of the suite."""
