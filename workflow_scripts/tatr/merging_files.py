@@ -230,6 +230,8 @@ def plan(
         taken = ", ".join(chosen.parameters) or "none"
         raise TatrError(f"{method}: takes no setting {', '.join(sorted(unknown))} (its settings: {taken})")
     chosen.check(settings)
+    if tau is not None and not 0 <= tau < 1:
+        raise TatrError(f"tau = {tau:g}: expected a share of the parameters, from 0 to below 1 (0.01 for 1 %)")
     if not finetuned:
         raise TatrError("no fine-tuned models to merge")
     if output.exists():

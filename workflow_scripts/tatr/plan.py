@@ -195,6 +195,8 @@ class Plan(Ingredients):
     def _export(self, merge: Merge) -> Planned:
         evaluation = self.evaluation(merge)
         written = merge.model_dump(mode="json", include={"method", "settings", "trust_region", "surgery"})
+        if merge.trust_region and merge.trust_region.sensitivity == "gradient":
+            written["trust_region"]["exemplars"] = self._count(merge.trust_region)
         inputs = {
             "pretrained": [self.pretrained],
             "evaluation": [evaluation],
