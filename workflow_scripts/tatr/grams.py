@@ -1,12 +1,13 @@
 """Gram matrices of the inputs of linear maps: which maps have one, how they lie in one vector, a weight as a map."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from tatr.errors import TatrError
 from tatr.layout import Layout, Parameter
-from tatr.vector import Vector
+from tatr.vector import PIECE, Vector
 
 TRANSPOSED = frozenset({"visual.proj"})
 """Weights used as x·W, hence [in, out]; all others are used as x·Wᵀ and are [out, …in]."""
@@ -34,10 +35,15 @@ class Gram:
             )
         return cls(places, values)
 
-    def of(self, name: str) -> np.ndarray:
-        """The Gram matrix of a weight, float32 [in, in]."""
+    def rows(self, name: str) -> Iterator[tuple[slice, np.ndarray]]:
+        """The Gram matrix of a weight, some rows at a time: which they are, and float32 [rows, in]."""
         place = next(place for place in self.layout.parameters if place.name == name)
-        return self.values[place.offset : place.stop].reshape(place.shape)
+        inputs = place.shape[0]
+        step = max(1, PIECE // inputs)
+        for start in range(0, inputs, step):
+            stop = min(start + step, inputs)
+            values = self.values[place.offset + start * inputs : place.offset + stop * inputs]
+            yield slice(start, stop), values.reshape(-1, inputs)
 
 
 def gram_layout(layout: Layout) -> Layout:
