@@ -62,13 +62,13 @@ def _merged(
     mean = np.zeros(parameter.size)
     for vector in task_vectors:
         mean += vector[place]
-    mean /= len(task_vectors)
+    mean = (mean / len(task_vectors)).astype(np.float32)
     if not is_linear_map(parameter):
-        return mean.astype(np.float32)
+        return mean
     inputs = inputs_of(parameter)
-    total, pull = np.zeros((inputs, inputs)), np.zeros((inputs, parameter.size // inputs))
+    total, pull = np.zeros((inputs, inputs)), np.zeros((inputs, parameter.size // inputs), order="F")
     for vector, gram in zip(task_vectors, grams, strict=True):
-        deviation = as_map(parameter, vector[place] - mean)
+        deviation = as_map(parameter, np.subtract(vector[place], mean, dtype=np.float64))
         # By rows: of one task's matrix no copy in float64 is ever whole.
         for rows, part in gram.rows(parameter.name):
             weighted = part.astype(np.float64)
@@ -77,12 +77,17 @@ def _merged(
             weighted[np.arange(len(part)), np.arange(rows.start, rows.stop)] = moments
             total[rows] += weighted
             pull[rows] += weighted @ deviation
-    return (mean + from_map(parameter, _solve(total, pull, parameter.name))).astype(np.float32)
+    _solve(total, pull, parameter.name)
+    del total
+    return (mean + from_map(parameter, pull)).astype(np.float32)
 
 
-def _solve(total: np.ndarray, pull: np.ndarray, name: str) -> np.ndarray:
-    # (total + ridge)⁻¹ pull with the smallest ridge, out of powers of ten, that makes the system sound; uses up both.
-    from scipy.linalg import cho_solve  # here, as planning loads this module, too
+def _solve(total: np.ndarray, pull: np.ndarray, name: str) -> None:
+    """Replace `pull` by (total + ridge)⁻¹ pull with the smallest ridge, of powers of ten, that makes the system sound.
+
+    `total` is used up.
+    """
+    from scipy.linalg.lapack import dpotrs  # here, as planning loads this module, too
 
     diagonal = total.diagonal().copy()
     scale = float(diagonal.mean()) or 1.0
@@ -96,7 +101,8 @@ def _solve(total: np.ndarray, pull: np.ndarray, name: str) -> np.ndarray:
                     name,
                     ridge,
                 )
-            return cho_solve((total.T, True), pull, overwrite_b=True, check_finite=False)
+            dpotrs(total.T, pull, lower=1, overwrite_b=1)
+            return
         _mirror(total)
     raise TatrError(f"regmean: the Gram matrices of '{name}' are no such matrices; measure them again")
 
@@ -106,15 +112,12 @@ def _factorise(system: np.ndarray) -> bool:
 
     In place, as a copy of the largest maps' matrices takes 128 MiB (ViT-L/14). The lower triangle stays as it is.
     """
-    from scipy.linalg import LinAlgError, cho_factor
+    from scipy.linalg.lapack import dpotrf  # SciPy's friendlier functions copy the matrix
 
     moments = system.diagonal().copy()
-    try:
-        cho_factor(system.T, lower=True, overwrite_a=True, check_finite=False)
-    except LinAlgError:
-        return False
+    _, failed = dpotrf(system.T, lower=1, clean=0, overwrite_a=1)
     # The square of a Cholesky pivot is what the inputs before it leave unexplained of an input.
-    return bool((system.diagonal() ** 2 > NOISE * moments).all())
+    return not failed and bool((system.diagonal() ** 2 > NOISE * moments).all())
 
 
 def _mirror(system: np.ndarray) -> None:
