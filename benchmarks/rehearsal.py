@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Rehearsal:
     size: int = 0
     """N."""
 
-    def run(self, *, every_method: bool) -> None:
+    def run(self, merged_by: Mapping[str, list[str]]) -> None:
         """Rehearse all steps; what is no longer needed is deleted at once."""
         self.folder.mkdir(parents=True)
         (self.folder / "config.json").write_text(json.dumps(self.config))
@@ -88,7 +88,7 @@ class Rehearsal:
             self.command("mask", str(tau), {"tau": tau}, sensitivity=["sensitivity/gradient"])
         for path in ("sensitivity/gradient", *gradients):
             self.remove(path)
-        for method, needs in methods(every_method).items():
+        for method, needs in merged_by.items():
             self._merge(method, needs, vectors)
         self._export(vectors)
 
@@ -183,13 +183,14 @@ def resident(pid: int) -> tuple[float, float]:
     return int(found.get("RssAnon", 0)) / 2**10, int(found.get("RssFile", 0)) / 2**10
 
 
-def methods(every: bool) -> dict[str, list[str]]:
-    """The methods to rehearse and what they need beside task vectors."""
+def methods(wanted: list[str]) -> dict[str, list[str]]:
+    """What methods need beside task vectors; "all" are those that need no learning."""
     code = "import json; from tatr.methods import load, names; print(json.dumps({n: load(n).needs for n in names()}))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=SCRIPTS)
-    found: dict[str, list[str]] = json.loads(done.stdout)
-    rest = [name for name in found if name not in ("task_arithmetic", "ties") and "coefficients" not in found[name]]
-    return {name: found[name] for name in ("task_arithmetic", "ties", *(rest if every else ()))}
+    found = {name: needs for name, needs in json.loads(done.stdout).items() if "coefficients" not in needs}
+    if unknown := set(wanted) - {*found, "all"}:
+        raise SystemExit(f"--methods: {', '.join(unknown)}; expected all, or some of {', '.join(found)}")
+    return found if "all" in wanted else {name: found[name] for name in wanted}
 
 
 def model_config(name: str) -> dict[str, Any]:
@@ -219,23 +220,29 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["ViT-B-32", "ViT-L-14"], help="of open_clip's model configs")
     parser.add_argument("--work", type=Path, help="folder to write into (default: the system's temporary folder)")
     parser.add_argument("--keep", action="store_true", help="leave what was written")
-    parser.add_argument("--all", action="store_true", help="merge by all methods that need no learning")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=["task_arithmetic", "ties"],
+        help="to merge by; all: those that need no learning",
+    )
     parser.add_argument("--shrink", action="store_true", help="tiny shapes and two tasks: a test of this file")
     arguments = parser.parse_args()
     if arguments.work:
         arguments.work.mkdir(parents=True, exist_ok=True)
+    merged_by = methods(arguments.methods)
     work, done = Path(tempfile.mkdtemp(prefix="rehearsal-", dir=arguments.work)), []
     try:
         for name in arguments.models:
             config = SHRUNK if arguments.shrink else model_config(name)
-            needed = needed_bytes(config, every_method=arguments.all)
+            needed = needed_bytes(config, with_grams="regmean" in merged_by)
             free = shutil.disk_usage(work).free
             print(f"{name}: takes {needed / 1e9:.1f} GB in {work} ({free / 1e9:.1f} GB free)", file=sys.stderr)
             if free < needed:
                 raise SystemExit(f"{work}: too little space; give another folder by --work")
             tasks, taus = (2, TAUS[:2]) if arguments.shrink else (TASKS, TAUS)
             done.append(Rehearsal(name, config, work / name, [f"task{k}" for k in range(tasks)], taus))
-            done[-1].run(every_method=arguments.all)
+            done[-1].run(merged_by)
             if not arguments.keep:
                 shutil.rmtree(work / name)
     finally:
@@ -251,12 +258,12 @@ def main() -> None:
     sys.exit(bool(above))
 
 
-def needed_bytes(config: dict[str, Any], *, every_method: bool) -> int:
+def needed_bytes(config: dict[str, Any], *, with_grams: bool) -> int:
     """Disk space that a rehearsal takes at its fullest, roughly."""
     vision, text = config["vision_cfg"], config["text_cfg"]
     size, words = (12 * part["layers"] * part["width"] ** 2 for part in (vision, text))
     words += text["vocab_size"] * text["width"]
-    grams = TASKS * vision["layers"] * 18 * vision["width"] ** 2 if every_method else 0
+    grams = TASKS * vision["layers"] * 18 * vision["width"] ** 2 if with_grams else 0
     return 4 * (int(1.05 * size) * STORES_AT_ONCE + 2 * words + grams)
 
 
