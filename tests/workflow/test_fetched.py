@@ -7,16 +7,18 @@ import yaml
 from checkout import Checkout, successful
 from fake_hub import COMMIT, Hub
 from native_files import NATIVE
-from real_cases import bring
+from real_cases import TUNED, bring
 
 
 @pytest.fixture
 def online(finished: Checkout, hub: Hub, tmp_path: Path) -> Checkout:
-    """A run whose first task comes from the Hub."""
+    """A run of which one data set and one fine-tuned model come from the Hub."""
     folder = tmp_path / "run"
     folder.mkdir()
     config = yaml.safe_load(bring(folder))
     config["tasks"]["dtd"] = NATIVE["hub"].task(folder) | {"root": None, "dataset": "some/faces"}
+    config["finetuned"] = {"tasks": {"mnist": {"source": "hub", "repository": "some/clip-{task}"}}}
+    hub.repositories["some/clip-mnist"] = {COMMIT: {"model.safetensors": (folder / TUNED).read_bytes()}}
     files = (folder / "data/dtd").rglob("*.parquet")
     hub.repositories["some/faces"] = {COMMIT: {f"data/{path.name}": path.read_bytes() for path in files}}
     checkout = Checkout(finished.project, finished.config, folder)
@@ -28,17 +30,19 @@ def environment(folder: Path, hub: Hub) -> dict[str, str]:
 
 
 def test_what_was_fetched_is_all_that_the_run_needs(online: Checkout, hub: Hub, tmp_path: Path) -> None:
-    assert "fetch:some-faces" in online.dry_run()
+    assert {"fetch:some-faces", "fetch:some-clip-mnist"} <= online.dry_run()
     successful(online.snakemake("fetched", **environment(tmp_path, hub)))
     asked = len(hub.asked)
-    assert asked == 3
+    assert asked == 3 + 1
 
     offline = environment(tmp_path, hub) | {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
-    successful(online.snakemake("--until", "images", **offline))
+    successful(online.snakemake("--until", "images", "checkpoint", **offline))
 
     assert len(hub.asked) == asked
     (images,) = online.results.glob("images/dtd-*/images.json")
     assert yaml.safe_load(images.read_text())["test"] == 18
+    (record,) = online.results.glob("checkpoint/mnist-*/import.json")
+    assert "open_clip" in yaml.safe_load(record.read_text())["format"]
 
 
 def test_without_a_network_the_step_says_so_and_leaves_nothing(online: Checkout, hub: Hub, tmp_path: Path) -> None:
