@@ -35,7 +35,7 @@ test-paper: $(READY) ## run the paper's three configs whole, on small generated 
 
 # Beside the environment, whose packages the libraries use as they are: only PYTHONPATH makes them visible.
 $(PARITY): envs/parity.txt $(READY)
-	@echo "Installing mergekit and fusion-bench into .venv-parity (once; 270 MB)"
+	@echo "Installing mergekit and fusion-bench into .venv-parity (once; 100 MB)"
 	@rm -rf .venv-parity
 	@if command -v uv >/dev/null; then install="uv pip install --python $(BIN)/python"; \
 	else install="$(BIN)/python -m pip install --disable-pip-version-check --no-compile"; fi; \
