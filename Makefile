@@ -61,7 +61,7 @@ format: $(READY) ## bring all sources into the house's style
 benchmark: $(READY) ## time and memory of every stage of the last demo run
 	@$(BIN)/python benchmarks/stages.py results/benchmarks
 
-rehearsal: $(READY) ## time and memory of every arithmetic step at ViT-B/32 and ViT-L/14 size (20 GB of disk)
+rehearsal: $(READY) ## time and memory of every arithmetic step at ViT-B/32 and ViT-L/14 size (27 GB of disk)
 	@$(BIN)/python benchmarks/rehearsal.py
 
 lock: ## pin the newest versions (needs uv)
