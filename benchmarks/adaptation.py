@@ -30,14 +30,15 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
 
-from tatr import clip
-from tatr.adaptation import Recipe, adapt, batch, entropy
-from tatr.architecture import Architecture
-from tatr.encoders import Encoder, Task
-from tatr.image_store import create_images, write_labels
-from tatr.layout import blocks
+from tatr.clip import towers as clip
+from tatr.clip.architecture import Architecture
+from tatr.clip.encoder import Encoder
+from tatr.data.image_store import create_images, write_labels
+from tatr.data.task import Task
 from tatr.progress import progress
-from tatr.store import StoredVector, open_vectors, write_vector
+from tatr.training.adaptation import Recipe, adapt, batch, entropy
+from tatr.vectors.layout import blocks
+from tatr.vectors.store import StoredVector, open_vectors, write_vector
 
 WAYS = ("ours", "one graph", "published")
 STORED = 2  # distinct task vectors on disk, taken in turn: what they hold changes neither memory nor time

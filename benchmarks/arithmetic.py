@@ -20,11 +20,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
 
-from tatr.layout import blocks
-from tatr.order_statistics import Histogram
-from tatr.sensitivity import sensitivity
-from tatr.store import StoredVector, open_vectors, write_vector
-from tatr.trust_region import thresholds
+from tatr.merging.mask import thresholds
+from tatr.merging.sensitivity import sensitivity
+from tatr.vectors.layout import blocks
+from tatr.vectors.order_statistics import Histogram
+from tatr.vectors.store import StoredVector, open_vectors, write_vector
 
 TAUS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 

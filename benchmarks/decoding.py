@@ -35,12 +35,12 @@ from torchvision.datasets import ImageFolder
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
 
-from tatr import clip
-from tatr.architecture import Architecture
-from tatr.finetuning import random_resized_crop
-from tatr.image_store import SPLITS, open_images
-from tatr.image_writing import STORE, Decoding, write_pictures
-from tatr.pictures import ImageFiles
+from tatr.clip import towers as clip
+from tatr.clip.architecture import Architecture
+from tatr.data.decoding import STORE, Decoding, write_pictures
+from tatr.data.image_store import SPLITS, open_images
+from tatr.data.pictures import ImageFiles
+from tatr.training.finetuning import random_resized_crop
 
 SIZE, BATCH, SCALE = 224, 128, (0.9, 1.0)
 CLIP = SimpleNamespace(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))

@@ -23,10 +23,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
 
-from tatr import clip
-from tatr.architecture import Architecture
-from tatr.devices import choose
-from tatr.encoders import encode
+from tatr.clip import towers as clip
+from tatr.clip.architecture import Architecture
+from tatr.clip.encoder import encode
+from tatr.training.devices import choose
 
 SHAPES = {  # width, layers, patch size, embedding
     "ViT-B-32": (768, 12, 32, 512),
@@ -80,7 +80,7 @@ def step(
     way: Way,
     shape: Architecture,
 ) -> None:
-    """What `tatr.finetuning` does with a batch."""
+    """What `tatr.training.finetuning` does with a batch."""
     optimiser.zero_grad()
     labels = torch.zeros(len(pixels), dtype=torch.int64, device=pixels.device)
     for some, theirs in zip(pixels.split(way.micro_batch), labels.split(way.micro_batch), strict=True):

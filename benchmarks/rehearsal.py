@@ -25,7 +25,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
 
 # Nothing that imports NumPy here: a process's peak memory is at least that of the one that started it.
-from tatr.manifest import FILE, Artefact, Manifest, file_digest, inputs_of
+from tatr.digests import file_digest
+from tatr.workflow.artefact import FILE, Artefact, Manifest, inputs_of
 
 SCRIPTS = Path(sys.path[0])
 LIMIT = 512
@@ -78,8 +79,8 @@ class Rehearsal:
         self.size = int(self._write("backbone"))
         for task in self.tasks:
             self._write("task", task)
-            self.command("task_vector", task, pretrained=["backbone/b"], finetuned=[f"finetune/{task}"])
-            self.remove(f"finetune/{task}")
+            self.command("task_vector", task, backbone=["backbone/b"], finetuned=[f"finetuning/{task}"])
+            self.remove(f"finetuning/{task}")
         vectors, gradients = [f"task_vector/{task}" for task in self.tasks], [f"gradient/{task}" for task in self.tasks]
         self.command("sensitivity", "zero-shot", task_vectors=vectors)
         self.remove("sensitivity/zero-shot")
@@ -93,7 +94,7 @@ class Rehearsal:
         self._export(vectors)
 
     def _merge(self, method: str, needs: list[str], vectors: list[str]) -> None:
-        given = {"pretrained": ["backbone/b"], "task_vectors": vectors}
+        given = {"backbone": ["backbone/b"], "task_vectors": vectors}
         for role, kind in (("fishers", "fisher"), ("grams", "gram")):
             if role in needs:
                 for task in self.tasks:
@@ -112,13 +113,13 @@ class Rehearsal:
         backbone, merge = self.open("backbone/b"), self.open("merge/exported")
         scores: dict[str, Any] = {"coefficient": 0.3, "tau": self.taus[0], "direction": 0, "search": [], "average": 0.5}
         scores["scores"] = {task: {"correct": 1, "images": 2, "accuracy": 0.5} for task in self.tasks}
-        folder = self.folder / "evaluate/e"
+        folder = self.folder / "evaluation/e"
         folder.mkdir(parents=True)
         (folder / "scores.json").write_text(json.dumps(scores))
-        inputs = inputs_of({"pretrained": [backbone], "direction": [merge]})
+        inputs = inputs_of({"backbone": [backbone], "direction": [merge]})
         content = {"scores.json": file_digest(folder / "scores.json")}
-        Manifest("evaluate", "e", {}, inputs, "", "cpu", content).save(folder)
-        roles = {"pretrained": ["backbone/b"], "evaluation": ["evaluate/e"], "directions": ["merge/exported"]}
+        Manifest("evaluation", "e", {}, inputs, "", "cpu", content).save(folder)
+        roles = {"backbone": ["backbone/b"], "evaluation": ["evaluation/e"], "directions": ["merge/exported"]}
         self.command("export", "x", {"row": "rehearsal"}, **roles)
 
     def command(
@@ -185,7 +186,8 @@ def resident(pid: int) -> tuple[float, float]:
 
 def methods(wanted: list[str]) -> dict[str, list[str]]:
     """What methods need beside task vectors; "all" are those that need no learning."""
-    code = "import json; from tatr.methods import load, names; print(json.dumps({n: load(n).needs for n in names()}))"
+    code = "import json; from tatr.merging.methods import load, names; "
+    code += "print(json.dumps({n: load(n).needs for n in names()}))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=SCRIPTS)
     found = {name: needs for name, needs in json.loads(done.stdout).items() if "coefficients" not in needs}
     if unknown := set(wanted) - {*found, "all"}:

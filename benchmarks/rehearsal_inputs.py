@@ -9,13 +9,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
 
-from tatr.architecture import Architecture
-from tatr.grams import gram_layout
-from tatr.layout import Layout
-from tatr.manifest import Manifest, canonical_digest
-from tatr.safetensors_files import write_safetensors
-from tatr.store import write_vector
-from tatr.vector import recut
+from tatr.clip.architecture import Architecture
+from tatr.digests import canonical_digest
+from tatr.merging.linear_maps import gram_layout
+from tatr.vectors.layout import Layout
+from tatr.vectors.store import write_vector
+from tatr.vectors.vector import recut
+from tatr.weights.safetensors_file import write_safetensors
+from tatr.workflow.artefact import Manifest
 
 FOLDER, WHAT = Path(sys.argv[1]), sys.argv[2:]
 ARCHITECTURE = Architecture.of(json.loads((FOLDER / "config.json").read_text()), "config.json")
@@ -33,9 +34,9 @@ def main() -> None:
         finish("backbone", folder)
         print(LAYOUT.size)
     elif kind == "task":
-        folder = make("finetune", f"task{task}")
+        folder = make("finetuning", f"task{task}")
         write_tensors(folder / "encoder.safetensors", LAYOUT, lambda i, n: pretrained(i, n) + update(task, i, n))
-        finish("finetune", folder)
+        finish("finetuning", folder)
         # Heavy tails, as gradients have.
         write_store("gradient", task, LAYOUT, drawn([task, 1], lambda values: values**8 * np.float32(1e-3)))
     elif kind == "fisher":

@@ -15,7 +15,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
 
-from tatr.tables import accuracies, load_table
+from tatr.report.tables import accuracies, load_table
 
 BASE = Path(__file__).resolve().parent.parent
 

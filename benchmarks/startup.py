@@ -13,9 +13,9 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parent.parent / "workflow_scripts"
 
 STEPS = {
-    "arithmetic step (merge)": "import tatr.merging, tatr.store, tatr.methods.task_arithmetic",
-    "torch step (evaluate)": "import tatr.evaluation, tatr.encoders, tatr.store",
-    "the same on open_clip's classes": "import tatr.evaluation, tatr.encoders, tatr.store, open_clip",
+    "arithmetic step (merge)": "import tatr.merging.merge, tatr.vectors.store, tatr.merging.methods.task_arithmetic",
+    "torch step (evaluate)": "import tatr.measuring.evaluation, tatr.clip.encoder, tatr.vectors.store",
+    "the same on open_clip's classes": "import tatr.measuring.evaluation, tatr.clip.encoder, open_clip",
 }
 
 

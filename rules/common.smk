@@ -10,9 +10,9 @@ sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
 from tatr.config.loading import load_config, read_tasks
 from tatr.errors import TatrError
-from tatr.manifest import canonical
-from tatr.plan import Plan
-from tatr.rows import figure_settings, table_settings
+from tatr.digests import canonical
+from tatr.workflow.plan.plan import Plan
+from tatr.workflow.plan.rows import figure_settings, table_settings
 
 BASE = Path(workflow.basedir)
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
@@ -30,7 +30,7 @@ except TatrError as error:
 
 
 # `tatr mask …` in a rule runs workflow_scripts/mask.py, with the interpreter that runs snakemake (or conda's), and
-# $WEIGHTS is the pre-trained model's file, if it is not fetched. As a prefix they are in no rule's text: moving the repository or the
+# $WEIGHTS is the pre-trained model's file, if it is not downloaded. As a prefix they are in no rule's text: moving the repository or the
 # environment re-runs nothing.
 TATR = f'tatr() ( step=$1; shift; exec "{PYTHON}" "{BASE}/workflow_scripts/$step.py" "$@" )'
 shell.prefix(f'set -euo pipefail; WEIGHTS="{plan.backbone.weights or ""}"; {TATR}; ')

@@ -20,4 +20,4 @@ rule images:
         settings=settings_of("images"),
         code=code_of("images"),
     shell:
-        "tatr images --fetched {input.fetched} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        "tatr images --download {input.download} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

@@ -3,7 +3,7 @@
 
 localrules:
     demo,
-    fetched,
+    downloaded,
     finetuned,
     task_vectors,
     merged,
@@ -27,16 +27,16 @@ rule demo:
         "tatr show {input.table} {input.figure} 2> {log}"
 
 
-rule fetched:
+rule downloaded:
     """All that comes from the network: data sets, weights, checkpoints. Runs where snakemake itself runs."""
     input:
-        [p.manifest for p in plan.all("fetch")],
+        [p.manifest for p in plan.all("download")],
 
 
 rule finetuned:
     """The individual models of the suite, trained or imported."""
     input:
-        [p.manifest for kind in ("finetune", "checkpoint") for p in plan.all(kind)],
+        [p.manifest for kind in ("finetuning", "checkpoint") for p in plan.all(kind)],
 
 
 rule task_vectors:
@@ -54,7 +54,7 @@ rule merged:
 rule evaluated:
     """All evaluations, not tabulated."""
     input:
-        [p.manifest for p in plan.all("evaluate")],
+        [p.manifest for p in plan.all("evaluation")],
 
 
 rule exported:

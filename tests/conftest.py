@@ -15,18 +15,19 @@ from hypothesis import settings
 # Tensors here are tiny: threads would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from tatr import layout, store
-from tatr.architecture import Architecture
-from tatr.checkpoints import save_tensors
-from tatr.layout import Layout
-from tatr.manifest import FILE, Artefact, Manifest, file_digest
-from tatr.order_statistics import Histogram
-from tatr.store import write_vector
+from tatr.clip.architecture import Architecture
+from tatr.digests import file_digest
+from tatr.vectors import layout, store
+from tatr.vectors.layout import Layout
+from tatr.vectors.order_statistics import Histogram
+from tatr.vectors.store import write_vector
+from tatr.weights.encoder_file import save_tensors
+from tatr.workflow.artefact import FILE, Artefact, Manifest
 
 if TYPE_CHECKING:
     from fake_hub import Hub
 
-    from tatr.encoders import Encoder
+    from tatr.clip.encoder import Encoder
 
 # The same examples on every machine: a failure of a property is then never a matter of luck.
 settings.register_profile("tatr", deadline=None, derandomize=True, max_examples=60)
@@ -56,7 +57,7 @@ def architecture() -> Architecture:
 @pytest.fixture(scope="session")
 def encoder(architecture: Architecture) -> "Encoder":
     """A random image encoder."""
-    from tatr.encoders import Encoder
+    from tatr.clip.encoder import Encoder
 
     rng, layout = np.random.default_rng(0), architecture.layout()
     tensors = {p.name: rng.normal(0, 0.3, p.shape) for p in layout.parameters}

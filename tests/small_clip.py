@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tatr.architecture import Architecture
-from tatr.checkpoints import load_tensors, save_tensors
+from tatr.clip.architecture import Architecture
+from tatr.weights.encoder_file import load_tensors, save_tensors
 
 VISION = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 2, "head_width": 16}
 WEIGHTS = "open_clip_model.safetensors"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from tatr.image_store import create_images, digest_images, open_images, read_labels, write_labels
+from tatr.data.image_store import create_images, digest_images, open_images, read_labels, write_labels
 
 
 def write_images(path: Path, splits: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:

@@ -12,15 +12,18 @@ import pytest
 import torch
 from stored import write_images
 
-from tatr import clip, encoders, scratch, surgery
-from tatr import layout as layouts
-from tatr.encoders import Encoder, Task
-from tatr.evaluation import evaluate
-from tatr.exemplars import draw_exemplars, read_exemplars
-from tatr.finetuning import Recipe, finetune
-from tatr.layout import Layout
-from tatr.merging import direction
-from tatr.methods import load, names
+from tatr.clip import encoder as encoders
+from tatr.clip import towers as clip
+from tatr.clip.encoder import Encoder
+from tatr.data.exemplars import draw_exemplars, read_exemplars
+from tatr.data.task import Task
+from tatr.measuring.evaluation import evaluate
+from tatr.merging.merge import direction
+from tatr.merging.methods import load, names
+from tatr.training import scratch, surgery
+from tatr.training.finetuning import Recipe, finetune
+from tatr.vectors import layout as layouts
+from tatr.vectors.layout import Layout
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = 2**12

@@ -3,19 +3,19 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 if TYPE_CHECKING:
-    from tatr.backbones import Known
+    from tatr.clip.backbone import Known
 
 
 def run(job: Job) -> None:
-    from tatr import backbones
-    from tatr.architecture import Architecture
-    from tatr.checkpoints import load_tensors, save_tensors
-    from tatr.importing import read_clip
+    from tatr.clip import backbone as backbones
+    from tatr.clip.architecture import Architecture
+    from tatr.weights.encoder_file import load_tensors, save_tensors
+    from tatr.weights.importing import read_clip
 
-    path, known = _fetched(job) if "pretrained" in job.settings else _local(job)
+    path, known = _downloaded(job) if "pretrained" in job.settings else _local(job)
     weights = job.settings.get("pretrained", str(path))
     if name := job.settings.get("name"):
         backbones.check_activation(job.settings["model"], known, name, weights)
@@ -31,25 +31,25 @@ def run(job: Job) -> None:
     job.add_json("model.json", model)
 
 
-def _fetched(job: Job) -> "tuple[Path, Known]":
-    """Weights that open_clip offers, which another step has fetched."""
-    from tatr import backbones
+def _downloaded(job: Job) -> "tuple[Path, Known]":
+    """Weights that open_clip offers, which another step has downloaded."""
+    from tatr.clip import backbone as backbones
     from tatr.errors import TatrError
 
-    name, tag, fetched = job.settings["name"], job.settings["pretrained"], job.one("fetched")
-    stated = {key: fetched.manifest.settings.get(key) for key in ("open_clip", "tag")}
+    name, tag, downloaded = job.settings["name"], job.settings["pretrained"], job.one("download")
+    stated = {key: downloaded.manifest.settings.get(key) for key in ("open_clip", "tag")}
     if stated != {"open_clip": name, "tag": tag}:
-        raise TatrError(f"--fetched: {fetched.folder} holds {stated}, expected the weights '{tag}' of {name}")
-    return fetched.folder / "files", backbones.of_tag(name, tag)
+        raise TatrError(f"--download: {downloaded.folder} holds {stated}, expected the weights '{tag}' of {name}")
+    return downloaded.folder / "files", backbones.of_tag(name, tag)
 
 
 def _local(job: Job) -> "tuple[Path, Known]":
     """Weights on disk: those of a folder of `backbones/`, or a file or folder that somebody else made."""
-    from tatr import backbones
+    from tatr.clip import backbone as backbones
+    from tatr.digests import file_digest
     from tatr.errors import TatrError
-    from tatr.fingerprint import fingerprint
-    from tatr.importing import facts
-    from tatr.manifest import file_digest
+    from tatr.weights.fingerprint import fingerprint
+    from tatr.weights.importing import facts
 
     path = job.file
     if "weights" not in job.settings:
@@ -69,7 +69,7 @@ if __name__ == "__main__":
     command(
         run,
         kind="backbone",
-        reads={"fetched": "fetch"},
+        reads={"download": "download"},
         example="python workflow_scripts/backbone.py --file backbones/tiny-clip/model.safetensors "
         "--settings settings.json --output results/backbone/b/manifest.json",
     )

@@ -3,22 +3,23 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 if TYPE_CHECKING:
-    from tatr.checkpoints import Checkpoint
-    from tatr.importing.finetuned import Distance
+    from tatr.weights.encoder_file import Checkpoint
+    from tatr.weights.importing.provenance import Distance
 
 
 def run(job: Job) -> None:
     import json
     from dataclasses import asdict
 
-    from tatr.checkpoints import Checkpoint, save_tensors
-    from tatr.importing import Clip, finetuned
-    from tatr.layout import Layout
+    from tatr.vectors.layout import Layout
+    from tatr.weights.encoder_file import Checkpoint, save_tensors
+    from tatr.weights.importing import Clip
+    from tatr.weights.importing import provenance as finetuned
 
-    pretrained, path = job.one("pretrained"), _file(job)
+    pretrained, path = job.one("backbone"), _file(job)
     layout = Layout.load(pretrained / "layout.json")
     before = Checkpoint(pretrained / "encoder.safetensors", layout)
     quick_gelu = bool(json.loads((pretrained / "model.json").read_text()).get("quick_gelu", False))
@@ -46,10 +47,10 @@ def _file(job: Job) -> Path:
     from tatr.errors import TatrError
 
     file = job.settings["file"]
-    if job.inputs["fetched"]:
-        return job.one("fetched").folder / "files" / (file or "")
+    if job.inputs["download"]:
+        return job.one("download").folder / "files" / (file or "")
     if not file:
-        raise TatrError("--settings: 'file' is null; give the model's file or folder, or --fetched")
+        raise TatrError("--settings: 'file' is null; give the model's file or folder, or --download")
     path = Path(file).expanduser()
     if not path.exists():
         raise TatrError(f"{path}: no such file or folder (task {job.settings['task']}, seen from {Path.cwd()})")
@@ -60,7 +61,7 @@ def _file(job: Job) -> Path:
 
 def _check_unchanged(path: Path, planned: str) -> None:
     from tatr.errors import TatrError
-    from tatr.fingerprint import fingerprint
+    from tatr.weights.fingerprint import fingerprint
 
     if fingerprint(path, "file") != planned:
         raise TatrError(f"{path}: has changed since the workflow was planned; run snakemake again")
@@ -70,7 +71,7 @@ def _zero_shot(
     job: Job, path: Path, pretrained: "Checkpoint", quick_gelu: bool
 ) -> "tuple[Path | None, Distance | None]":
     from tatr.errors import TatrError
-    from tatr.importing import finetuned
+    from tatr.weights.importing import provenance as finetuned
 
     given = job.settings["zero_shot"]
     copy = Path(given).expanduser() if given else finetuned.zero_shot_beside(path)
@@ -85,8 +86,8 @@ if __name__ == "__main__":
     command(
         run,
         kind="checkpoint",
-        reads={"pretrained": "backbone", "fetched": "fetch"},
-        example="python workflow_scripts/checkpoint.py --pretrained results/backbone/b/manifest.json "
+        reads={"backbone": "backbone", "download": "download"},
+        example="python workflow_scripts/checkpoint.py --backbone results/backbone/b/manifest.json "
         """--settings '{"task": "cars", "file": "checkpoints/ViT-B-32/Cars/finetuned.pt", "zero_shot": null}' """
         "--output results/checkpoint/cars/manifest.json",
     )

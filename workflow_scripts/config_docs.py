@@ -18,7 +18,7 @@ def main() -> int:
 
     from tatr.config.docs import default_text, schema_text
     from tatr.config.pages import page, with_table
-    from tatr.methods import names
+    from tatr.merging.methods import names
 
     texts = {"config/schema.json": schema_text(), "config/default.yaml": default_text()}
     results = BASE / "docs/results.csv"

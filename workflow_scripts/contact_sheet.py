@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 from PIL import Image, ImageDraw, ImageFont
 
-from tatr.tiny8 import SIZE, TASKS, draw_split
+from tatr.data.tiny8 import SIZE, TASKS, draw_split
 
 ENLARGE = 2
 CELL = SIZE * ENLARGE + 2

@@ -1,19 +1,19 @@
 """Write θ_pre + λ·v as a folder that open_clip loads, with a model card; λ and τ are those that an evaluation chose."""
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
     import json
     import shutil
 
-    from tatr.checkpoints import Checkpoint
-    from tatr.exporting import CONFIG, WEIGHTS, Source, chosen, model_card, open_clip_config, write_weights
-    from tatr.layout import Layout
-    from tatr.safetensors_files import SafetensorsFile
-    from tatr.store import open_vectors
+    from tatr.report.export import CONFIG, WEIGHTS, Source, chosen, model_card, open_clip_config, write_weights
+    from tatr.vectors.layout import Layout
+    from tatr.vectors.store import open_vectors
+    from tatr.weights.encoder_file import Checkpoint
+    from tatr.weights.safetensors_file import SafetensorsFile
 
-    pretrained, evaluation = job.one("pretrained"), job.one("evaluation")
+    pretrained, evaluation = job.one("backbone"), job.one("evaluation")
     scores = json.loads((evaluation / "scores.json").read_text())
     direction = chosen(job.inputs["directions"], scores, str(evaluation.folder))
     surgery = job.one("surgery") if job.inputs["surgery"] else None
@@ -37,8 +37,8 @@ if __name__ == "__main__":
     command(
         run,
         kind="export",
-        reads={"pretrained": "backbone", "evaluation": "evaluate", "directions": "merge", "surgery": "surgery"},
-        example="python workflow_scripts/export.py --pretrained results/backbone/b/manifest.json "
-        "--evaluation results/evaluate/tatr/manifest.json --directions results/merge/tatr/manifest.json "
+        reads={"backbone": "backbone", "evaluation": "evaluation", "directions": "merge", "surgery": "surgery"},
+        example="python workflow_scripts/export.py --backbone results/backbone/b/manifest.json "
+        "--evaluation results/evaluation/tatr/manifest.json --directions results/merge/tatr/manifest.json "
         '--settings \'{"row": "TATR"}\' --output results/export/tatr/manifest.json',
     )

@@ -1,17 +1,17 @@
 """Draw the methods table: results/figures/NAME-…/methods.{png,svg}."""
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
-    from tatr.figures import methods_figure
-    from tatr.tables import load_table
+    from tatr.report.figures import methods_figure
+    from tatr.report.tables import load_table
 
     made = job.one("table")
     table = load_table(made / "methods.csv")
     paper = {}
     if "paper.csv" in made.manifest.content:
-        from tatr.paper.beside import averages
+        from tatr.report.paper.beside import averages
 
         paper = averages(made / "paper.csv")
     figure = methods_figure(table, job.settings["width"], job.settings["colour"], paper)

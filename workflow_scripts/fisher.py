@@ -1,19 +1,20 @@
 """Measure the diagonal Fisher information of a task at its own fine-tuned encoder, over all labels, per exemplar."""
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
-    from tatr import clip
-    from tatr.checkpoints import Checkpoint
-    from tatr.devices import choose
-    from tatr.encoders import Encoder, Task
-    from tatr.exemplars import draw_exemplars, read_exemplars
-    from tatr.fisher_information import encoder_features, fisher_information, head_log_probabilities
-    from tatr.store import write_vector
+    from tatr.clip import towers as clip
+    from tatr.clip.encoder import Encoder
+    from tatr.data.exemplars import draw_exemplars, read_exemplars
+    from tatr.data.task import Task
+    from tatr.measuring.fisher import encoder_features, fisher_information, head_log_probabilities
+    from tatr.training.devices import choose
+    from tatr.vectors.store import write_vector
+    from tatr.weights.encoder_file import Checkpoint
 
     job.device = choose()
-    encoder = Encoder.of(job.one("pretrained"))
+    encoder = Encoder.of(job.one("backbone"))
     architecture, layout = encoder.architecture, encoder.layout
     finetuned = Checkpoint(job.one("finetuned") / "encoder.safetensors", layout)
     task = Task.of(job.one("head"), job.one("images"), job.device)
@@ -34,9 +35,9 @@ if __name__ == "__main__":
     command(
         run,
         kind="fisher",
-        reads={"pretrained": "backbone", "finetuned": ("finetune", "checkpoint"), "head": "head", "images": "images"},
-        example="python workflow_scripts/fisher.py --pretrained results/backbone/b/manifest.json "
-        "--finetuned results/finetune/cars/manifest.json --head results/head/cars/manifest.json "
+        reads={"backbone": "backbone", "finetuned": ("finetuning", "checkpoint"), "head": "head", "images": "images"},
+        example="python workflow_scripts/fisher.py --backbone results/backbone/b/manifest.json "
+        "--finetuned results/finetuning/cars/manifest.json --head results/head/cars/manifest.json "
         "--images results/images/cars/manifest.json "
         '--settings \'{"task": "cars", "count": 256, "seed": 0}\' --output results/fisher/cars/manifest.json',
     )

@@ -1,20 +1,21 @@
 """Measure a task's mean absolute per-exemplar gradient at the pre-trained encoder (Eq. 6)."""
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
     import torch
 
-    from tatr import clip
-    from tatr.devices import choose
-    from tatr.encoders import Encoder, Task
-    from tatr.exemplars import draw_exemplars, read_exemplars
-    from tatr.gradients import classification_loss, mean_absolute_gradient
-    from tatr.store import write_vector
+    from tatr.clip import towers as clip
+    from tatr.clip.encoder import Encoder
+    from tatr.data.exemplars import draw_exemplars, read_exemplars
+    from tatr.data.task import Task
+    from tatr.measuring.gradient import classification_loss, mean_absolute_gradient
+    from tatr.training.devices import choose
+    from tatr.vectors.store import write_vector
 
     job.device = choose()
-    encoder = Encoder.of(job.one("pretrained"))
+    encoder = Encoder.of(job.one("backbone"))
     task = Task.of(job.one("head"), job.one("images"), job.device)
     images, labels = task.split("train")
     chosen = draw_exemplars(len(images), job.settings["count"], job.settings["seed"], str(task.images))
@@ -34,8 +35,8 @@ if __name__ == "__main__":
     command(
         run,
         kind="gradient",
-        reads={"pretrained": "backbone", "head": "head", "images": "images"},
-        example="python workflow_scripts/gradient.py --pretrained results/backbone/b/manifest.json "
+        reads={"backbone": "backbone", "head": "head", "images": "images"},
+        example="python workflow_scripts/gradient.py --backbone results/backbone/b/manifest.json "
         "--head results/head/cars/manifest.json --images results/images/cars/manifest.json "
         '--settings \'{"count": 128, "seed": 0}\' --output results/gradient/cars/manifest.json',
     )

@@ -1,22 +1,22 @@
 """Measure the Gram matrices of the inputs of every linear map of a task's fine-tuned encoder; no label is read."""
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
-    from tatr import clip
-    from tatr.checkpoints import Checkpoint
-    from tatr.devices import choose
-    from tatr.encoders import Encoder
-    from tatr.exemplars import draw_exemplars, read_exemplars
-    from tatr.gram_measuring import input_grams
-    from tatr.grams import gram_layout
-    from tatr.image_store import open_images
-    from tatr.store import write_vector
-    from tatr.vector import recut
+    from tatr.clip import towers as clip
+    from tatr.clip.encoder import Encoder
+    from tatr.data.exemplars import draw_exemplars, read_exemplars
+    from tatr.data.image_store import open_images
+    from tatr.measuring.gram import input_grams
+    from tatr.merging.linear_maps import gram_layout
+    from tatr.training.devices import choose
+    from tatr.vectors.store import write_vector
+    from tatr.vectors.vector import recut
+    from tatr.weights.encoder_file import Checkpoint
 
     job.device = choose()
-    encoder = Encoder.of(job.one("pretrained"))
+    encoder = Encoder.of(job.one("backbone"))
     finetuned = Checkpoint(job.one("finetuned") / "encoder.safetensors", encoder.layout)
     path = job.one("images") / "images.zarr"
     images = open_images(path, "train")
@@ -39,8 +39,8 @@ if __name__ == "__main__":
     command(
         run,
         kind="gram",
-        reads={"pretrained": "backbone", "finetuned": ("finetune", "checkpoint"), "images": "images"},
-        example="python workflow_scripts/gram.py --pretrained results/backbone/b/manifest.json "
-        "--finetuned results/finetune/cars/manifest.json --images results/images/cars/manifest.json "
+        reads={"backbone": "backbone", "finetuned": ("finetuning", "checkpoint"), "images": "images"},
+        example="python workflow_scripts/gram.py --backbone results/backbone/b/manifest.json "
+        "--finetuned results/finetuning/cars/manifest.json --images results/images/cars/manifest.json "
         '--settings \'{"task": "cars", "count": 256, "seed": 0}\' --output results/gram/cars/manifest.json',
     )

@@ -2,15 +2,15 @@
 
 import json
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
-    from tatr.architecture import Architecture
-    from tatr.checkpoints import load_tensors, save_tensors
-    from tatr.heads import zero_shot_head
+    from tatr.clip.architecture import Architecture
+    from tatr.clip.head import zero_shot_head
+    from tatr.weights.encoder_file import load_tensors, save_tensors
 
-    pretrained = job.one("pretrained")
+    pretrained = job.one("backbone")
     architecture = Architecture.of(json.loads((pretrained / "model.json").read_text()), "model.json")
     classnames = job.settings["classnames"]
     if classnames is None:
@@ -26,8 +26,8 @@ if __name__ == "__main__":
     command(
         run,
         kind="head",
-        reads={"pretrained": "backbone", "images": "images"},
-        example="python workflow_scripts/head.py --pretrained results/backbone/b/manifest.json "
+        reads={"backbone": "backbone", "images": "images"},
+        example="python workflow_scripts/head.py --backbone results/backbone/b/manifest.json "
         '--settings \'{"task": "pets", "classnames": ["cat", "dog"], "templates": ["a photo of a {}."]}\' '
         "--output results/head/pets/manifest.json",
     )

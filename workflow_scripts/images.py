@@ -2,15 +2,15 @@
 
 import importlib
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
-    from tatr.image_writing import STORE, Decoding, write_pictures
+    from tatr.data.decoding import STORE, Decoding, write_pictures
 
     settings = job.settings
-    source = importlib.import_module(f"tatr.sources.{settings['source']}")
-    splits, classnames = source.load(settings, job.one("fetched").folder / "files" if job.inputs["fetched"] else None)
+    source = importlib.import_module(f"tatr.data.sources.{settings['source']}")
+    splits, classnames = source.load(settings, job.one("download").folder / "files" if job.inputs["download"] else None)
     # A source that draws has nothing to resize and nothing that can't be read.
     choices = {key: settings[key] for key in ("resize", "unreadable") if key in settings}
     how = Decoding(settings["task"], settings["size"], threads=job.threads, **choices)
@@ -24,7 +24,7 @@ if __name__ == "__main__":
     command(
         run,
         kind="images",
-        reads={"fetched": "fetch"},
+        reads={"download": "download"},
         example='python workflow_scripts/images.py --output results/images/mine/manifest.json --settings \'{"task": '
         '"mine", "source": "folder", "root": "data/mine", "classnames": null, "labels": null, "images": null, '
         '"lists": null, "test_fraction": 0.2, "validation_fraction": 0.1, "limit": null, "size": 32, "resize": '

@@ -5,16 +5,16 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 def run(job: Job) -> None:
-    from tatr.order_statistics import Histogram
-    from tatr.store import StoredVector, write_vector
-    from tatr.trust_region import keep, thresholds
+    from tatr.merging.mask import keep, thresholds
+    from tatr.vectors.order_statistics import Histogram
+    from tatr.vectors.store import StoredVector, write_vector
 
     sensitivity = job.one("sensitivity")
     omega = StoredVector(sensitivity / "vector.zarr")

@@ -4,14 +4,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
     from tatr.errors import TatrError
-    from tatr.merging import direction
-    from tatr.methods import load
-    from tatr.store import open_vectors, write_vector
+    from tatr.merging.merge import direction
+    from tatr.merging.methods import load
+    from tatr.vectors.store import open_vectors, write_vector
 
     if not job.inputs["task_vectors"]:
         raise TatrError("--task-vectors: give the manifests of the task vectors to merge")
@@ -29,14 +29,14 @@ def run(job: Job) -> None:
 def needed_by(job: Job, needs: Sequence[str], digest: str, per_task: dict[str, Any]) -> dict[str, Any]:
     """What a method reads beside the task vectors; whatever was not given is left out, which the method refuses."""
     from tatr.errors import TatrError
-    from tatr.layout import Layout
-    from tatr.store import open_vectors
+    from tatr.vectors.layout import Layout
+    from tatr.vectors.store import open_vectors
 
     given: dict[str, Any] = {}
-    if "layout" in needs and job.inputs["pretrained"]:
-        given["layout"] = Layout.load(job.one("pretrained") / "layout.json")
+    if "layout" in needs and job.inputs["backbone"]:
+        given["layout"] = Layout.load(job.one("backbone") / "layout.json")
         if given["layout"].digest != digest:
-            raise TatrError("--pretrained: is not the encoder that the task vectors were made for")
+            raise TatrError("--backbone: is not the encoder that the task vectors were made for")
     if "fishers" in per_task:
         given["fishers"] = open_vectors([fisher / "vector.zarr" for fisher in per_task["fishers"]], digest)
     if "grams" in per_task:
@@ -57,10 +57,10 @@ if __name__ == "__main__":
         reads={
             "task_vectors": "task_vector",
             "mask": "mask",
-            "pretrained": "backbone",
+            "backbone": "backbone",
             "fishers": "fisher",
             "grams": "gram",
-            "coefficients": "adapt",
+            "coefficients": "adaptation",
         },
         example="python workflow_scripts/merge.py --task-vectors results/task_vector/*/manifest.json "
         '--mask results/mask/tau-0.01/manifest.json --settings \'{"method": "task_arithmetic"}\' '

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from tatr.errors import TatrError
 
 if TYPE_CHECKING:
-    from tatr.merging_files import Plan
-    from tatr.methods import Method
+    from tatr.merging.file_merge import Plan
+    from tatr.merging.methods import Method
 
 EXAMPLE = """example:
   python workflow_scripts/merge_files.py base/ cars/ digits=runs/7/model.safetensors \\
@@ -33,7 +33,7 @@ def main() -> None:
         given = vars(arguments)
         own = {key: given.pop(key) for key in ("base", "finetuned", "output", "method", "coefficient", "tau", "ignore")}
 
-        from tatr.merging_files import plan
+        from tatr.merging.file_merge import plan
 
         made = plan(
             own["base"],
@@ -61,14 +61,14 @@ def _method() -> "Method":
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--method", default="task_arithmetic")
 
-    from tatr.methods import load
+    from tatr.merging.methods import load
 
     return load(first.parse_known_args()[0].method)
 
 
 def _parser(method: "Method") -> argparse.ArgumentParser:
-    from tatr.merging_files import NEEDS_DATA
-    from tatr.methods import load, names
+    from tatr.merging.file_merge import NEEDS_DATA
+    from tatr.merging.methods import load, names
 
     free = [name for name in names() if not NEEDS_DATA.keys() & set(load(name).needs)]
     parser = argparse.ArgumentParser(
@@ -139,8 +139,8 @@ def _named(given: list[str]) -> dict[str, Path]:
 
 
 def _print_plan(plan: "Plan") -> None:
-    from tatr.merging_files import free_space
-    from tatr.methods import load
+    from tatr.merging.file_merge import free_space
+    from tatr.merging.methods import load
 
     method = load(plan.method)
     cost = re.search(r"Cost: (.*?)(?:\n\s*\n|$)", method.blocks.__doc__ or "", re.DOTALL)

@@ -2,12 +2,12 @@
 
 import json
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
     from tatr.errors import TatrError
-    from tatr.sanity import as_page, as_table, check, deviations, verdict
+    from tatr.measuring.sanity import as_page, as_table, check, deviations, verdict
 
     results = [json.loads((evaluation / "scores.json").read_text()) for evaluation in job.inputs["evaluations"]]
     settings = job.settings
@@ -26,8 +26,8 @@ if __name__ == "__main__":
     command(
         run,
         kind="sanity",
-        reads={"evaluations": "evaluate"},
-        example="python workflow_scripts/sanity.py --evaluations results/evaluate/individual_*/manifest.json "
+        reads={"evaluations": "evaluation"},
+        example="python workflow_scripts/sanity.py --evaluations results/evaluation/individual_*/manifest.json "
         '--settings \'{"expected": {"cars": 77.7, "dtd": 79.4}, "tolerance": 1.0, "source": "the paper, Table 1"}\' '
         "--output results/sanity/mine/manifest.json",
     )

@@ -1,15 +1,15 @@
 """Compute the sensitivity Ω = Σ_{i≠j} |∇L_j| ⊙ |Δ_i| of a suite (Eq. 8; without gradients zero-shot, Eq. 7)."""
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
     import numpy as np
 
     from tatr.errors import TatrError
-    from tatr.order_statistics import Histogram
-    from tatr.sensitivity import sensitivity
-    from tatr.store import open_vectors, write_vector
+    from tatr.merging.sensitivity import sensitivity
+    from tatr.vectors.order_statistics import Histogram
+    from tatr.vectors.store import open_vectors, write_vector
 
     if not job.inputs["task_vectors"]:
         raise TatrError("--task-vectors: give the manifests of the task vectors to compare")

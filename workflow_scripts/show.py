@@ -17,8 +17,8 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tatr.manifest import Artefact
-    from tatr.tables import formatted, load_table, marked_tasks, notes, references, skipped_notes
+    from tatr.report.tables import formatted, load_table, marked_tasks, notes, references, skipped_notes
+    from tatr.workflow.artefact import Artefact
 
     artefact = Artefact.open(arguments.table, "tables")
     settings = artefact.manifest.settings

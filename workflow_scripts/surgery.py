@@ -1,16 +1,16 @@
 """Train a module per task that corrects the features of θ_pre + λ·v, on unlabelled images (representation surgery)."""
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
-    from tatr.checkpoints import save_tensors
-    from tatr.devices import choose
-    from tatr.encoders import Encoder
+    from tatr.clip.encoder import Encoder
     from tatr.errors import TatrError
-    from tatr.resume import Saved
-    from tatr.store import open_vectors
-    from tatr.surgery import Recipe, features_of_both, operate, parameters_of
+    from tatr.training.devices import choose
+    from tatr.training.resume import Saved
+    from tatr.training.surgery import Recipe, features_of_both, operate, parameters_of
+    from tatr.vectors.store import open_vectors
+    from tatr.weights.encoder_file import save_tensors
 
     job.device = choose()
     coefficient, split = job.settings["coefficient"], job.settings["images"]
@@ -18,7 +18,7 @@ def run(job: Job) -> None:
     pairs = job.by_task("task_vectors", "images")
     if not pairs:
         raise TatrError("--task-vectors: give the manifests of the task vectors that were merged")
-    encoder = Encoder.of(job.one("pretrained"))
+    encoder = Encoder.of(job.one("backbone"))
     recipe.check(encoder.architecture.embed_dim)
     paths = [artefact / "vector.zarr" for artefact in (job.one("direction"), *(pair[0] for pair in pairs))]
     direction, *vectors = open_vectors(paths, encoder.layout.digest)
@@ -43,8 +43,8 @@ if __name__ == "__main__":
     command(
         run,
         kind="surgery",
-        reads={"pretrained": "backbone", "direction": "merge", "task_vectors": "task_vector", "images": "images"},
-        example="python workflow_scripts/surgery.py --pretrained results/backbone/b/manifest.json "
+        reads={"backbone": "backbone", "direction": "merge", "task_vectors": "task_vector", "images": "images"},
+        example="python workflow_scripts/surgery.py --backbone results/backbone/b/manifest.json "
         "--direction results/merge/tatr/manifest.json --task-vectors results/task_vector/*/manifest.json "
         "--images results/images/*/manifest.json --settings surgery.json "
         "--output results/surgery/tatr/manifest.json",

@@ -5,12 +5,12 @@ Where the paper has the same rows, its figures beside ours, too (paper.csv, pape
 
 import json
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
-    from tatr.sanity import deviations
-    from tatr.tables import markdown, marked_tasks, methods_table, search_table, skipped, skipped_notes
+    from tatr.measuring.sanity import deviations
+    from tatr.report.tables import markdown, marked_tasks, methods_table, search_table, skipped, skipped_notes
 
     evaluations = [*job.inputs["references"], *job.inputs["merges"]]
     scores = {e.manifest.name: json.loads((e / "scores.json").read_text()) for e in evaluations}
@@ -26,7 +26,7 @@ def run(job: Job) -> None:
         job.add_file(name)
     job.add_json("remarks.json", {"skipped": left_out, "warnings": warnings})
     if job.settings.get("paper"):
-        from tatr.paper.beside import files
+        from tatr.report.paper.beside import files
 
         for name, text in files(table, job.settings, columns, further, warnings).items():
             (job.folder / name).write_text(text, encoding="utf-8")
@@ -37,8 +37,8 @@ if __name__ == "__main__":
     command(
         run,
         kind="tables",
-        reads={"references": "evaluate", "merges": "evaluate", "sanity": "sanity"},
-        example="python workflow_scripts/tables.py --references results/evaluate/individual_*/manifest.json "
-        "--merges results/evaluate/task_arithmetic*/manifest.json --settings table.json "
+        reads={"references": "evaluation", "merges": "evaluation", "sanity": "sanity"},
+        example="python workflow_scripts/tables.py --references results/evaluation/individual_*/manifest.json "
+        "--merges results/evaluation/task_arithmetic*/manifest.json --settings table.json "
         "--output results/tables/mine/manifest.json",
     )

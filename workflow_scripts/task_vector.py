@@ -1,14 +1,14 @@
 """Subtract the pre-trained encoder from a fine-tuned one: Δ = θ − θ_pre."""
 
-from tatr.command import Job, command
+from tatr.workflow.command import Job, command
 
 
 def run(job: Job) -> None:
-    from tatr.checkpoints import Checkpoint
-    from tatr.layout import Layout
-    from tatr.store import write_vector
+    from tatr.vectors.layout import Layout
+    from tatr.vectors.store import write_vector
+    from tatr.weights.encoder_file import Checkpoint
 
-    pretrained = job.one("pretrained")
+    pretrained = job.one("backbone")
     layout = Layout.load(pretrained / "layout.json")
     before = Checkpoint(pretrained / "encoder.safetensors", layout)
     after = Checkpoint(job.one("finetuned") / "encoder.safetensors", layout)
@@ -20,7 +20,7 @@ if __name__ == "__main__":
     command(
         run,
         kind="task_vector",
-        reads={"pretrained": "backbone", "finetuned": ("finetune", "checkpoint")},
-        example="python workflow_scripts/task_vector.py --pretrained results/backbone/b/manifest.json "
-        "--finetuned results/finetune/cars/manifest.json --output results/task_vector/cars/manifest.json",
+        reads={"backbone": "backbone", "finetuned": ("finetuning", "checkpoint")},
+        example="python workflow_scripts/task_vector.py --backbone results/backbone/b/manifest.json "
+        "--finetuned results/finetuning/cars/manifest.json --output results/task_vector/cars/manifest.json",
     )

@@ -12,9 +12,9 @@ def main() -> int:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="default: results")
     folder = parser.parse_args().folder
 
-    from tatr.manifest import FILE
     from tatr.progress import progress
-    from tatr.verification import problems
+    from tatr.workflow.artefact import FILE
+    from tatr.workflow.verification import problems
 
     manifests = sorted(folder.rglob(FILE))
     if not manifests:

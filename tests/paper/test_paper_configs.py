@@ -37,9 +37,9 @@ def counted(plan: str) -> dict[str, int]:
     ("name", "expected"),
     [
         # Nine models with the multi-task one; a row with τ on validation has a merge for each of six candidates.
-        ("paper_vit_b32", {"finetune": 9, "mask": 12, "merge": 35, "evaluate": 28, "adapt": 6, "surgery": 3}),
-        ("paper_vit_l14", {"finetune": 9, "mask": 12, "merge": 33, "evaluate": 26, "adapt": 4, "surgery": 3}),
-        ("paper_vit_b16", {"finetune": 8, "mask": 12, "merge": 17, "evaluate": 16}),
+        ("paper_vit_b32", {"finetuning": 9, "mask": 12, "merge": 35, "evaluation": 28, "adaptation": 6, "surgery": 3}),
+        ("paper_vit_l14", {"finetuning": 9, "mask": 12, "merge": 33, "evaluation": 26, "adaptation": 4, "surgery": 3}),
+        ("paper_vit_b16", {"finetuning": 8, "mask": 12, "merge": 17, "evaluation": 16}),
     ],
 )
 def test_the_whole_plan_is_made_without_data_weights_or_network(
@@ -47,8 +47,8 @@ def test_the_whole_plan_is_made_without_data_weights_or_network(
 ) -> None:
     jobs = counted(snakemake(tmp_path, CONFIGS / f"{name}.yaml", "-n"))
     common = {"images": 8, "head": 8, "gradient": 8, "fisher": 8, "gram": 8, "sensitivity": 2, "sanity": 1}
-    common |= {"backbone": 1, "fetch": 9, "tables": 1, "figures": 1, "all": 1}
-    expected = common | expected | {"task_vector": expected["finetune"]}
+    common |= {"backbone": 1, "download": 9, "tables": 1, "figures": 1, "all": 1}
+    expected = common | expected | {"task_vector": expected["finetuning"]}
     assert jobs == expected | {"total": sum(expected.values())}
     assert [path.name for path in tmp_path.iterdir()] == [".snakemake"]
 
@@ -57,7 +57,7 @@ def test_data_on_disk_leave_only_the_weights_to_be_fetched(tmp_path: Path) -> No
     jobs = counted(
         snakemake(tmp_path, CONFIGS / "paper_vit_b16.yaml", "-n", "--config", "data={sources: [torchvision, folder]}")
     )
-    assert (jobs["fetch"], jobs["images"]) == (1, 8)
+    assert (jobs["download"], jobs["images"]) == (1, 8)
 
 
 @whole
@@ -78,7 +78,7 @@ def test_a_small_run_goes_through(name: str, tmp_path: Path) -> None:
 
     (path,) = run.glob("results/tables/*/methods.csv")
     table = pd.read_csv(path, index_col="method")
-    rows = counted(snakemake(tmp_path, CONFIGS / f"{name}.yaml", "-n"))["evaluate"] - 8 + 1  # eight are one row
+    rows = counted(snakemake(tmp_path, CONFIGS / f"{name}.yaml", "-n"))["evaluation"] - 8 + 1  # eight are one row
     assert len(table) == rows
     accuracies = table[config["suite"] + ["average"]]
     assert accuracies.notna().all(axis=None)

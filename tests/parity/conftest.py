@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tatr.layout import Layout
-from tatr.merging import direction
+from tatr.merging.merge import direction
+from tatr.vectors.layout import Layout
 
 State = dict[str, Tensor]
 TASKS = ("cars", "digits", "signs")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tatr import merge
-from tatr.grams import as_map, from_map, gram_layout, is_linear_map
-from tatr.layout import Layout
+from tatr.merging.linear_maps import as_map, from_map, gram_layout, is_linear_map
+from tatr.vectors.layout import Layout
 
 if os.environ.get("TATR_TEST_PARITY") != "1":
     pytest.importorskip("fusion_bench", reason="fusion-bench is not installed; `make test-parity` installs it")

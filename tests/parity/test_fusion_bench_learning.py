@@ -14,14 +14,15 @@ import torch.nn.functional as F  # noqa: N812
 from stored import write_images
 from torch import Tensor, nn
 
-from tatr import clip
-from tatr.adaptation import Adaptation, Recipe, batch, entropy
-from tatr.banks import TaskVectorBank
-from tatr.encoders import Encoder, Task
-from tatr.feature_correction import corrected
-from tatr.layout import Layout
-from tatr.methods.ties import elect
-from tatr.scratch import ImageBank
+from tatr.clip import towers as clip
+from tatr.clip.correction import corrected
+from tatr.clip.encoder import Encoder
+from tatr.data.task import Task
+from tatr.merging.methods.ties import elect
+from tatr.training.adaptation import Adaptation, Recipe, batch, entropy
+from tatr.training.banks import TaskVectorBank
+from tatr.training.scratch import ImageBank
+from tatr.vectors.layout import Layout
 
 if os.environ.get("TATR_TEST_PARITY") != "1":
     pytest.importorskip("fusion_bench", reason="fusion-bench is not installed; `make test-parity` installs it")

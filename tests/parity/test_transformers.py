@@ -17,12 +17,12 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from backbone import run
-from tatr import clip
-from tatr.architecture import Architecture
-from tatr.command import Job, Settings
+from tatr.clip import towers as clip
+from tatr.clip.architecture import Architecture
+from tatr.clip.model_configs import model_config
 from tatr.errors import TatrError
-from tatr.fingerprint import fingerprint
-from tatr.model_configs import model_config
+from tatr.weights.fingerprint import fingerprint
+from tatr.workflow.command import Job, Settings
 
 if os.environ.get("TATR_TEST_PARITY") != "1":
     pytest.importorskip("transformers", reason="transformers is not installed; `make test-parity` installs it")
@@ -87,7 +87,7 @@ def features_of(reference: Any, pixels: Tensor, tokens: Tensor) -> tuple[Tensor,
 def take_over(path: Path, name: str, model: Mapping[str, Any], folder: Path) -> Path:
     settings = {"name": name, "model": model, "fingerprint": fingerprint(path, "backbone.pretrained")}
     made = Path(tempfile.mkdtemp(dir=folder))
-    run(Job(Settings(settings), {"fetched": []}, path, made, folder / "saved", "key"))
+    run(Job(Settings(settings), {"download": []}, path, made, folder / "saved", "key"))
     return made
 
 

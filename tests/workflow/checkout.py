@@ -9,16 +9,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TINY = Path("tests/config/tiny.yaml")
-METHODS = Path("tests/config/methods.yaml")
-REAL = Path("tests/config/real.yaml")
+TINY = Path("tests/workflow/configs/tiny.yaml")
+METHODS = Path("tests/workflow/configs/methods.yaml")
+REAL = Path("tests/workflow/configs/real.yaml")
 """Written by the tests themselves, as it names files that they make."""
-SOURCES = ("Snakefile", "rules", "workflow_scripts", "config", "profiles", "envs", "docs/captions", "tests/config")
+SOURCES = (
+    "Snakefile",
+    "rules",
+    "workflow_scripts",
+    "config",
+    "profiles",
+    "envs",
+    "docs/captions",
+    "tests/workflow/configs",
+)
 BACKBONE = Path("backbones/tiny-clip")
 
 JOB = re.compile(r"^    output: results/([^/]+)/([^/]+)-[0-9a-f]{12}/manifest\.json", re.MULTILINE)
 TARGET = re.compile(
-    r"^(?:local)?rule (?:all|demo|fetched|finetuned|task_vectors|merged|evaluated|exported):$", re.MULTILINE
+    r"^(?:local)?rule (?:all|demo|downloaded|finetuned|task_vectors|merged|evaluated|exported):$", re.MULTILINE
 )
 TOTAL = re.compile(r"^total +(\d+)$", re.MULTILINE)
 
@@ -142,7 +151,7 @@ def _jobs(output: str) -> set[str]:
     total = TOTAL.search(output)
     targets = len(
         re.findall(
-            r"^(?:local)?rule (?:all|demo|fetched|finetuned|task_vectors|merged|evaluated|exported):$", output, re.M
+            r"^(?:local)?rule (?:all|demo|downloaded|finetuned|task_vectors|merged|evaluated|exported):$", output, re.M
         )
     )
     assert len(jobs) + targets == (int(total[1]) if total else 0), f"not all jobs were understood:\n{output}"

@@ -51,8 +51,8 @@ def setting(*path: str | int, to: object) -> Callable[[dict[str, Any]], object]:
 
 
 def _new_task() -> set[str]:
-    of_task = {f"{kind}:scenes" for kind in ("images", "head", "finetune", "task_vector")}
-    return of_task | {"gradient:scenes_n-8", "evaluate:individual_scenes"} | PRETRAINED | SUITE
+    of_task = {f"{kind}:scenes" for kind in ("images", "head", "finetuning", "task_vector")}
+    return of_task | {"gradient:scenes_n-8", "evaluation:individual_scenes"} | PRETRAINED | SUITE
 
 
 CONFIGURATION = [

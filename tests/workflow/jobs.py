@@ -12,7 +12,7 @@ def merged(label: str, coefficient: str) -> set[str]:
 
 def evaluated(label: str, coefficient: str) -> set[str]:
     """One evaluation, and the table that shows it."""
-    return {f"evaluate:{label}_lambda-{coefficient}"} | TABLE
+    return {f"evaluation:{label}_lambda-{coefficient}"} | TABLE
 
 
 def zero_shot(tau: float = 0.01) -> set[str]:
@@ -35,17 +35,17 @@ WEIGHT_AVERAGE = merged("weight_average", "1")
 MERGES = WEIGHT_AVERAGE | merged("task_arithmetic", "0.3") | zero_shot() | gradient_based()
 SUITE = {"sensitivity:zero_shot"} | MERGES
 """All that is made from the task vectors together."""
-PRETRAINED = {"evaluate:pretrained"}
+PRETRAINED = {"evaluation:pretrained"}
 
 
 def task_vectors(*tasks: str) -> set[str]:
     """The task vectors of tasks, and what is made from them."""
-    return {f"task_vector:{task}" for task in tasks} | {f"evaluate:individual_{task}" for task in tasks} | SUITE
+    return {f"task_vector:{task}" for task in tasks} | {f"evaluation:individual_{task}" for task in tasks} | SUITE
 
 
 def fine_tuned(*tasks: str) -> set[str]:
     """The individual models of tasks, and what is made from them."""
-    return {f"finetune:{task}" for task in tasks} | task_vectors(*tasks)
+    return {f"finetuning:{task}" for task in tasks} | task_vectors(*tasks)
 
 
 def seen_anew(*tasks: str) -> set[str]:
@@ -56,4 +56,4 @@ def seen_anew(*tasks: str) -> set[str]:
 IMAGES = {f"images:{task}" for task in TASKS}
 HEADS = {f"head:{task}" for task in TASKS}
 EVERYTHING = IMAGES | {"backbone:tiny-clip"} | HEADS | seen_anew(*TASKS)
-EVALUATIONS = {job for job in EVERYTHING if job.startswith("evaluate:")} | TABLE
+EVALUATIONS = {job for job in EVERYTHING if job.startswith("evaluation:")} | TABLE

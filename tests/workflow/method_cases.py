@@ -9,18 +9,18 @@ ADAPTED = "ada_merging_iterations-{}_batch_size-8+zero_shot_tau-0.01"
 ADAPTED_TOO = "ada_merging_granularity-task_density-0.2_iterations-2_batch_size-8_images-validation"
 OTHERS = {"breadcrumbs": 1, "consensus": 0.3, "dare": 0.3, "iso_c": 1.3, "lines": 1, "magmax": 0.5, "pcb": 1.2}
 OTHERS |= {"ties": 0.3, "tsv_m": 1}
-SEARCHED = "evaluate:task_arithmetic+zero_shot_tau-search_lambda-search"
+SEARCHED = "evaluation:task_arithmetic+zero_shot_tau-search_lambda-search"
 
-FISHER = {"merge:fisher_exemplars-4", "evaluate:fisher_exemplars-4_lambda-1"} | TABLE
-REGMEAN = {"merge:regmean_exemplars-8", "evaluate:regmean_exemplars-8_lambda-1"} | TABLE
-SURGERY = {"surgery:task_arithmetic_lambda-0.3", "evaluate:task_arithmetic_lambda-0.3_surgery"} | TABLE
-MULTITASK = {"finetune:all-tasks", "task_vector:all-tasks", "evaluate:all-tasks"} | TABLE
+FISHER = {"merge:fisher_exemplars-4", "evaluation:fisher_exemplars-4_lambda-1"} | TABLE
+REGMEAN = {"merge:regmean_exemplars-8", "evaluation:regmean_exemplars-8_lambda-1"} | TABLE
+SURGERY = {"surgery:task_arithmetic_lambda-0.3", "evaluation:task_arithmetic_lambda-0.3_surgery"} | TABLE
+MULTITASK = {"finetuning:all-tasks", "task_vector:all-tasks", "evaluation:all-tasks"} | TABLE
 TASKS = ("cars", "digits")
 
 
 def adapted(label: str = ADAPTED.format(2)) -> set[str]:
     """Learnt coefficients, and what is made from them."""
-    return {f"adapt:{label}", f"merge:{label}", f"evaluate:{label}_lambda-1"} | TABLE
+    return {f"adaptation:{label}", f"merge:{label}", f"evaluation:{label}_lambda-1"} | TABLE
 
 
 METHOD_CASES = [
@@ -36,7 +36,7 @@ METHOD_CASES = [
         "measure Fisher information on more images",
         "it, its merge and evaluation",
         {f"fisher:{task}_n-8" for task in TASKS}
-        | {"merge:fisher_exemplars-8", "evaluate:fisher_exemplars-8_lambda-1"}
+        | {"merge:fisher_exemplars-8", "evaluation:fisher_exemplars-8_lambda-1"}
         | TABLE,
         setting("merges", 0, "exemplars", to=8),
     ),
@@ -44,7 +44,7 @@ METHOD_CASES = [
         "off-diagonal",
         "change how RegMean uses its Gram matrices",
         "merge and evaluation; the matrices stay",
-        {"merge:regmean_exemplars-8_off_diagonal-0.5", "evaluate:regmean_exemplars-8_off_diagonal-0.5_lambda-1"}
+        {"merge:regmean_exemplars-8_off_diagonal-0.5", "evaluation:regmean_exemplars-8_off_diagonal-0.5_lambda-1"}
         | TABLE,
         setting("merges", 1, "off_diagonal", to=0.5),
     ),
@@ -74,57 +74,57 @@ METHOD_CASES = [
         "edit how coefficients are learnt (`adaptation.py`)",
         "AdaMerging's coefficients, merges and evaluations",
         adapted() | adapted(ADAPTED_TOO),
-        files=lambda scene: change_code(scene.module("tatr/adaptation.py")),
+        files=lambda scene: change_code(scene.module("tatr/training/adaptation.py")),
     ),
     Case(
         "surgery-edited",
         "edit how Surgery is trained (`surgery.py`)",
         "its modules and their evaluation",
         SURGERY,
-        files=lambda scene: change_code(scene.module("tatr/surgery.py")),
+        files=lambda scene: change_code(scene.module("tatr/training/surgery.py")),
     ),
     Case(
         "fisher-edited",
         "edit how Fisher information is measured (`fisher_information.py`)",
         "it, its merges and evaluations",
         {f"fisher:{task}_n-4" for task in TASKS} | FISHER,
-        files=lambda scene: change_code(scene.module("tatr/fisher_information.py")),
+        files=lambda scene: change_code(scene.module("tatr/measuring/fisher.py")),
     ),
     Case(
         "grams-edited",
         "edit how Gram matrices are measured (`gram_measuring.py`)",
         "them, RegMean's merges and evaluations",
         {f"gram:{task}_n-8" for task in TASKS} | REGMEAN,
-        files=lambda scene: change_code(scene.module("tatr/gram_measuring.py")),
+        files=lambda scene: change_code(scene.module("tatr/measuring/gram.py")),
     ),
     Case(
         "correction-edited",
         "edit how features are corrected (`feature_correction.py`)",
         "all evaluations",
         {
-            *(f"evaluate:individual_{task}" for task in TASKS),
-            *(f"evaluate:{method}_lambda-{coefficient}" for method, coefficient in OTHERS.items()),
-            *(job for job in FISHER | REGMEAN | SURGERY | MULTITASK if job.startswith("evaluate:")),
-            *(job for job in adapted() | adapted(ADAPTED_TOO) if job.startswith("evaluate:")),
-            "evaluate:pretrained",
+            *(f"evaluation:individual_{task}" for task in TASKS),
+            *(f"evaluation:{method}_lambda-{coefficient}" for method, coefficient in OTHERS.items()),
+            *(job for job in FISHER | REGMEAN | SURGERY | MULTITASK if job.startswith("evaluation:")),
+            *(job for job in adapted() | adapted(ADAPTED_TOO) if job.startswith("evaluation:")),
+            "evaluation:pretrained",
             SEARCHED,
         }
         | {"surgery:task_arithmetic_lambda-0.3"}
         | TABLE,
-        files=lambda scene: change_code(scene.module("tatr/feature_correction.py")),
+        files=lambda scene: change_code(scene.module("tatr/clip/correction.py")),
     ),
     Case(
         "ties-edited",
         "edit Ties-Merging (`methods/ties.py`), by which AdaMerging++ trims",
         "its merges, all that AdaMerging makes, and their evaluations",
-        {"merge:ties", "evaluate:ties_lambda-0.3"} | adapted() | adapted(ADAPTED_TOO),
-        files=lambda scene: change_code(scene.module("tatr/methods/ties.py")),
+        {"merge:ties", "evaluation:ties_lambda-0.3"} | adapted() | adapted(ADAPTED_TOO),
+        files=lambda scene: change_code(scene.module("tatr/merging/methods/ties.py")),
     ),
     Case(
         "export-edited",
         "edit how merges are exported (`exporting.py`)",
         "nothing",
         set(),
-        files=lambda scene: change_code(scene.module("tatr/exporting.py")),
+        files=lambda scene: change_code(scene.module("tatr/report/export.py")),
     ),
 ]

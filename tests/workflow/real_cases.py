@@ -12,18 +12,18 @@ TASKS = ("dtd", "mnist")
 TABLE = {"tables:real", "figures:real"}
 SANITY = {"sanity:real"} | TABLE
 MERGE = {"sensitivity:zero_shot", "mask:zero_shot_tau-0.01", "merge:task_arithmetic+zero_shot_tau-0.01"}
-MERGED = "evaluate:task_arithmetic+zero_shot_tau-0.01_lambda-0.3"
-REFERENCES = {"evaluate:pretrained", *(f"evaluate:individual_{task}" for task in TASKS)}
+MERGED = "evaluation:task_arithmetic+zero_shot_tau-0.01_lambda-0.3"
+REFERENCES = {"evaluation:pretrained", *(f"evaluation:individual_{task}" for task in TASKS)}
 EVALUATIONS = REFERENCES | {MERGED} | SANITY
 TUNED = "theirs/mnist/finetuned.safetensors"
 
 
 def from_model(task: str) -> set[str]:
     """What is made from a task's individual model."""
-    return {f"task_vector:{task}", f"evaluate:individual_{task}", MERGED} | MERGE | SANITY
+    return {f"task_vector:{task}", f"evaluation:individual_{task}", MERGED} | MERGE | SANITY
 
 
-TRAINED = {"finetune:dtd"} | from_model("dtd")
+TRAINED = {"finetuning:dtd"} | from_model("dtd")
 IMPORTED = {"checkpoint:mnist"} | from_model("mnist")
 EVERYTHING = {f"{kind}:{task}" for kind in ("images", "head") for task in TASKS} | {"backbone:clip"}
 EVERYTHING |= TRAINED | IMPORTED | EVALUATIONS
@@ -89,7 +89,7 @@ REAL_CASES = [
         "trained-instead",
         "train a model that was imported",
         "its training and task vector; what sums over the suite",
-        {"finetune:mnist"} | from_model("mnist"),
+        {"finetuning:mnist"} | from_model("mnist"),
         setting("finetuned", "tasks", "mnist", to={"source": "train"}),
     ),
     Case(
@@ -103,14 +103,14 @@ REAL_CASES = [
         "limit",
         "limit a task's training images",
         "its images, and whatever saw them; the imported model stays",
-        {"images:dtd", "finetune:dtd"} | from_model("dtd") | {"evaluate:pretrained"},
+        {"images:dtd", "finetuning:dtd"} | from_model("dtd") | {"evaluation:pretrained"},
         setting("tasks", "dtd", "limit", to=10),
     ),
     Case(
         "skip",
         "skip unreadable images instead of stopping",
         "the task's images, and whatever saw them",
-        {"images:mnist", "evaluate:pretrained", "evaluate:individual_mnist", MERGED} | SANITY,
+        {"images:mnist", "evaluation:pretrained", "evaluation:individual_mnist", MERGED} | SANITY,
         setting("tasks", "mnist", "unreadable", to="skip"),
     ),
     Case(
@@ -136,16 +136,16 @@ REAL_CASES = [
     ),
     Case(
         "fetching-edited",
-        "edit how data sets and weights are fetched (`fetching.py`)",
+        "edit how data sets and weights are downloaded (`download.py`)",
         "nothing",
         set(),
-        files=lambda scene: scene.module("tatr/fetching.py").open("a").write("\nEDITED = True\n"),
+        files=lambda scene: scene.module("tatr/data/download.py").open("a").write("\nEDITED = True\n"),
     ),
     Case(
         "importing-edited",
         "edit how checkpoints are read (`importing/`)",
         "the imports and the backbone, with all that follows",
         EVERYTHING - {f"images:{task}" for task in TASKS},
-        files=lambda scene: scene.module("tatr/importing/names.py").open("a").write("\nEDITED = True\n"),
+        files=lambda scene: scene.module("tatr/weights/importing/names.py").open("a").write("\nEDITED = True\n"),
     ),
 ]

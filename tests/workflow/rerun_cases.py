@@ -14,4 +14,4 @@ SECTIONS = {
 CASES = [case for cases in SECTIONS.values() for case in cases]
 
 FURTHER = {"With methods that look at images": METHOD_CASES, "With models and images of your own": REAL_CASES}
-"""Cases of two other runs (tests/config/methods.yaml; real_cases.bring)."""
+"""Cases of two other runs (tests/workflow/configs/methods.yaml; real_cases.bring)."""

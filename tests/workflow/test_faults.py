@@ -45,7 +45,7 @@ class TestEditWhileJobsWait:
             waiting.config.write_text(waiting.config.read_text().replace("0.02", "0.03"))
         else:
             waiting = waiting.with_project(tmp_path / "project")
-            edits.change_code(waiting.project / "workflow_scripts/tatr/trust_region.py")
+            edits.change_code(waiting.project / "workflow_scripts/tatr/merging/mask.py")
 
         done = waiting.snakemake(*on_a_node(target))
 
@@ -58,7 +58,7 @@ class TestEditWhileJobsWait:
         plan = waiting.plan("--printshellcmds")
         (arguments,) = re.findall(r"tatr mask (.*zero_shot_tau-0\.02.*)", plan)
         waiting = waiting.with_project(tmp_path / "project")
-        edits.change_code(waiting.project / "workflow_scripts/tatr/trust_region.py")
+        edits.change_code(waiting.project / "workflow_scripts/tatr/merging/mask.py")
 
         done = waiting.script("mask", *shlex.split(arguments))
 
@@ -114,7 +114,7 @@ class TestDamage:
             "gradient:digits_n-8": (delete_store, "missing"),
             "images:cars": (delete_shard, "missing"),
             "images:digits": (flip_byte, "damaged"),
-            "finetune:cars": (flip_byte, "altered"),
+            "finetuning:cars": (flip_byte, "altered"),
             "head:cars": (delete_file, "missing"),
             "mask:zero_shot_tau-0.01": (alter_manifest, "the manifest was altered"),
         }

@@ -13,7 +13,7 @@ from checkout import ROOT, Checkout, successful
 from jobs import EVERYTHING, TABLE, TASKS
 
 TARGETS = ("all", "demo", "tables", "figures", "finetuned", "task_vectors", "merged", "evaluated", "exported", "verify")
-TARGETS += ("pretrain",)
+TARGETS += ("pretraining",)
 
 
 class TestStyle:
@@ -35,8 +35,8 @@ class TestTargets:
     @pytest.mark.parametrize(
         ("target", "jobs"),
         [
-            ("finetuned", {f"finetune:{task}" for task in TASKS}),
-            ("evaluated", {job for job in EVERYTHING if job.startswith("evaluate:")}),
+            ("finetuned", {f"finetuning:{task}" for task in TASKS}),
+            ("evaluated", {job for job in EVERYTHING if job.startswith("evaluation:")}),
             ("demo", TABLE),
             ("exported", {job for job in EVERYTHING if job.startswith("merge:")}),
         ],
@@ -82,7 +82,7 @@ class TestParsing:
         loaded = successful(checkout.snakemake("--dry-run", PYTHONPROFILEIMPORTTIME="1"))
 
         modules = set(re.findall(r"^import time:.*\| +(\S+)$", loaded, re.MULTILINE))
-        assert "tatr.plan" in modules
+        assert "tatr.workflow.plan.plan" in modules
         assert not modules & {"torch", "open_clip", "sklearn", "matplotlib"}
 
     def test_writes_nothing(self, finished: Checkout, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ __all__ = ["TatrError", "mean_absolute_gradient", "merge", "merge_files"]
 
 _HOME = {
     "TatrError": "errors",
-    "mean_absolute_gradient": "gradients",
-    "merge": "state_dicts",
-    "merge_files": "merging_files",
+    "mean_absolute_gradient": "measuring.gradient",
+    "merge": "merging.state_dicts",
+    "merge_files": "merging.file_merge",
 }
 
 

@@ -13,7 +13,7 @@ from tatr.config.section import Section
 from tatr.config.tasks import SOURCES, Counts, Lists
 from tatr.config.weights import Sanity
 from tatr.config.words import bare, expected, is_section, members, of_field
-from tatr.methods import load, names
+from tatr.merging.methods import load, names
 
 OPTIONAL = (TrustRegion, Surgery, Multitask, Sanity, Counts, Lists)
 """Sections that a config may leave out altogether."""

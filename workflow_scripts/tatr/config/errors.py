@@ -15,7 +15,7 @@ from tatr.config.models import Config, Exemplars, Finetuning
 from tatr.config.section import Section
 from tatr.config.tasks import SOURCES, AnySource
 from tatr.config.words import bare, expected, is_section, members, name_expected, of_field
-from tatr.methods import load, names
+from tatr.merging.methods import load, names
 
 Keys = tuple[Any, ...]
 """Where something stands: keys of sections and indices of lists."""

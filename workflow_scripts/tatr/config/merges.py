@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, ValidationInfo, create_model, field_validator, model_validator
 
 from tatr.config.section import Section, as_number
-from tatr.methods import Method, load, names
+from tatr.merging.methods import Method, load, names
 
 
 class Search(Section):

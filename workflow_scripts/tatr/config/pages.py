@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tatr.config.merges import settings_of
 from tatr.config.words import expected, of_field
-from tatr.methods import Method, load
-from tatr.tables import accuracies, load_table, markdown
+from tatr.merging.methods import Method, load
+from tatr.report.tables import accuracies, load_table, markdown
 
 LABEL = r"([A-Z][A-Za-z' ]{2,40}):\s"
 """What a paragraph of a method's docstring may start with, such as `Cost: …`."""
@@ -31,7 +31,7 @@ def page(name: str, results: Path) -> str:
     lines = [
         f"# {method.title}",
         "",
-        f"<!-- Written by workflow_scripts/config_docs.py from workflow_scripts/tatr/methods/{name}.py. Edit that. -->",
+        f"<!-- Written by workflow_scripts/config_docs.py from workflow_scripts/tatr/merging/methods/{name}.py. Edit that. -->",
         "",
         "```",
         f"v{formula[1:].removesuffix('.')}",

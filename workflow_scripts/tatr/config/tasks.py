@@ -102,7 +102,7 @@ class TorchvisionTask(RealTask):
 
 
 class HubTask(RealTask):
-    """A data set of the Hugging Face Hub: Parquet files, fetched once, or already in a folder."""
+    """A data set of the Hugging Face Hub: Parquet files, downloaded once, or already in a folder."""
 
     source: Literal["hub"] = Field(description="Parquet files of a Hugging Face data set")
     dataset: str = Field(description="OWNER/NAME", examples=["tanganke/dtd"])

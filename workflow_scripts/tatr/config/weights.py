@@ -12,7 +12,7 @@ class Backbone(Section):
 
     name: str = Field(description="open_clip's name of the model", examples=["ViT-B-32-quickgelu"])
     pretrained: str = Field(
-        description="open_clip's tag of the weights, which are fetched; or a file or folder that holds them",
+        description="open_clip's tag of the weights, which are downloaded; or a file or folder that holds them",
         examples=["openai"],
     )
     resize: Literal["shortest", "squash"] = Field("shortest", description="how images get the model's size")

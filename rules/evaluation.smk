@@ -1,0 +1,23 @@
+rule evaluation:
+    """Evaluate one model on its tasks, choosing λ and τ on validation if asked to."""
+    input:
+        unpack(inputs_of("evaluation")),
+    output:
+        manifest="results/evaluation/{name}/manifest.json",
+        content="results/evaluation/{name}/scores.json",
+    log:
+        "logs/evaluation/{name}.log",
+    benchmark:
+        "results/benchmarks/evaluation/{name}.tsv"
+    conda:
+        "../envs/tatr.yaml"
+    threads: 1
+    resources:
+        mem_mb=6000,
+        runtime=60,
+        gpu=1,
+    params:
+        settings=settings_of("evaluation"),
+        code=code_of("evaluation"),
+    shell:
+        "tatr evaluation --backbone {input.backbone} --directions {input.directions} --surgery {input.surgery} --heads {input.heads} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"

@@ -1,0 +1,41 @@
+"""What is written from the code: the config's schema and defaults, a page per method, the table of results."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tatr.merging import methods
+
+BASE = Path(__file__).parents[2]
+
+
+def test_documents_are_up_to_date() -> None:
+    command = [sys.executable, str(BASE / "workflow_scripts/config_docs.py"), "--check"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_has_a_page_and_a_line_that_states_its_coefficient(name: str) -> None:
+    (line,) = (
+        line for line in (BASE / "docs/methods.md").read_text().splitlines() if f"`{name}`](methods/{name}.md)" in line
+    )
+    assert f"| {methods.load(name).coefficient:g} |" in line
+    page = (BASE / f"docs/methods/{name}.md").read_text()
+    assert page.startswith(f"# {methods.load(name).title}\n")
+    for label in ("```\nv = ", "Cost.", "rust region"):
+        assert label in page
+    for setting in methods.load(name).parameters:
+        assert f"| `{setting}` |" in page
+
+
+def test_check_command_finds_drift(tmp_path: Path) -> None:
+    command = [sys.executable, str(BASE / "workflow_scripts/config_docs.py"), "--folder", str(tmp_path)]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert subprocess.run([*command, "--check"], check=False, capture_output=True).returncode == 0
+    (tmp_path / "config/default.yaml").write_text("seed: 1\n")
+    stale = subprocess.run([*command, "--check"], check=False, capture_output=True, text=True)
+    assert stale.returncode == 1
+    assert "default.yaml: out of date" in stale.stdout

@@ -1,0 +1,253 @@
+"""Evaluation: accuracy by hand, λ chosen on validation alone; heads and images that do not belong together."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from stored import write_images
+
+from tatr.clip import encoder as encoders
+from tatr.clip import towers as clip
+from tatr.clip.encoder import Encoder
+from tatr.data.task import Task
+from tatr.digests import file_digest
+from tatr.errors import TatrError
+from tatr.measuring import evaluation
+from tatr.measuring.evaluation import evaluate
+from tatr.weights.encoder_file import save_tensors
+from tatr.workflow.artefact import Artefact
+
+Splits = dict[str, tuple[np.ndarray, np.ndarray]]
+CLASSES = 3
+
+
+def draw(encoder: Encoder, count: int, seed: int) -> np.ndarray:
+    size = encoder.architecture.image_size
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+def head_of(encoder: Encoder, seed: int = 0) -> torch.Tensor:
+    return 10 * F.normalize(torch.randn(CLASSES, encoder.architecture.embed_dim, generator=torch.manual_seed(seed)))
+
+
+@torch.no_grad()
+def predictions(encoder: Encoder, images: np.ndarray, flat: np.ndarray, head: torch.Tensor) -> np.ndarray:
+    p = clip.to_tensors(encoder.layout.unflatten(flat))
+    found = clip.logits(p, clip.normalise(images, encoder.architecture), head, encoder.architecture)
+    return found.argmax(dim=-1).numpy()
+
+
+def direction_of(encoder: Encoder) -> np.ndarray:
+    return np.random.default_rng(5).normal(0, 0.3, encoder.layout.size).astype(np.float32)
+
+
+def save(path: Path, encoder: Encoder, validation: np.ndarray, test: np.ndarray, name: str = "task") -> Task:
+    """A task with the given labels."""
+    empty = draw(encoder, 0, 0), np.zeros(0, np.int64)
+    splits = {"train": empty, "validation": (draw(encoder, 50, 1), validation), "test": (draw(encoder, 60, 2), test)}
+    write_images(path / name / "images.zarr", splits)
+    return Task(name, head_of(encoder), path / name / "images.zarr")
+
+
+def best_at(encoder: Encoder, count: int, seed: int, coefficient: float) -> np.ndarray:
+    """Labels for which the model θ_pre + λ·v is always right."""
+    flat = encoder.flat + np.float32(coefficient) * direction_of(encoder)
+    return predictions(encoder, draw(encoder, count, seed), flat, head_of(encoder))
+
+
+def test_accuracy_counts_right_answers(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = best_at(encoder, 60, 2, 0.5)
+    labels = right.copy()
+    labels[:15] = (labels[:15] + 1) % CLASSES
+    tasks = [
+        save(tmp_path, encoder, best_at(encoder, 50, 1, 0), labels, "a"),
+        save(tmp_path, encoder, right[:50], right, "b"),
+    ]
+    whole = evaluate(encoder, [direction_of(encoder)], tasks, [0.5], "cpu")
+    assert whole["scores"]["a"] == {"correct": 45, "images": 60, "accuracy": 0.75, "skipped": 0}
+    assert whole["scores"]["b"]["accuracy"] == 1
+    assert whole["average"] == pytest.approx(0.875)
+    assert whole["coefficient"] == 0.5
+    assert whole["search"] == []
+    monkeypatch.setattr(evaluation, "BATCH", 7)
+    assert evaluate(encoder, [direction_of(encoder)], tasks, [0.5], "cpu") == whole
+
+
+def test_without_a_direction_it_is_the_pretrained_model(encoder: Encoder, tmp_path: Path) -> None:
+    task = save(tmp_path, encoder, np.zeros(50, np.int64), best_at(encoder, 60, 2, 0))
+    assert evaluate(encoder, [], [task], [0.0], "cpu")["average"] == 1
+
+
+def test_the_coefficient_is_the_best_on_validation_whatever_is_best_on_test(encoder: Encoder, tmp_path: Path) -> None:
+    candidates = [0.0, 0.5, 1.0]
+    validation, test = best_at(encoder, 50, 1, 1.0), best_at(encoder, 60, 2, 0.0)
+    result = evaluate(encoder, [direction_of(encoder)], [save(tmp_path, encoder, validation, test)], candidates, "cpu")
+    assert result["coefficient"] == 1.0
+    assert [row["coefficient"] for row in result["search"]] == candidates
+    assert result["search"][2]["validation"] == 1 > result["search"][0]["validation"]
+    assert result["average"] < 1  # at λ = 0 it would be 1: the test labels did not choose
+    permuted = save(tmp_path / "again", encoder, validation, test[::-1].copy())
+    other = evaluate(encoder, [direction_of(encoder)], [permuted], candidates, "cpu")
+    assert other["search"] == result["search"]
+
+
+def test_test_labels_are_read_once_and_only_after_the_choice(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = best_at(encoder, 50, 1, 0), best_at(encoder, 60, 2, 0)
+    tasks = [save(tmp_path, encoder, *labels, name) for name in ("a", "b")]
+    reads: list[tuple[str, str]] = []
+    read_labels = encoders.read_labels
+
+    def spy(path: Path, split: str) -> np.ndarray:
+        reads.append((path.parent.name, split))
+        return read_labels(path, split)
+
+    monkeypatch.setattr(encoders, "read_labels", spy)
+    evaluate(encoder, [direction_of(encoder)], tasks, [0.1, 0.2, 0.3], "cpu")
+    assert reads[:-2] == 3 * [("a", "validation"), ("b", "validation")]
+    assert reads[-2:] == [("a", "test"), ("b", "test")]
+    reads.clear()
+    evaluate(encoder, [direction_of(encoder)], tasks, [0.1], "cpu")
+    assert reads == [("a", "test"), ("b", "test")]
+
+
+def test_of_equally_good_coefficients_the_smallest_is_taken(encoder: Encoder, tmp_path: Path) -> None:
+    task = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64))
+    nothing = np.zeros(encoder.layout.size, np.float32)
+    assert evaluate(encoder, [nothing], [task], [0.5, 0.1, 0.3], "cpu")["coefficient"] == 0.1
+
+
+def test_tau_and_the_coefficient_are_chosen_together(encoder: Encoder, tmp_path: Path) -> None:
+    good, bad = direction_of(encoder), -direction_of(encoder)
+    task = save(tmp_path, encoder, best_at(encoder, 50, 1, 1.0), best_at(encoder, 60, 2, 1.0))
+    result = evaluate(encoder, [bad, good], [task], [0.5, 1.0], "cpu", taus=[0.02, 0.01])
+    assert (result["direction"], result["tau"], result["coefficient"]) == (1, 0.01, 1.0)
+    assert [(row["tau"], row["coefficient"]) for row in result["search"]] == [
+        (0.02, 0.5),
+        (0.02, 1.0),
+        (0.01, 0.5),
+        (0.01, 1.0),
+    ]
+    assert result["average"] == result["search"][3]["validation"] == 1
+    with pytest.raises(TatrError, match="2 directions but 1 values of tau"):
+        evaluate(encoder, [bad, good], [task], [0.5], "cpu", taus=[0.01])
+
+
+def test_of_equally_good_trust_regions_the_largest_tau_is_taken(encoder: Encoder, tmp_path: Path) -> None:
+    task = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64))
+    nothing = 3 * [np.zeros(encoder.layout.size, np.float32)]
+    result = evaluate(encoder, nothing, [task], [0.5, 0.1], "cpu", taus=[0.01, 0.05, 0.02])
+    assert (result["tau"], result["coefficient"], result["direction"]) == (0.05, 0.1, 1)
+
+
+def test_surgery_corrects_the_features_of_its_task(encoder: Encoder, tmp_path: Path) -> None:
+    dimension = encoder.architecture.embed_dim
+    down, up = torch.randn(2, 5, dimension, generator=torch.manual_seed(1)).unbind()
+    features = clip.image_features(
+        clip.to_tensors(encoder.layout.unflatten(encoder.flat)),
+        clip.normalise(draw(encoder, 60, 2), encoder.architecture),
+        encoder.architecture,
+    )
+    by_hand = torch.stack([f - up.T @ torch.clamp(down @ f, min=0) for f in features])
+    labels = (F.normalize(by_hand, dim=-1) @ head_of(encoder).T).argmax(dim=-1).numpy()
+    assert (labels != best_at(encoder, 60, 2, 0)).any()
+    task = save(tmp_path, encoder, np.zeros(50, np.int64), labels)
+    assert evaluate(encoder, [], [task], [0.0], "cpu", surgery={"task": (down, up.T)})["average"] == 1
+    with pytest.raises(TatrError, match="surgery: has no module for task 'task'; it has other"):
+        evaluate(encoder, [], [task], [0.0], "cpu", surgery={"other": (down, up.T)})
+
+
+def test_a_merge_that_blows_up_is_refused(encoder: Encoder, tmp_path: Path) -> None:
+    task = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64))
+    with pytest.raises(TatrError, match="task: the model's outputs are not finite; the merge's coefficient may be"):
+        evaluate(encoder, [direction_of(encoder)], [task], [1e38], "cpu")
+
+
+def test_an_empty_split_is_refused(encoder: Encoder, tmp_path: Path) -> None:
+    empty = draw(encoder, 0, 0), np.zeros(0, np.int64)
+    write_images(tmp_path / "images.zarr", {"train": empty, "validation": empty, "test": empty})
+    with pytest.raises(TatrError, match=r"images\.zarr: the test split is empty"):
+        evaluate(encoder, [], [Task("task", head_of(encoder), tmp_path / "images.zarr")], [0.0], "cpu")
+
+
+@pytest.mark.parametrize("label", [-1, CLASSES])
+def test_labels_that_the_head_does_not_know_are_refused(encoder: Encoder, tmp_path: Path, label: int) -> None:
+    labels = np.zeros(60, np.int64)
+    labels[7] = label
+    task = save(tmp_path, encoder, np.zeros(50, np.int64), labels)
+    with pytest.raises(TatrError, match=r"images\.zarr: test labels run from .* but the head has 3 classes"):
+        task.split("test")
+
+
+@pytest.fixture
+def pair(make_artefact: Callable[..., Artefact]) -> Callable[..., tuple[Artefact, Artefact]]:
+    """A head and images with the given tasks and classes."""
+
+    def make(tasks: tuple[str, str], classes: tuple[list[str], list[str]]) -> tuple[Artefact, Artefact]:
+        def write(folder: Path) -> dict[str, str]:
+            names = classes[folder.parent.name == "images"]
+            (folder / "classnames.json").write_text(json.dumps(names))
+            save_tensors({"weight": np.eye(len(names), 12)}, folder / "head.safetensors")
+            return {name: file_digest(folder / name) for name in ("classnames.json", "head.safetensors")} | {
+                "images.zarr": ""
+            }
+
+        head, images = (
+            make_artefact(kind, "x", {"task": task}, write)
+            for kind, task in zip(("head", "images"), tasks, strict=True)
+        )
+        return head, images
+
+    return make
+
+
+def test_a_head_and_images_of_one_task_make_a_task(pair: Callable[..., tuple[Artefact, Artefact]]) -> None:
+    task = Task.of(*pair(("cars", "cars"), (["car", "bus"], ["car", "bus"])), "cpu")
+    assert task.name == "cars"
+    assert torch.equal(task.head, torch.eye(2, 12))
+    assert task.images.name == "images.zarr"
+
+
+@pytest.mark.parametrize(
+    ("content", "skipped"), [({}, 0), ({"skipped": {"train": ["a.jpg"]}}, 0), ({"skipped": {"test": ["b", "c"]}}, 2)]
+)
+def test_images_that_could_not_be_decoded_are_counted(
+    encoder: Encoder,
+    tmp_path: Path,
+    pair: Callable[..., tuple[Artefact, Artefact]],
+    content: dict[str, object],
+    skipped: int,
+) -> None:
+    head, images = pair(("cars", "cars"), (["car", "bus"], ["car", "bus"]))
+    assert Task.of(head, images, "cpu").skipped == 0
+    (images.folder / "images.json").write_text(json.dumps({"train": 3, "validation": 1, "test": 2, **content}))
+    images.manifest.content["images.json"] = ""
+    assert Task.of(head, images, "cpu").skipped == skipped
+    stored = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64), "other")
+    scores = evaluate(encoder, [], [stored, replace(stored, name="b", skipped=skipped)], [0.0], "cpu")["scores"]
+    assert (scores["other"]["skipped"], scores["b"]["skipped"]) == (0, skipped)
+    assert scores["b"]["images"] == 60
+
+
+@pytest.mark.parametrize(
+    ("tasks", "classes", "message"),
+    [
+        (("cars", "cars"), (["car", "bus"], ["bus", "car"]), r"classes differ \(2 / 2 of them, first: 'car' / 'bus'\)"),
+        (("cars", "cars"), (["car", "bus"], ["car", "bus", "van"]), r"classes differ \(2 / 3 of them\)"),
+        (("mnist", "svhn"), (["0", "1"], ["0", "1"]), r"is of task 'mnist', but .* of 'svhn'"),
+    ],
+)
+def test_a_head_of_other_classes_or_another_task_is_refused(
+    pair: Callable[..., tuple[Artefact, Artefact]],
+    tasks: tuple[str, str],
+    classes: tuple[list[str], list[str]],
+    message: str,
+) -> None:
+    with pytest.raises(TatrError, match=message):
+        Task.of(*pair(tasks, classes), "cpu")

@@ -1,0 +1,89 @@
+"""The command that merges files, and the page that explains it: what it prints, and what it says of mistakes."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tatr.weights.encoder_file import save_tensors
+from tatr.workflow.code_digest import SCRIPTS
+
+Run = Callable[..., tuple[int, str, set[str]]]
+PAGE = (SCRIPTS.parent / "docs" / "state-dicts.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{name}.safetensors" for name in ("base", "cars", "digits")]
+    for seed, path in enumerate(paths):
+        save_tensors({"w": np.random.default_rng(seed).normal(size=(4, 5))}, path)
+    return paths
+
+
+def varying(text: str) -> str:
+    return re.sub(r"\d+ s,|\d+ MiB|\([\d.]+ GB free\)", "", text)
+
+
+def test_the_page_s_examples_run_and_print_what_it_says(tmp_path: Path) -> None:
+    examples = re.findall(r"```(python|console)\n(.*?)```", PAGE, re.DOTALL)
+    assert [kind for kind, _ in examples] == ["python", "console", "console", "python", "python"]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS), "OMP_NUM_THREADS": "1"}
+    for kind, text in examples:
+        line, _, expected = text.removeprefix("$ python ").partition("\n")
+        words = (
+            ["-c", text] if kind == "python" else [str(SCRIPTS.parent / shlex.split(line)[0]), *shlex.split(line)[1:]]
+        )
+        done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        if kind == "console":
+            assert varying(done.stdout).rstrip() == varying(expected).rstrip()
+
+
+def test_no_torch_is_loaded_and_help_shows_a_method_s_settings(
+    run_script: Run, models: list[Path], tmp_path: Path
+) -> None:
+    code, printed, modules = run_script("merge_files", *models, "--tau", "0.2", "--output", tmp_path / "out")
+    assert (code, "torch" in modules, "zarr" in modules) == (0, False, False)
+    assert "80.0000 % of N (16 parameters) were merged" in printed
+    code, printed, _ = run_script("merge_files", "--method", "dare", "--help")
+    assert code == 0
+    assert "--rescale" in printed and "divide the entries that stay by 1 − drop" in " ".join(printed.split())
+    assert "example:\n  python workflow_scripts/merge_files.py" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "regmean"], "error: regmean: needs Gram matrices"),
+        (["--method", "tis"], "error: method 'tis': unknown; expected one of"),
+        (["--method", "ties", "--density", "2"], "error: ties: density = 2.0 is out of range, expected > 0 and ≤ 1"),
+        (["--method", "ties", "--scope", "all"], "expected one of model, tensor, not all"),
+        (["--method", "dare", "--rescale", "maybe"], "expected true or false, not maybe"),
+        (["--density", "0.2"], "unrecognized arguments: --density"),
+        (["--tau", "1"], "error: tau = 1"),
+        (["cars=other.safetensors"], "error: two models are called 'cars'"),
+        (["x=other.safetensors"], "error: other.safetensors: no such file"),
+    ],
+)
+def test_mistakes_are_one_line(
+    run_script: Run, models: list[Path], tmp_path: Path, options: list[str], message: str
+) -> None:
+    code, printed, _ = run_script("merge_files", *models, *options, "--output", tmp_path / "out")
+    assert code in (1, 2)
+    (line,) = [line for line in printed.splitlines() if "error: " in line]
+    assert message in line
+    assert "Traceback" not in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_reach_the_method(run_script: Run, models: list[Path], tmp_path: Path) -> None:
+    line = ["--method", "dare", "--drop", "0.5", "--rescale", "false", "--seed", "3", "--output", tmp_path / "out"]
+    code, printed, _ = run_script("merge_files", *models, *line)
+    assert code == 0
+    assert "DARE, λ = 0.3, drop = 0.5, rescale = False, seed = 3" in printed

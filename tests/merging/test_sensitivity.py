@@ -1,0 +1,115 @@
+"""Ω: the streamed sum over pairs of tasks against the double sum it stands for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tatr.errors import TatrError
+from tatr.merging.sensitivity import cross_sum, sensitivity
+from tatr.vectors import layout
+
+Arrays = Sequence[np.ndarray]
+
+magnitudes = st.one_of(st.just(0.0), st.floats(2.0**-40, 2.0**40, width=32))
+"""Heavy-tailed: 24 orders of magnitude."""
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients ≥ 0 and signed task vectors, each [K, N]."""
+    shape = draw(st.tuples(st.integers(2, 6), st.integers(1, 20)))
+    gradients = draw(arrays(np.float32, shape, elements=magnitudes))
+    signs = draw(arrays(np.int8, shape, elements=st.sampled_from([-1, 1])))
+    return gradients, draw(arrays(np.float32, shape, elements=magnitudes)) * signs
+
+
+def double_sum(gradients: Arrays, vectors: Arrays) -> np.ndarray:
+    """Eq. 8 as it is printed, in float64."""
+    pairs = [(i, j) for i in range(len(vectors)) for j in range(len(vectors)) if i != j]
+    return np.sum([np.float64(gradients[j]) * np.abs(np.float64(vectors[i])) for i, j in pairs], axis=0)
+
+
+def streamed(vectors: Arrays, gradients: Arrays | None = None, block: int = layout.BLOCK) -> np.ndarray:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "BLOCK", block)
+        return np.concatenate(list(sensitivity(vectors, gradients)))
+
+
+@given(tasks(), st.integers(1, 25))
+def test_it_equals_the_double_sum(given_tasks: tuple[np.ndarray, np.ndarray], block: int) -> None:
+    gradients, vectors = given_tasks
+    omega = streamed(vectors, gradients, block)
+    assert omega.dtype == np.float32
+    np.testing.assert_allclose(omega, double_sum(gradients, vectors), rtol=1e-6, atol=0)
+
+
+@given(tasks(), st.integers(1, 25))
+def test_zero_shot_equals_the_double_sum_of_magnitudes(given_tasks: tuple[np.ndarray, np.ndarray], block: int) -> None:
+    _, vectors = given_tasks
+    np.testing.assert_allclose(streamed(vectors, None, block), double_sum(np.abs(vectors), vectors), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_no_digits_are_lost_where_one_task_dwarfs_the_others(count: int) -> None:
+    rng = np.random.default_rng(0)
+    gradients = np.exp(rng.normal(0, 6, (count, 100_000))).astype(np.float32)
+    vectors = (np.exp(rng.normal(0, 6, gradients.shape)) * rng.choice([-1, 1], gradients.shape)).astype(np.float32)
+    expected = double_sum(gradients, vectors)
+    np.testing.assert_allclose(streamed(vectors, gradients), expected, rtol=1e-6, atol=0)
+    # The textbook form, Σ G · Σ A − Σ G·A, would not pass: this test can tell the two apart.
+    sizes = np.abs(vectors)
+    subtractive = gradients.sum(axis=0) * sizes.sum(axis=0) - (gradients * sizes).sum(axis=0)
+    assert np.max(np.abs(subtractive - expected) / expected) > 1e-5
+
+
+@given(tasks(), st.randoms(use_true_random=False))
+def test_the_order_of_tasks_does_not_matter(given_tasks: tuple[np.ndarray, np.ndarray], random: st.DataObject) -> None:
+    gradients, vectors = given_tasks
+    order = list(range(len(vectors)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(streamed(vectors[order], gradients[order]), streamed(vectors, gradients), rtol=2e-6)
+
+
+def test_two_tasks_by_hand() -> None:
+    gradients = np.array([[1, 2, 0], [3, 5, 7]], np.float32)
+    vectors = np.array([[10, -20, 30], [-1, 0, 2]], np.float32)
+    # Ω = G_1·|Δ_2| + G_2·|Δ_1|
+    np.testing.assert_array_equal(streamed(vectors, gradients), [1 * 1 + 3 * 10, 2 * 0 + 5 * 20, 0 * 2 + 7 * 30])
+    np.testing.assert_array_equal(streamed(vectors), [2 * 10 * 1, 0, 2 * 30 * 2])
+
+
+def test_a_tasks_own_gradient_on_its_own_vector_does_not_count() -> None:
+    gradients = np.array([[1, 0], [0, 0], [0, 0]], np.float32)
+    vectors = np.array([[9, 9], [0, 0], [0, 0]], np.float32)
+    np.testing.assert_array_equal(streamed(vectors, gradients), [0, 0])
+    np.testing.assert_array_equal(streamed(vectors[[1, 0, 2]], gradients), [9, 0])
+
+
+@given(tasks())
+def test_it_is_positive_wherever_one_tasks_gradient_meets_anothers_vector(
+    given_tasks: tuple[np.ndarray, np.ndarray],
+) -> None:
+    # A published implementation kept all gradients under one key: its Ω was 0 and its merge the pre-trained model.
+    gradients, vectors = given_tasks
+    meets = double_sum(gradients > 0, vectors != 0) > 0
+    np.testing.assert_array_equal(streamed(vectors, gradients) > 0, meets)
+
+
+def test_inputs_are_left_as_they_are() -> None:
+    gradients, vectors = np.ones((3, 4), np.float32), -np.ones((3, 4), np.float32)
+    streamed(vectors, gradients)
+    cross_sum(zip(gradients, vectors, strict=True))
+    np.testing.assert_array_equal(gradients, 1)
+    np.testing.assert_array_equal(vectors, -1)
+
+
+def test_one_task_alone_and_missing_gradients_are_refused() -> None:
+    vectors = np.ones((3, 4), np.float32)
+    with pytest.raises(TatrError, match="at least two tasks"):
+        list(sensitivity(vectors[:1]))
+    with pytest.raises(TatrError, match="3 task vectors but 2 gradients"):
+        list(sensitivity(vectors, vectors[:2]))

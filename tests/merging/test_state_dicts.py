@@ -1,0 +1,93 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tatr import TatrError, merge
+
+StateDict = dict[str, np.ndarray]
+TASKS = ("cars", "digits", "signs")
+
+
+def some_state(seed: int) -> StateDict:
+    rng = np.random.default_rng(seed)
+    return {"w": rng.normal(size=(7, 5)).astype("f4"), "b": rng.normal(size=3).astype("f4"), "steps": np.array(9)}
+
+
+@pytest.fixture
+def pretrained() -> StateDict:
+    return some_state(0)
+
+
+@pytest.fixture
+def finetuned() -> dict[str, StateDict]:
+    return {task: some_state(seed) for seed, task in enumerate(TASKS, 1)}
+
+
+def flat(state: StateDict) -> np.ndarray:
+    return np.concatenate([np.asarray(state[name], np.float64).ravel() for name in ("w", "b")])
+
+
+def test_task_arithmetic_is_its_formula(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:
+    expected = flat(pretrained) + 0.3 * sum(flat(state) - flat(pretrained) for state in finetuned.values())
+    np.testing.assert_allclose(flat(merge(pretrained, finetuned, coefficient=0.3)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("with_gradients", [False, True])
+def test_trust_region_is_its_formula(
+    pretrained: StateDict, finetuned: dict[str, StateDict], with_gradients: bool
+) -> None:
+    deltas = [flat(state) - flat(pretrained) for state in finetuned.values()]
+    gradients = {task: {n: abs(v) for n, v in some_state(10 + k).items()} for k, task in enumerate(TASKS)}
+    weights = [flat(gradients[task]) for task in TASKS] if with_gradients else [abs(delta) for delta in deltas]
+    omega = sum(weights[j] * abs(deltas[i]) for i in range(3) for j in range(3) if i != j)
+    kept = omega < np.sort(omega)[-int(0.25 * len(omega))]
+    expected = flat(pretrained) + 0.3 * sum(deltas) * kept
+    given = {task: {n: g[n] for n in ("w", "b")} for task, g in gradients.items()} if with_gradients else None
+    merged = merge(pretrained, finetuned, coefficient=0.3, tau=0.25, gradients=given)
+    np.testing.assert_allclose(flat(merged), expected, rtol=1e-5)
+    assert (~kept).sum() == int(0.25 * len(omega))
+
+
+def test_types_and_order_are_those_of_the_pretrained_model(
+    pretrained: StateDict, finetuned: dict[str, StateDict]
+) -> None:
+    as_torch = {name: torch.tensor(value) for name, value in pretrained.items()}
+    models = {task: {name: torch.tensor(value) for name, value in state.items()} for task, state in finetuned.items()}
+    half = {name: value.bfloat16() if value.is_floating_point() else value for name, value in as_torch.items()}
+    merged = merge(half, models, tau=0.1)
+    assert [*merged] == [*pretrained]
+    assert merged["w"].dtype == torch.bfloat16 and merged["steps"] == 9
+    exact = merge(as_torch, models, tau=0.1)
+    np.testing.assert_array_equal(exact["w"].numpy(), merge(pretrained, finetuned, tau=0.1)["w"])
+
+
+def test_mistakes_are_named(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:
+    wrong_shape = {**finetuned, "cars": {**finetuned["cars"], "w": finetuned["cars"]["w"].T}}
+    with pytest.raises(TatrError, match=r"'cars'.*'w' has shape \[5, 7\], expected \[7, 5\]"):
+        merge(pretrained, wrong_shape)
+    with pytest.raises(TatrError, match=r"'digits'.*'b' is missing"):
+        merge(pretrained, {**finetuned, "digits": {"w": pretrained["w"], "steps": 0}})
+    with pytest.raises(TatrError, match="tau = 1"):
+        merge(pretrained, finetuned, tau=1.0)
+    with pytest.raises(TatrError, match="expected for cars, digits, signs"):
+        merge(pretrained, finetuned, tau=0.1, gradients={"cars": pretrained})
+    with pytest.raises(TatrError, match="unknown; expected one of"):
+        merge(pretrained, finetuned, method="tsk_arithmetic")
+    with pytest.raises(TatrError, match="NaN"):
+        merge(pretrained, {**finetuned, "cars": {**finetuned["cars"], "b": np.full(3, np.nan, "f4")}})
+
+
+def test_the_readme_s_example_runs(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    example = re.search(r"```python\n(from tatr import merge.*?)```", readme, re.DOTALL)
+    assert example
+    floating = {name: pretrained[name] for name in ("w", "b")}
+    gradients = {task: {name: abs(state[name]) for name in floating} for task, state in finetuned.items()}
+    names = {"pretrained": pretrained, "cars": finetuned["cars"], "digits": finetuned["digits"]}
+    names["absolute_gradients"] = {task: gradients[task] for task in ("cars", "digits")}
+    exec(example[1], names)
+    assert names["merged"]["w"].shape == (7, 5)
+    assert not np.array_equal(names["merged"]["w"], pretrained["w"])

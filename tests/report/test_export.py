@@ -1,0 +1,300 @@
+"""Export: plain open_clip loads the folder and computes what ours computes; the card says what the model is."""
+
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tatr.clip import towers as clip
+from tatr.clip.architecture import Architecture
+from tatr.digests import file_digest
+from tatr.report.export import open_clip_config
+from tatr.vectors.layout import Layout
+from tatr.vectors.store import write_vector
+from tatr.weights.encoder_file import load_tensors, save_tensors
+from tatr.workflow.artefact import FILE, Artefact, Manifest, inputs_of
+from tatr.workflow.code_digest import SCRIPTS
+from tatr.workflow.verification import problems
+
+Call = Callable[..., Any]
+Config = dict[str, Any]
+Tensors = dict[str, np.ndarray]
+TEXTS = ["a photo of a cat.", "a diagram"]
+SEARCH = [
+    {"tau": 0.01, "coefficient": 0.3, "validation": 0.5},
+    {"tau": 0.02, "coefficient": 0.3, "validation": 0.51234},
+    {"tau": 0.02, "coefficient": 0.4, "validation": 0.4},
+]
+SCORES = {
+    "coefficient": 0.3,
+    "tau": 0.02,
+    "direction": 1,
+    "search": SEARCH,
+    "scores": {
+        "cars": {"correct": 1234, "images": 2468, "accuracy": 0.5},
+        "digits": {"correct": 3, "images": 4, "accuracy": 0.75},
+    },
+    "average": 0.625,
+}
+SETTINGS = {
+    "row": "Task Arithmetic + TATR",
+    "method": "task_arithmetic",
+    "settings": {"density": 0.2},
+    "trust_region": {"sensitivity": "gradient", "tau": {"search": [0.01, 0.02]}, "exemplars": None},
+    "surgery": None,
+    "tasks": ["cars", "digits"],
+    "remark": "made for a test",
+}
+
+# Run where the project can't be imported: what somebody does who has the folder and open_clip, and nothing else.
+PLAIN = """
+import sys
+import numpy, open_clip, torch
+given, *folders = sys.argv[1:]
+pixels = torch.tensor(numpy.load(given))
+for folder in folders:
+    preprocess = open_clip.create_model_and_transforms("local-dir:" + folder)[2]
+    tokens = open_clip.get_tokenizer("local-dir:" + folder)(["a photo of a cat.", "a diagram"])
+    model = open_clip.create_model("local-dir:" + folder).eval()
+    with torch.no_grad():
+        images, texts = model.encode_image(pixels), model.encode_text(tokens)
+    scale, preprocess = model.logit_scale.detach(), repr(preprocess)
+    numpy.savez(folder + ".npz", images=images, texts=texts, scale=scale, preprocess=preprocess)
+assert not any(name.split(".")[0] == "tatr" for name in sys.modules)
+"""
+
+
+def without_quick_gelu(model: Config) -> Config:
+    """A model config that does not mention the activation, and has a preprocessing of its own."""
+    rest = {key: value for key, value in model.items() if key != "quick_gelu"}
+    return rest | {"preprocess_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3]}}
+
+
+@pytest.fixture
+def towers(model: Config) -> dict[str, Tensors]:
+    """Random tensors of the image tower, two directions over it, and the text tower."""
+    rng, architecture = np.random.default_rng(0), Architecture.of(model, "tiny")
+
+    def tensors(layout: Layout) -> Tensors:
+        return {p.name: rng.normal(0, 0.3, p.shape).astype(np.float32) for p in layout.parameters}
+
+    found = {name: tensors(architecture.layout()) for name in ("image", "v0", "v1")}
+    return found | {"text": tensors(architecture.text_layout()) | {"logit_scale": np.float32(3.5)}}
+
+
+@pytest.fixture
+def inputs(make_artefact: Call, towers: dict[str, Tensors], model: Config, tmp_path: Path) -> Call:
+    """Make the artefacts that an export reads."""
+    layout = Architecture.of(model, "tiny").layout()
+
+    def make(model_config: Config, scores: Config, *, surgery: bool) -> dict[str, list[Artefact]]:
+        def pretrained(folder: Path) -> dict[str, str]:
+            save_tensors(towers["image"], folder / "encoder.safetensors")
+            save_tensors(towers["text"], folder / "text.safetensors")
+            layout.save(folder / "layout.json")
+            (folder / "model.json").write_text(json.dumps(model_config))
+            return {path.name: file_digest(path) for path in folder.iterdir()}
+
+        def direction(folder: Path) -> dict[str, str]:
+            flat = layout.flatten(towers[folder.name])
+            parts = [flat[block] for block in layout.blocks()]
+            return {"vector.zarr": write_vector(folder / "vector.zarr", layout.size, layout.digest, parts)}
+
+        def modules(folder: Path) -> dict[str, str]:
+            save_tensors({"cars.down": np.ones((3, 12)), "cars.up": np.ones((12, 3))}, folder / "surgery.safetensors")
+            return {"surgery.safetensors": file_digest(folder / "surgery.safetensors")}
+
+        def evaluation(folder: Path) -> dict[str, str]:
+            (folder / "scores.json").write_text(json.dumps(scores))
+            return {"scores.json": file_digest(folder / "scores.json")}
+
+        for kind in ("backbone", "merge", "surgery", "evaluation"):
+            shutil.rmtree(tmp_path / kind, ignore_errors=True)
+        made = {
+            "backbone": [make_artefact("backbone", "tiny-0123456789ab", {}, pretrained)],
+            "directions": [make_artefact("merge", name, {}, direction) for name in ("v0", "v1")],
+            "surgery": [make_artefact("surgery", "s", {}, modules)] if surgery else [],
+        }
+        measured = make_artefact("evaluation", "e", {}, evaluation)
+        measured.manifest.inputs = inputs_of(made)
+        measured.manifest.save(measured.folder)
+        return made | {"evaluation": [measured]}
+
+    return make
+
+
+@pytest.fixture
+def export(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Call:
+    """Run the command in this process: the folder, and the error message if there was one."""
+
+    def run(given: dict[str, list[Artefact]]) -> tuple[Path, str]:
+        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            monkeypatch.setenv(variable, "1")
+        line: list[str | Path] = [SCRIPTS / "export.py", "--settings", json.dumps(SETTINGS)]
+        for role, group in given.items():
+            line += [f"--{role}", *(artefact.folder / FILE for artefact in group)]
+        monkeypatch.setattr("sys.argv", [str(word) for word in (*line, "--output", tmp_path / "x" / FILE)])
+        caplog.clear()
+        try:
+            runpy.run_path(str(SCRIPTS / "export.py"), run_name="__main__")
+        except SystemExit:
+            assert not (tmp_path / "x").exists()
+            return tmp_path / "x", caplog.records[-1].getMessage()
+        return tmp_path / "x", ""
+
+    return run
+
+
+def merged(towers: dict[str, Tensors]) -> Tensors:
+    return {name: tensor + np.float32(0.3) * towers["v1"][name] for name, tensor in towers["image"].items()}
+
+
+@torch.no_grad()
+def test_plain_open_clip_computes_the_merged_models_features(
+    model: Config, towers: dict[str, Tensors], inputs: Call, export: Call, tmp_path: Path
+) -> None:
+    pixels = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    np.save(tmp_path / "pixels.npy", pixels.numpy())
+    configs = {"quick": model, "other": without_quick_gelu(model)}
+    for name, config in configs.items():
+        shutil.rmtree(tmp_path / "x", ignore_errors=True)
+        folder, message = export(inputs(config, SCORES, surgery=name == "quick"))
+        assert message == ""
+        folder.rename(tmp_path / name)
+    line = [sys.executable, "-I", "-c", PLAIN, tmp_path / "pixels.npy", *(tmp_path / name for name in configs)]
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    features = []
+    for name, config in configs.items():
+        found, architecture = np.load(tmp_path / f"{name}.npz"), Architecture.of(config, "tiny")
+        expected = clip.image_features(clip.to_tensors(merged(towers)), pixels, architecture).numpy()
+        np.testing.assert_allclose(found["images"], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        features.append(expected)
+        tokens = clip.tokenize(TEXTS, architecture.context_length)
+        expected = clip.text_features(clip.to_tensors(towers["text"]), tokens, architecture).numpy()
+        np.testing.assert_allclose(found["texts"], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        assert found["scale"] == 3.5
+        assert "size=8, interpolation=bicubic" in str(found["preprocess"])
+        assert f"mean=({architecture.mean[0]}" in str(found["preprocess"]).replace("[", "(")
+    assert np.abs(features[0] - features[1]).max() > 1e-3  # the activation matters here
+
+
+@pytest.mark.parametrize("surgery", [False, True])
+def test_the_weights_are_theta_to_the_bit(
+    model: Config,
+    towers: dict[str, Tensors],
+    inputs: Call,
+    export: Call,
+    surgery: bool,
+) -> None:
+    folder, _ = export(inputs(model, SCORES, surgery=surgery))
+    assert list(problems(folder / FILE)) == []
+    names = {"open_clip_model.safetensors", "open_clip_config.json", "README.md", *["surgery.safetensors"] * surgery}
+    assert set(Manifest.load(folder / FILE).content) == names == {path.name for path in folder.iterdir()} - {FILE}
+    found, expected = load_tensors(folder / "open_clip_model.safetensors"), merged(towers) | towers["text"]
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        assert tensor.dtype == np.float32
+        np.testing.assert_array_equal(tensor, expected[name])
+    if surgery:
+        assert set(load_tensors(folder / "surgery.safetensors")) == {"cars.down", "cars.up"}
+
+
+def test_the_card_says_what_the_model_is(model: Config, inputs: Call, export: Call) -> None:
+    given = inputs(model, SCORES, surgery=False)
+    folder, _ = export(given)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert card.startswith(
+        '---\nlibrary_name: open_clip\npipeline_tag: zero-shot-image-classification\nbase_model: "tiny"'
+    )
+    for line in (
+        "# Task Arithmetic + TATR",
+        "- Method: task_arithmetic",
+        '- Settings of the method: `{"density": 0.2}`',
+        '- Trust region: `{"sensitivity": "gradient", "tau": {"search": [0.01, 0.02]}, "exemplars": null}`',
+        "- λ: 0.3",
+        "- Tasks: cars, digits",
+        "- remark: made for a test",
+        "| 0.01 | 0.3 | 50.00 |",
+        "| **0.02** | **0.3** | **51.23** |",
+        "| 0.02 | 0.4 | 40.00 |",
+        "| cars | 50.00 | 1,234 | 2,468 |",
+        "| digits | 75.00 | 3 | 4 |",
+        "| **Average** | **62.50** |  |  |",
+    ):
+        assert line in card.splitlines()
+    for role, index in (("backbone", 0), ("evaluation", 0), ("directions", 1)):
+        assert f"`{given[role][index].manifest.digest}`" in card
+    assert given["directions"][0].manifest.digest not in card
+    assert "τ (share of the parameters, the most sensitive ones, left as they were): 0.02" in card
+    assert "local-dir:FOLDER" in card and "any prompts can be used" in card
+    assert "surgery" not in card.lower()
+
+
+def test_the_card_of_a_model_with_surgery_says_how_to_apply_it(model: Config, inputs: Call, export: Call) -> None:
+    given = inputs(model, SCORES, surgery=True)
+    card = (export(given)[0] / "README.md").read_text(encoding="utf-8")
+    assert "features = features - (features @ down.T).relu() @ up.T" in card
+    assert "with each task's surgery module, which open_clip does not apply" in card
+    assert f"`{given['surgery'][0].manifest.digest}`" in card
+
+
+@pytest.mark.parametrize(
+    ("search", "lines"),
+    [
+        ([], ["λ and τ were given, not searched for."]),
+        (
+            [{"tau": None, "coefficient": c, "validation": c} for c in (0.1, 0.3)],
+            ["| λ | Mean accuracy on validation [%] |", "| **0.3** | **30.00** |"],
+        ),
+    ],
+)
+def test_the_card_of_a_merge_whose_tau_was_not_searched_for(
+    model: Config, inputs: Call, export: Call, search: list[Any], lines: list[str]
+) -> None:
+    given = inputs(model, SCORES | {"tau": None, "direction": 0, "search": search}, surgery=False)
+    card = (export(given)[0] / "README.md").read_text(encoding="utf-8")
+    assert set(lines) <= set(card.splitlines())
+    assert given["directions"][0].manifest.digest in card
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_the_activation_is_always_written_out(model: Config, quick: bool) -> None:
+    written = open_clip_config(model if quick else without_quick_gelu(model))
+    assert written["model_cfg"]["quick_gelu"] is quick
+    assert "preprocess_cfg" not in written["model_cfg"]
+    assert written["preprocess_cfg"]["interpolation"] == "bicubic"
+    assert quick or written["preprocess_cfg"]["mean"] == [0.5, 0.4, 0.3]
+
+
+def test_an_evaluation_of_another_model_is_refused(model: Config, inputs: Call, export: Call) -> None:
+    given = inputs(model, SCORES, surgery=True)
+    measured = given["evaluation"][0].manifest
+    _, message = export(given | {"surgery": []})
+    assert "measured a model with surgery; give its --surgery, too" in message
+    _, message = export(given | {"directions": given["directions"][:1]})
+    assert "--directions: got 1, but" in message
+    assert "chose number 2; give all that it chose from" in message
+    for role, folder in (("backbone", "backbone/tiny"), ("directions", "merge/v1"), ("surgery", "surgery/s")):
+        whole = measured.inputs
+        measured.inputs = {name: group for name, group in whole.items() if name != role}
+        measured.save(given["evaluation"][0].folder)
+        _, message = export(given)
+        assert "measured another model than one with" in message
+        assert folder in message
+        measured.inputs = whole
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_model_that_is_not_finite_is_refused(model: Config, inputs: Call, export: Call) -> None:
+    _, message = export(inputs(model, SCORES | {"coefficient": 1e39}, surgery=False))
+    assert "the merged model (λ = 1e+39): 'visual.class_embedding' holds NaN or infinity" in message

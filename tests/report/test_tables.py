@@ -1,0 +1,248 @@
+"""The methods table: rows, averages, ranks among merges, Markdown."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tatr.config.loading import RESERVED
+from tatr.digests import file_digest
+from tatr.report.tables import (
+    NOTES,
+    formatted,
+    load_table,
+    markdown,
+    marked_tasks,
+    methods_table,
+    ranks,
+    search_table,
+    signed,
+    skipped,
+    skipped_notes,
+)
+from tatr.workflow.artefact import FILE, Artefact
+
+TASKS = ["cars", "digits"]
+
+
+def scores(coefficient: float, **accuracies: float) -> dict[str, Any]:
+    return {
+        "coefficient": coefficient,
+        "tau": None,
+        "search": [],
+        "scores": {task: {"accuracy": accuracy} for task, accuracy in accuracies.items()},
+    }
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    found = {
+        "pre": scores(0, digits=0.4, cars=0.5),
+        "individual cars": scores(1, cars=0.99),
+        "individual digits": scores(1, digits=0.97),
+        "average": scores(1, cars=0.6, digits=0.70),
+        "ta": scores(0.3, cars=0.8, digits=0.6),
+        "tatr": scores(0.3, cars=0.8002, digits=0.65),
+        "unused": scores(0.3, cars=1, digits=1),
+    }
+    rows = [
+        {"name": "Pre-trained", "reference": True, "evaluations": ["pre"]},
+        {"name": "Individual", "reference": True, "evaluations": ["individual digits", "individual cars"]},
+        {"name": "Average", "reference": False, "evaluations": ["average"]},
+        {"name": "TA", "reference": False, "evaluations": ["ta"]},
+        {"name": "TATR", "reference": False, "evaluations": ["tatr"]},
+    ]
+    return methods_table(rows, found, TASKS)
+
+
+def test_accuracies_are_percent_in_the_order_of_rows_and_tasks(table: pd.DataFrame) -> None:
+    assert list(table.index) == ["Pre-trained", "Individual", "Average", "TA", "TATR"]
+    assert list(table.columns) == ["cars", "digits", "average", "coefficient", "tau", "unlabelled"]
+    np.testing.assert_allclose(table.loc["TA"][:4].astype(float), [80, 60, 70, 0.3])
+    np.testing.assert_allclose(table.loc["Individual"][:3].astype(float), [99, 97, 98])
+
+
+def test_references_have_no_coefficient(table: pd.DataFrame) -> None:
+    assert table["coefficient"].isna().tolist() == [True, True, False, False, False]
+
+
+def test_the_best_two_merges_are_ranked_and_references_are_not(table: pd.DataFrame) -> None:
+    placed = ranks(table, 1)
+    assert placed["digits"].tolist() == [0, 0, 1, 0, 2]
+    assert placed["average"].tolist() == [0, 0, 0, 2, 1]
+
+
+def test_what_reads_the_same_is_ranked_the_same(table: pd.DataFrame) -> None:
+    assert ranks(table, 1)["cars"].tolist() == [0, 0, 2, 1, 1]  # 80.00 and 80.02 in one decimal
+    assert ranks(table, 2)["cars"].tolist() == [0, 0, 0, 2, 1]
+
+
+def test_cells_show_the_asked_decimals_names_and_marks(table: pd.DataFrame) -> None:
+    text = formatted(table, {"cars": "Cars"}, 2, {0: "{}", 1: "<{}>", 2: "({})"})
+    assert list(text.columns) == ["Cars", "digits", "average", "λ"]
+    assert text.loc["TATR"].tolist() == ["<80.02>", "(65.00)", "<72.51>", "0.3"]
+    alike = formatted(table, {"cars": "Mine", "digits": "Mine"}, 1, {0: "{}", 1: "{}", 2: "{}"})
+    assert alike.loc["Pre-trained"].tolist() == ["50.0", "40.0", "45.0", ""]
+    assert text.loc["Pre-trained"].tolist() == ["50.00", "40.00", "45.00", ""]
+
+
+def test_markdown_is_a_table_with_bold_and_italics(table: pd.DataFrame) -> None:
+    lines = markdown(table, {"cars": "Cars"}, 1).splitlines()
+    assert lines[:2] == ["| Method | Cars | digits | average | λ |", "| --- | ---: | ---: | ---: | ---: |"]
+    assert lines[-1] == "| TATR | **80.0** | *65.0* | **72.5** | 0.3 |"
+    assert len(lines) == 7
+
+
+def test_a_chosen_tau_has_a_column_and_what_was_tried_a_table() -> None:
+    search = [
+        {"tau": tau, "coefficient": coefficient, "validation": 0.5 + tau + coefficient}
+        for tau in (0.01, 0.1)
+        for coefficient in (0.2, 0.3)
+    ]
+    tuned = scores(0.3, cars=0.8, digits=0.6) | {"tau": 0.1, "search": search}
+    found = {"fixed": scores(1, cars=0.5, digits=0.5), "tuned": tuned}
+    rows = [{"name": name, "reference": False, "evaluations": [name]} for name in found]
+    table = methods_table(rows, found, TASKS)
+    lines = markdown(table, {}, 1).splitlines()
+    assert lines[0] == "| Method | cars | digits | average | τ | λ |"
+    assert lines[-1].endswith("| 10 % | 0.3 |")
+    assert lines[-2].endswith("|  | 1 |")
+    tried = search_table(rows, found)
+    assert tried["method"].tolist() == 4 * ["tuned"]
+    assert tried["taken"].tolist() == [False, False, False, True]
+    np.testing.assert_allclose(tried["validation"], [71, 81, 80, 90])
+
+
+def test_rows_that_learn_from_unlabelled_images_are_marked_and_the_marks_explained(tmp_path: Path) -> None:
+    splits = {"a": None, "b": "test", "c": "validation"}
+    rows: list[dict[str, Any]] = [{"name": name, "reference": False, "evaluations": ["x"]} for name in splits]
+    rows = [row | ({"unlabelled": split} if split else {}) for row, split in zip(rows, splits.values(), strict=True)]
+    table = methods_table(rows, {"x": scores(1, cars=0.5, digits=0.5)}, TASKS)
+    table.to_csv(tmp_path / "methods.csv")
+    pd.testing.assert_frame_equal(load_table(tmp_path / "methods.csv"), table)
+    text = markdown(load_table(tmp_path / "methods.csv"), {}, 1)
+    assert [line.split(" |")[0] for line in text.splitlines()[2:5]] == ["| a", "| b †", "| c ‡"]
+    assert text.splitlines()[5:] == ["", f"† {NOTES['†']}", "", f"‡ {NOTES['‡']}"]
+    assert "†" not in markdown(table.iloc[[0]], {}, 1)
+
+
+def test_no_task_may_be_called_like_a_column(table: pd.DataFrame) -> None:
+    assert {table.index.name, *table.columns} - set(TASKS) == set(RESERVED)
+
+
+def test_images_that_could_not_be_decoded_are_counted_under_the_table(table: pd.DataFrame) -> None:
+    old = scores(1, cars=0.5, digits=0.5)
+    assert skipped({"old": old}) == {}
+    new = scores(1, cars=0.5, digits=0.5)
+    new["scores"]["digits"]["skipped"], new["scores"]["cars"]["skipped"] = 3, 0
+    one = scores(1, cars=0.5)
+    one["scores"]["cars"]["skipped"] = 1
+    assert skipped({"old": old, "new": new}) == {"digits": 3}
+    left_out = skipped({"old": old, "new": new, "one": one})
+    assert skipped_notes({"cars": "Cars"}, left_out) == [
+        "§ 1 test image of Cars could not be decoded and is left out",
+        "§ 3 test images of digits could not be decoded and are left out",
+    ]
+    names = marked_tasks(TASKS, {"cars": "Cars"}, {"digits": 3})
+    assert names == {"cars": "Cars", "digits": "digits §"}
+    lines = markdown(table, names, 1, ["§ three"], ["look out"]).splitlines()
+    assert lines[0] == "| Method | Cars | digits § | average | λ |"
+    assert lines[-4:] == ["", "**⚠ look out**", "", "§ three"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.05001, "+0.1"), (-1.25001, "−1.3"), (0.04, "0.0"), (-0.04, "0.0"), (0, "0.0")]
+)
+def test_differences_have_a_sign_unless_they_read_as_zero(value: float, shown: str) -> None:
+    assert signed(value, 1) == shown
+
+
+@pytest.fixture
+def saved(make_artefact: Callable[..., Artefact]) -> Callable[..., Path]:
+    """Save an artefact of one JSON file; returns its manifest's path."""
+
+    def save(kind: str, name: str, file: str, value: dict[str, Any]) -> Path:
+        def write(folder: Path) -> dict[str, str]:
+            (folder / file).write_text(json.dumps(value))
+            return {file: file_digest(folder / file)}
+
+        return make_artefact(kind, name, {}, write).folder / FILE
+
+    return save
+
+
+class TestCommands:
+    @pytest.fixture
+    def tabulate(
+        self, saved: Callable[..., Path], run_script: Callable[..., tuple[int, str, set[str]]], tmp_path: Path
+    ) -> Callable[..., Artefact]:
+        """Run `tables` on two evaluations, with what is added to the settings and the arguments."""
+        merged = scores(0.3, cars=0.6, digits=0.8)
+        merged["scores"]["cars"]["skipped"] = 2
+        reference = saved("evaluation", "pre", "scores.json", scores(0, cars=0.5, digits=0.4))
+        merge = saved("evaluation", "ta", "scores.json", merged)
+        rows = [
+            {"name": name, "evaluations": [key], "reference": key == "pre"} for name, key in (("A", "pre"), ("B", "ta"))
+        ]
+
+        def run(paper: dict[str, Any] | None = None, *further: str | Path) -> Artefact:
+            settings = {"rows": rows, "tasks": TASKS, "names": {"cars": "Cars"}, "digits": 1}
+            if paper:
+                settings |= {"rows": [rows[0], rows[1] | {"paper": paper}], "paper": ABOUT}
+            output = tmp_path / "made" / FILE
+            arguments = ["--references", reference, "--merges", merge, *further, "--settings", json.dumps(settings)]
+            code, printed, modules = run_script("tables", *arguments, "--output", output)
+            assert code == 0, printed
+            assert "torch" not in modules
+            return Artefact.open(output, "tables")
+
+        return run
+
+    def test_without_paper_and_sanity_there_are_no_further_files(self, tabulate: Callable[..., Artefact]) -> None:
+        table = tabulate()
+        assert table.manifest.content.keys() == {"methods.csv", "methods.md", "search.csv", "remarks.json"}
+        assert json.loads((table / "remarks.json").read_text()) == {"skipped": {"cars": 2}, "warnings": []}
+        assert "| Method | Cars § | digits |" in (table / "methods.md").read_text()
+        assert "⚠" not in (table / "methods.md").read_text()
+        assert "§" not in (table / "methods.csv").read_text()
+
+    def test_deviations_and_the_papers_figures_are_shown(
+        self,
+        tabulate: Callable[..., Artefact],
+        saved: Callable[..., Path],
+        run_script: Callable[..., tuple[int, str, set[str]]],
+    ) -> None:
+        off = {"measured": 50.0, "expected": 77.7, "difference": -27.7, "ok": False}
+        found = {
+            "tolerance": 1.0,
+            "source": "config",
+            "ok": False,
+            "tasks": {"cars": off, "digits": off | {"ok": True}},
+        }
+        paper = {"table": 1, "method": "TA", "accuracies": {"C": 61.0, "D": 79.5}, "average": 70.3, "notes": ["n"]}
+        table = tabulate(paper, "--sanity", saved("sanity", "s", "sanity.json", found))
+        warning = "individual model of Cars: 50.0 %, 27.7 points below the expected 77.7 % (config; tolerance ± 1)"
+        for name in ("methods.md", "paper.md"):
+            assert f"\n**⚠ {warning}**\n" in (table / name).read_text()
+        assert f"⚠ {warning}</p>" in (table / "paper.html").read_text()
+        lines = (table / "paper.md").read_text().splitlines()
+        assert lines[0] == "| Row | In the paper |  | Cars § | digits | average |"
+        assert lines[2:5] == [
+            "| B | Table 1: TA ¹ | paper | 61.0 | 79.5 | 70.3 |",
+            "|  |  | ours | 60.0 | 80.0 | 70.0 |",
+            "|  |  | difference | −1.0 | +0.5 | −0.3 |",
+        ]
+        assert lines[-3:] == ["¹ a note", "", "§ 2 test images of Cars could not be decoded and are left out"]
+
+        code, printed, _ = run_script("show", table.folder / FILE)
+        assert code == 0
+        assert f"warning: {warning}" in printed
+        assert "§ 2 test images of Cars" in printed
+        assert str(table.folder / "paper.md") in printed
+
+
+ABOUT = {"backbone": "ViT-B-32", "names": {"cars": "C", "digits": "D"}, "columns": {}, "notes": {"n": "a note"}}

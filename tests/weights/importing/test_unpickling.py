@@ -1,0 +1,167 @@
+"""Nothing that a file says is run; given to `torch.load`, the same files do run it."""
+
+import copyreg
+import io
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from theirs import Weights, archive, tensors
+from torch import nn
+
+from tatr.errors import TatrError
+from tatr.weights.importing import facts, read_clip
+from tatr.weights.importing.unpickling import Global, Inert, load
+
+
+def line(text: str) -> bytes:
+    return repr(text).encode() + b"\n"
+
+
+def short(text: str) -> bytes:
+    return b"\x8c" + bytes([len(text)]) + text.encode()
+
+
+PROGRAMS: dict[str, Callable[[str], bytes]] = {
+    "GLOBAL and REDUCE": lambda c: b"cposix\nsystem\n(S" + line(c) + b"tR.",
+    "STACK_GLOBAL": lambda c: b"\x80\x04" + short("posix") + short("system") + b"\x93" + short(c) + b"\x85R.",
+    "STACK_GLOBAL of the memo": lambda c: (
+        b"\x80\x04" + short("posix") + b"\x940" + short("system") + b"\x940h\x00h\x01\x93" + short(c) + b"\x85R."
+    ),
+    "INST": lambda c: b"(S" + line(c) + b"iposix\nsystem\n.",
+    "OBJ": lambda c: b"(cposix\nsystem\nS" + line(c) + b"o.",
+    "eval": lambda c: b"cbuiltins\neval\n(S" + line(f"__import__('os').system({c!r})") + b"tR.",
+    "exec": lambda c: b"cbuiltins\nexec\n(S" + line(f"import os; os.system({c!r})") + b"tR.",
+    "subprocess": lambda c: b"csubprocess\ngetoutput\n(S" + line(c) + b"tR.",
+    "getattr chain": lambda c: (
+        b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n(S'os'\ntRS'system'\ntR(S" + line(c) + b"tR."
+    ),
+    "extension registry": lambda c: b"\x80\x02\x82\xf1" + b"X" + len(c).to_bytes(4, "little") + c.encode() + b"\x85R.",
+    "in a persistent id": lambda c: b"((S'storage'\ncposix\nsystem\n(S" + line(c) + b"tRS'0'\nS'cpu'\nI1\ntQ.",
+    "as the maker of a tensor": lambda c: (
+        b"ctorch._tensor\n_rebuild_from_type_v2\n(cposix\nsystem\ncbuiltins\nint\n(S" + line(c) + b"t(dtR."
+    ),
+    "BUILD of a result": lambda c: b"cposix\nsystem\n(S" + line(c) + b"tR(dS'a'\nI1\nsb.",
+}
+"""Pickles that run a command."""
+
+
+class Evil:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        import os
+
+        return os.system, (self.command,)
+
+
+def test_nothing_runs_which_torch_would_have_run(
+    tmp_path: Path, visual: Weights, pickled: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(name: str) -> str:
+        return f"touch '{tmp_path / name}.ran'"
+
+    copyreg.add_extension("posix", "system", 0xF1)
+    try:
+        for name, program in PROGRAMS.items():
+            archive(tmp_path / f"{name}.pt", program(command(name)))
+        # Within what is otherwise a whole model, in all three forms.
+        module = pickled(visual)
+        module.model.visual.extra = Evil(command("module"))
+        torch.save(module, tmp_path / "module.pt")
+        state = {**tensors(visual), "extra": Evil(command("state dict"))}
+        torch.save(state, tmp_path / "state dict.pt")
+        state["extra"] = Evil(command("legacy"))
+        torch.save(state, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
+        names = sorted(path.stem for path in tmp_path.glob("*.pt"))
+        loaded = set(sys.modules)
+        for name in names:
+            try:
+                read_clip(tmp_path / f"{name}.pt")
+                facts(tmp_path / f"{name}.pt")
+            except TatrError:
+                assert name in PROGRAMS
+        assert list(tmp_path.glob("*.ran")) == []
+        assert {name for name in sys.modules if not name.startswith("encodings.")} <= loaded
+    finally:
+        copyreg.remove_extension("posix", "system", 0xF1)
+    script = (
+        "import copyreg, sys, torch; copyreg.add_extension('posix', 'system', 0xF1)\n"
+        "for path in sys.argv[1:]:\n    try: torch.load(path, weights_only=False)\n    except Exception: pass\n"
+    )
+    subprocess.run([sys.executable, "-c", script, *map(str, tmp_path.glob("*.pt"))], cwd=tmp_path, check=True)
+    # The fake classes of the module can't be found there; it runs into that first.
+    assert sorted(path.stem for path in tmp_path.glob("*.ran")) == [name for name in names if name != "module"]
+
+
+def test_a_module_with_something_evil_in_it_is_still_a_module(
+    tmp_path: Path, visual: Weights, pickled: Callable[..., nn.Module]
+) -> None:
+    module = pickled(visual)
+    module.evil = Evil(f"touch {tmp_path / 'ran'}")
+    module.model.visual.evil = {"deep": [Evil(f"touch {tmp_path / 'ran'}")]}
+    torch.save(module, tmp_path / "finetuned.pt")
+    found = read_clip(tmp_path / "finetuned.pt")
+    np.testing.assert_array_equal(found["visual.proj"], visual["visual.proj"])
+    assert not (tmp_path / "ran").exists()
+
+
+def run(program: bytes) -> object:
+    return load(io.BytesIO(program), {}, lambda identifier: ("storage", identifier), "x.pt")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_plain_values_are_what_pickle_makes_of_them(protocol: int) -> None:
+    value = {
+        "a": [1, -3, 2**40, 2**3000, 1.5, None, True, False],
+        "b": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)),
+        "c": {"é": "ü\n", 3: "x" * 300, 4: {}},
+        "d": [[], "again", "again"],
+    }
+    value["d"].append(value["a"])  # type: ignore[attr-defined]
+    assert run(pickle.dumps(value, protocol)) == value
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_objects_are_inert(protocol: int) -> None:
+    found = run(pickle.dumps([Evil, slice(1, 2), Path("a"), Evil("x"), nn.GELU()], protocol))
+    assert isinstance(found, list)
+    assert found[0] == Global(f"{__name__}.Evil")
+    assert all(type(item) is Inert for item in found[1:])
+    assert found[3].args == ("x",)
+    assert found[4].attributes["training"] is True
+
+
+def test_keys_that_can_not_be_hashed_without_end() -> None:
+    """A tuple within a tuple, and so on: Python's own hash of it would overflow the stack."""
+    assert run(b"})" + b"\x85" * 100_000 + b"Ns.") == {}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"",
+        b".",
+        b"N",
+        b"(.",
+        b"R.",
+        b"]N",
+        b"h\x05.",
+        b"N(NNu.",
+        b"NNNs.",
+        b"\x80\x04\x97.",
+        b"NN\x93.",
+        b"}(Nu.",
+    ],
+)
+def test_programs_that_no_pickler_writes(program: bytes) -> None:
+    with pytest.raises(TatrError, match=r"x\.pt: its pickle is damaged .*; copy or save it again"):
+        run(program)

@@ -1,0 +1,166 @@
+"""What a plan makes of backbones, checkpoints and expectations, without reading data or weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_clip import WEIGHTS, write_backbone, write_checkpoint
+
+from tatr.config.loading import load_config, read_tasks
+from tatr.errors import TatrError
+from tatr.workflow.plan.plan import Plan
+from tatr.workflow.plan.rows import table_settings
+
+BASE = Path(__file__).parents[2]
+KNOWN = read_tasks([BASE / "config/tasks.yaml", BASE / "config/clip_tasks.yaml"])
+PAPER = ["sun397", "stanford_cars", "resisc45", "eurosat", "svhn", "gtsrb", "mnist", "dtd"]
+OPENAI = {"name": "ViT-B-32-quickgelu", "pretrained": "openai"}
+
+
+def planned(suite: list[str] | None = None, **keys: Any) -> Plan:  # noqa: ANN401
+    raw = {"suite": suite or ["cars", "digits"], "merges": [{"method": "weight_average"}]} | keys
+    plan = Plan(load_config(raw, KNOWN), BASE / "backbones")
+    plan.everything  # noqa: B018
+    return plan
+
+
+def names(plan: Plan, kind: str) -> set[str]:
+    return {artefact.label for artefact in plan.all(kind)}
+
+
+class TestBackbones:
+    def test_a_tag_is_fetched(self) -> None:
+        plan = planned(PAPER, backbone=OPENAI)
+        assert "ViT-B-32-quickgelu_openai" in names(plan, "download")
+        assert plan.backbone.weights is None
+        assert plan.images("mnist").settings["size"] == 224
+
+    def test_a_file_is_known_by_its_content(self, tmp_path: Path) -> None:
+        write_backbone(tmp_path / "clip")
+        here = planned(PAPER, backbone={"name": "ViT-B-32", "pretrained": str(tmp_path / "clip" / WEIGHTS)})
+        (tmp_path / "clip" / WEIGHTS).rename(tmp_path / "moved.safetensors")
+        moved = planned(PAPER, backbone={"name": "ViT-B-32", "pretrained": str(tmp_path / "moved.safetensors")})
+        assert here.backbone.settings["fingerprint"] == moved.backbone.settings["fingerprint"]
+        assert here.pretrained.settings == moved.pretrained.settings
+        write_backbone(tmp_path / "clip", seed=1)
+        other = planned(PAPER, backbone={"name": "ViT-B-32", "pretrained": str(tmp_path / "clip" / WEIGHTS)})
+        assert other.pretrained.name != here.pretrained.name
+        assert (
+            names(here, "download")
+            == names(moved, "download")
+            == {KNOWN[t]["sources"]["hub"]["dataset"].replace("/", "-") for t in PAPER}
+        )
+
+    def test_a_folder_that_open_clip_saved(self, tmp_path: Path) -> None:
+        plan = planned(PAPER, backbone=str(write_backbone(tmp_path / "clip")))
+        assert plan.images("mnist").settings["size"] == 32
+        assert plan.pretrained.label == "clip"
+        (tmp_path / "clip/open_clip_config.json").write_text("{")
+        with pytest.raises(TatrError, match=r"open_clip_config\.json: not a config that open_clip saved"):
+            planned(PAPER, backbone=str(tmp_path / "clip"))
+
+    @pytest.mark.parametrize(
+        ("backbone", "message"),
+        [
+            ("tiny-klip", r"backbone: 'tiny-klip' is neither one of backbones/ \(did you mean 'tiny-clip'\?\)"),
+            ({"name": "ViT-B-33", "pretrained": "openai"}, "open_clip has no model 'ViT-B-33'; did you mean ViT-B-32"),
+            ({"name": "RN50", "pretrained": "openai"}, "a ResNet is not supported"),
+            ({"name": "ViT-B-32", "pretrained": "no/such.pt"}, r"backbone\.pretrained: no/such\.pt is no file"),
+        ],
+    )
+    def test_what_is_not_there_is_refused(self, backbone: Any, message: str) -> None:  # noqa: ANN401
+        with pytest.raises(TatrError, match=message):
+            planned(PAPER, backbone=backbone)
+
+    def test_images_are_resized_as_the_weights_want_it(self) -> None:
+        plan = planned(PAPER, backbone=OPENAI | {"resize": "squash"})
+        assert plan.images("mnist").settings["resize"] == "squash"
+
+    @pytest.mark.parametrize(
+        ("keys", "key"),
+        [
+            ({"merges": [{"method": "regmean"}]}, r"merges\[0\]: regmean"),
+            ({"finetuning": {"checkpointing": True}}, "finetuning"),
+        ],
+    )
+    def test_what_an_unusual_tower_cannot_do_is_refused_at_once(
+        self, keys: dict[str, Any], key: str, tmp_path: Path
+    ) -> None:
+        folder = write_backbone(tmp_path / "clip")
+        config = json.loads((folder / "open_clip_config.json").read_text())
+        config["model_cfg"]["vision_cfg"]["ls_init_value"] = 0.1
+        (folder / "open_clip_config.json").write_text(json.dumps(config))
+        assert planned(PAPER, backbone=str(folder)).all("merge")
+        with pytest.raises(TatrError, match=f"{key}.*: not for clip, whose image encoder is no standard"):
+            planned(PAPER, backbone=str(folder), **keys)
+
+
+class TestCheckpoints:
+    def test_sources_can_be_mixed(self, tmp_path: Path) -> None:
+        clip = write_backbone(tmp_path / "clip")
+        write_checkpoint(tmp_path / "DTD/finetuned.safetensors", clip, 1)
+        tasks = {"mnist": {"source": "hub", "repository": "someone/clip_{task}"}, "svhn": {"source": "train"}}
+        finetuned = {"source": "folder", "path": f"{tmp_path}/{{name}}/finetuned.safetensors", "tasks": tasks}
+        plan = planned(["dtd", "mnist", "svhn"], backbone=str(clip), finetuned=finetuned)
+        assert names(plan, "checkpoint") == {"dtd", "mnist"}
+        assert names(plan, "finetuning") == {"svhn"}
+        assert "someone-clip_mnist" in names(plan, "download")
+        assert plan.finetuned("dtd").settings["file"] == str(tmp_path / "DTD/finetuned.safetensors")
+
+    def test_the_zero_shot_copy_beside_it_counts(self, tmp_path: Path) -> None:
+        clip = write_backbone(tmp_path / "clip")
+        write_checkpoint(tmp_path / "finetuned.safetensors", clip, 1)
+        keys = {"finetuned": {"tasks": {"dtd": {"source": "folder", "path": str(tmp_path / "finetuned.safetensors")}}}}
+        alone = planned(["dtd", "mnist"], backbone=str(clip), **keys).finetuned("dtd")
+        write_checkpoint(tmp_path / "zeroshot.safetensors", clip, 2)
+        beside = planned(["dtd", "mnist"], backbone=str(clip), **keys).finetuned("dtd")
+        assert (alone.settings["zero_shot"], len(alone.settings["fingerprint"])) == (None, 1)
+        assert beside.settings["zero_shot"] == str(tmp_path / "zeroshot.safetensors")
+        assert beside.name != alone.name
+
+    def test_a_missing_file_is_named_with_its_task(self) -> None:
+        keys = {"finetuned": {"tasks": {"cars": {"source": "folder", "path": "no/{task}.pt"}}}}
+        with pytest.raises(TatrError, match=r"finetuned \(task cars\): path: no/cars\.pt is no file"):
+            planned(**keys)
+
+
+class TestPaper:
+    def test_rows_of_the_paper_are_beside_ours(self) -> None:
+        merges = [{"method": "task_arithmetic", "coefficient": λ} for λ in (0.3, 0.4)]
+        settings = table_settings(planned(PAPER, backbone=OPENAI, merges=merges))
+        paper = {row["name"]: row.get("paper", {}).get("method") for row in settings["rows"]}
+        assert paper == {
+            "Pre-trained": "Pre-trained",
+            "Individual": "Individual",
+            "Task Arithmetic, λ 0.3": "Task Arithmetic",
+            "Task Arithmetic, λ 0.4": None,
+        }
+        assert settings["paper"]["backbone"] == "ViT-B-32"
+
+    def test_other_tasks_or_weights_are_not_the_papers(self) -> None:
+        assert "paper" not in table_settings(planned(PAPER[:-1], backbone=OPENAI))
+        assert "paper" not in table_settings(planned(PAPER, backbone=OPENAI | {"pretrained": "metaclip_400m"}))
+        assert "paper" not in table_settings(planned())
+
+    def test_the_papers_individual_models_are_expected_where_it_has_them(self) -> None:
+        plan = planned(PAPER, backbone=OPENAI, sanity={"expected": "paper", "tolerance": 0.5})
+        assert plan.sanity
+        assert plan.sanity.settings["expected"]["stanford_cars"] == 77.7
+        assert {p.label for p in plan.sanity.inputs["evaluations"]} == {f"individual_{task}" for task in PAPER}
+        with pytest.raises(TatrError, match=r"sanity\.expected: paper: it has ViT-B/32"):
+            planned(sanity={"expected": "paper"})
+
+    def test_expectations_of_ones_own(self) -> None:
+        plan = planned(sanity={"expected": {"cars": 90, "textures": 95}})
+        assert plan.sanity
+        assert plan.sanity.settings["expected"] == {"cars": 90.0}, "textures is not in the suite"
+        assert planned().sanity is None
+
+
+def test_what_is_fetched_does_not_depend_on_our_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = planned(PAPER, backbone=OPENAI)
+    monkeypatch.setattr("tatr.workflow.plan.planned.code_digest", lambda *modules: "another")
+    after = planned(PAPER, backbone=OPENAI)
+    assert {p.name for p in before.all("download")} == {p.name for p in after.all("download")}
+    assert {p.name for p in before.all("images")}.isdisjoint(p.name for p in after.all("images"))

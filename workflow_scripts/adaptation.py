@@ -1,0 +1,50 @@
+"""Learn AdaMerging's coefficients on unlabelled images, inside a trust region if a mask is given (Eq. 12)."""
+
+from tatr.workflow.command import Job, command
+
+
+def run(job: Job) -> None:
+    from dataclasses import fields
+
+    from tatr.clip.encoder import Encoder
+    from tatr.data.task import Task
+    from tatr.errors import TatrError
+    from tatr.training.adaptation import Recipe, adapt
+    from tatr.training.devices import choose
+    from tatr.training.resume import Saved
+    from tatr.vectors.store import open_vectors
+
+    job.device = choose()
+    recipe = Recipe(**{field.name: job.settings[field.name] for field in fields(Recipe)})
+    encoder = Encoder.of(job.one("backbone"))
+    groups = job.by_task("task_vectors", "heads", "images")
+    if not groups:
+        raise TatrError(
+            "--task-vectors: give the manifests of the task vectors to merge, and of their heads and images"
+        )
+    task_vectors = open_vectors([vector / "vector.zarr" for vector, _, _ in groups], encoder.layout.digest)
+    tasks = [Task.of(head, images, job.device) for _, head, images in groups]
+    masks = open_vectors(job.vectors("mask"), encoder.layout.digest)
+    # One device's learning is not gone on from on another: the artefact states one device.
+    saved = Saved(job.saved, f"{job.key} {job.device}")
+    mask = masks[0] if masks else None
+    learnt = adapt(encoder, task_vectors, mask, tasks, recipe, job.device, job.folder, saved)
+    job.add_json("coefficients.json", learnt)
+
+
+if __name__ == "__main__":
+    command(
+        run,
+        kind="adaptation",
+        reads={
+            "backbone": "backbone",
+            "task_vectors": "task_vector",
+            "mask": "mask",
+            "heads": "head",
+            "images": "images",
+        },
+        example="python workflow_scripts/adaptation.py --backbone results/backbone/b/manifest.json "
+        "--task-vectors results/task_vector/*/manifest.json --mask results/mask/tau-0.01/manifest.json "
+        "--heads results/head/*/manifest.json --images results/images/*/manifest.json "
+        "--settings settings.json --output results/adaptation/tatr/manifest.json",
+    )

@@ -1,0 +1,25 @@
+"""Fetch a data set's Parquet files or a model's weights; the one step that needs the network."""
+
+from tatr.workflow.command import Job, command
+
+
+def run(job: Job) -> None:
+    from tatr.data.download import fetch
+
+    record, digests = fetch(job.settings, job.saved)
+    for name, digest in digests.items():
+        target = job.folder / "files" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (job.saved / name).rename(target)
+        job.add(f"files/{name}", digest)
+    job.add_json("download.json", record)
+
+
+if __name__ == "__main__":
+    command(
+        run,
+        kind="download",
+        reads={},
+        example="python workflow_scripts/download.py --output results/download/dtd/manifest.json --settings "
+        '\'{"dataset": "tanganke/dtd", "config": null, "revision": null, "train": "train", "test": "test"}\'',
+    )

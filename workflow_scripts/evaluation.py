@@ -1,0 +1,43 @@
+"""Evaluate θ_pre + λ·v on every task: λ and τ chosen on validation if there are several, accuracy measured on test.
+
+Several directions are the merges of several τ, in the order of the setting `taus`.
+"""
+
+from tatr.workflow.command import Job, command
+
+
+def run(job: Job) -> None:
+    from tatr.clip.correction import load_modules
+    from tatr.clip.encoder import Encoder
+    from tatr.data.task import Task
+    from tatr.measuring.evaluation import evaluate
+    from tatr.training.devices import choose
+    from tatr.vectors.store import open_vectors
+
+    job.device = choose()
+    encoder = Encoder.of(job.one("backbone"))
+    directions = open_vectors(job.vectors("directions"), encoder.layout.digest)
+    tasks = [Task.of(head, images, job.device) for head, images in job.by_task("heads", "images")]
+    modules = load_modules(job.one("surgery"), job.device) if job.inputs["surgery"] else None
+    taus, precision = job.settings.get("taus", ()), job.settings.get("precision", "fp32")
+    coefficients = job.settings["coefficients"]
+    scores = evaluate(encoder, directions, tasks, coefficients, job.device, taus, modules, precision)
+    job.add_json("scores.json", scores)
+
+
+if __name__ == "__main__":
+    command(
+        run,
+        kind="evaluation",
+        reads={
+            "backbone": "backbone",
+            "directions": ("merge", "task_vector"),
+            "surgery": "surgery",
+            "heads": "head",
+            "images": "images",
+        },
+        example="python workflow_scripts/evaluation.py --backbone results/backbone/b/manifest.json "
+        "--directions results/merge/tatr/manifest.json --heads results/head/*/manifest.json "
+        "--images results/images/*/manifest.json --settings '{\"coefficients\": [0.3]}' "
+        "--output results/evaluation/tatr/manifest.json",
+    )

@@ -1,0 +1,1 @@
+"""CLIP: its shape, its two towers as functions of named tensors, heads, pre-trained weights."""

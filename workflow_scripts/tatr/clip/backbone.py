@@ -1,0 +1,204 @@
+"""Pre-trained weights, held against the model that is to compute with them: activation, preprocessing, tensors."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tatr.clip.architecture import OPENAI_MEAN, OPENAI_STD, Architecture
+from tatr.clip.model_configs import activation, counterpart
+from tatr.errors import TatrError
+from tatr.vectors.layout import Layout
+
+logger = logging.getLogger("tatr")
+
+PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+"""What open_clip says of images, and model.json keeps."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of weights beside their values."""
+
+    source: str
+    """Who says so."""
+    quick_gelu: bool | None = None
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    """Those of `PREPROCESSING` that are known."""
+
+
+def of_tag(name: str, tag: str) -> Known:
+    """What open_clip knows of the weights that it offers for a model.
+
+    Raises:
+        TatrError: it offers no such weights.
+    """
+    from open_clip import pretrained
+
+    other = counterpart(name)
+    offered = pretrained.get_pretrained_cfg(name, tag)
+    if not offered and not (offered := pretrained.get_pretrained_cfg(other or "", tag)):
+        tags = ", ".join(pretrained.list_pretrained_tags_by_model(name)) or "none"
+        raise TatrError(f"backbone.pretrained: open_clip has no weights '{tag}' of {name} (it has: {tags})")
+    # The table notes QuickGELU only. No note means GELU, if the model comes with either.
+    quick_gelu = offered.get("quick_gelu", False if other else None)
+    return Known("open_clip's table", quick_gelu, {key: offered[key] for key in PREPROCESSING if key in offered})
+
+
+def of_file(path: Path, facts: Mapping[str, Any]) -> Known:
+    """What is known of weights on disk: by their digest, by the file itself, by the configs beside it.
+
+    Args:
+        path: a file, or a folder that holds one.
+        facts: what reading the file told (`tatr.weights.importing.facts`).
+    """
+    if published := _published(path):
+        return published
+    folder = path if path.is_dir() else path.parent
+    preprocess = _read_json(folder / "open_clip_config.json").get("preprocess_cfg", {})
+    if "transformers" in facts["format"]:
+        _check_one_activation(folder / "config.json")
+        images = _read_json(folder / "preprocessor_config.json")
+        preprocess = {key: images[f"image_{key}"] for key in ("mean", "std") if f"image_{key}" in images}
+    preprocess = {key: value for key, value in preprocess.items() if key in PREPROCESSING}
+    return Known("as the file or the config beside it says", facts["quick_gelu"], preprocess)
+
+
+def check_activation(model: Mapping[str, Any], known: Known, name: str, weights: str) -> None:
+    """Raise if weights were trained with another activation than the model has; log which is used if nobody knows."""
+    ours = bool(model.get("quick_gelu", False))
+    if known.quick_gelu is None:
+        logger.info("%s: nothing tells the activation of these weights; %s is used", weights, activation(ours))
+    elif known.quick_gelu != ours:
+        other = counterpart(name)
+        raise TatrError(
+            f"{name} with pretrained '{weights}': these weights were trained with {activation(known.quick_gelu)} "
+            f"({known.source}), but this model has {activation(ours)}; use {other or 'a model of their own'}"
+        )
+
+
+def completed(model: Mapping[str, Any], known: Known, settings: Mapping[str, Any], weights: str) -> dict[str, Any]:
+    """The model config with its activation and preprocessing written out.
+
+    Args:
+        model: open_clip's config.
+        known: of the weights.
+        settings: `resize`, as images are decoded, and `mean` and `std`, if the user gives them.
+        weights: for messages.
+
+    Raises:
+        TatrError: the weights expect images that were resized in another way.
+    """
+    resize = settings.get("resize", "shortest")
+    defaults = {"mean": OPENAI_MEAN, "std": OPENAI_STD, "interpolation": "bicubic", "resize_mode": resize}
+    expected = defaults | dict(model.get("preprocess_cfg", {})) | dict(known.preprocess)
+    if expected["resize_mode"] != resize:
+        raise TatrError(
+            f"{weights}: these weights expect images resized by '{expected['resize_mode']}', and yours are to be "
+            f"resized by '{resize}'; write backbone.resize: {expected['resize_mode']}"
+        )
+    if expected["interpolation"] != "bicubic":
+        logger.warning(
+            "%s: trained on %s resizing; here it is bicubic, which differs little", weights, expected["interpolation"]
+        )
+    given = {key: settings[key] for key in ("mean", "std") if settings.get(key)}
+    for key in ("mean", "std"):
+        if given.get(key) and known.preprocess.get(key) and list(given[key]) != list(known.preprocess[key]):
+            logger.warning("backbone.%s: %s, but these weights expect %s", key, given[key], known.preprocess[key])
+    preprocess = {key: list(value) if isinstance(value, tuple) else value for key, value in (expected | given).items()}
+    return {**model, "quick_gelu": bool(model.get("quick_gelu", False)), "preprocess_cfg": preprocess}
+
+
+def towers(
+    tensors: Mapping[str, np.ndarray], architecture: Architecture, source: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The tensors of the image encoder and all others, checked against the architecture.
+
+    Raises:
+        TatrError: they are of another model.
+    """
+    layout, text_layout = architecture.layout(), architecture.text_layout()
+    visual = {name: tensor for name, tensor in tensors.items() if name.startswith("visual.")}
+    text = {name: tensor for name, tensor in tensors.items() if name not in visual}
+    if not text.keys() - {"logit_scale", "logit_bias"}:
+        raise TatrError(
+            f"{source}: holds no text encoder, which the zero-shot heads are made with; give the whole CLIP model"
+        )
+    text = _as_named(text, text_layout)
+    _check_resolution(visual, layout, source)
+    return _checked(visual, layout, source), _checked(text, text_layout, source)
+
+
+def _checked(tensors: Mapping[str, np.ndarray], layout: Layout, source: str) -> dict[str, np.ndarray]:
+    layout.check_names(tensors, source)
+    for parameter in layout.parameters:
+        layout.check_tensor(parameter, tensors[parameter.name], source)
+    return {parameter.name: tensors[parameter.name] for parameter in layout.parameters}
+
+
+def _as_named(text: Mapping[str, np.ndarray], layout: Layout) -> dict[str, np.ndarray]:
+    """The text tensors by today's names and shapes: open_clip's older files lack the prefix `text.`."""
+    shapes = {parameter.name: parameter.shape for parameter in layout.parameters}
+    if any(name.startswith("text.") for name in shapes) and not any(name.startswith("text.") for name in text):
+        text = {f"text.{name}" if f"text.{name}" in shapes else name: tensor for name, tensor in text.items()}
+    single = {"logit_scale", "logit_bias"}
+    return {
+        name: tensor.reshape(shapes[name]) if name in single & shapes.keys() and tensor.size == 1 else tensor
+        for name, tensor in text.items()
+    }
+
+
+def _check_resolution(visual: Mapping[str, np.ndarray], layout: Layout, source: str) -> None:
+    for parameter in layout.parameters:
+        found = visual.get(parameter.name)
+        if "pos" in parameter.name and found is not None and found.ndim == len(parameter.shape):
+            expected, shape = parameter.shape, found.shape
+            if shape[-1] == expected[-1] and shape[-2:-1] != expected[-2:-1]:
+                raise TatrError(
+                    f"{source}: '{parameter.name}' has {shape[-2]} positions, and the model has {expected[-2]}: the "
+                    "weights are for images of another size. Use the model of that size; nothing is interpolated"
+                )
+
+
+def _published(path: Path) -> Known | None:
+    """What open_clip knows of a file that somebody published, found by its SHA-256."""
+    if not path.is_file():
+        return None
+    from open_clip import pretrained
+
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    for name, tag in pretrained.list_pretrained():
+        # OpenAI's addresses hold the digest, open_clip's own its beginning.
+        *_, parent, file_name = ["", *pretrained.get_pretrained_url(name, tag).split("/")]
+        stated = parent if len(parent) == 64 else Path(file_name).stem.rpartition("-")[2]
+        if len(stated) >= 8 and digest.startswith(stated):
+            found = of_tag(name, tag)
+            return Known(f"they are open_clip's {name} '{tag}'", found.quick_gelu, found.preprocess)
+    return None
+
+
+def _check_one_activation(path: Path) -> None:
+    config = _read_json(path)
+    stated = {
+        config[part].get("hidden_act", "quick_gelu") for part in ("vision_config", "text_config") if part in config
+    }
+    if len(stated) > 1 or stated - {"quick_gelu", "gelu"}:
+        raise TatrError(
+            f"{path}: hidden_act is {', '.join(sorted(stated))}; expected quick_gelu or gelu, the same in both encoders"
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise TatrError(f"{path}: no JSON ({error}); copy it again, or take it away") from None
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,27 @@
+"""How a task's surgery module corrects features.
+
+Yang et al. 2024, "Representation surgery for multi-task model merging". Apart from the modules' training, so that an
+edit of that does not evaluate models again that have no surgery.
+"""
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from tatr.clip.towers import to_tensors
+from tatr.weights.encoder_file import load_tensors
+from tatr.workflow.artefact import Artefact
+
+Module = tuple[Tensor, Tensor]
+"""down [r, D] and up [D, r]."""
+
+
+def corrected(features: Tensor, down: Tensor, up: Tensor) -> Tensor:
+    """Features f, [B, D], not normalised, as f − up·relu(down·f)."""
+    return features - F.relu(features @ down.T) @ up.T
+
+
+def load_modules(surgery: Artefact, device: str) -> dict[str, Module]:
+    """A surgery's modules, per task."""
+    tensors = to_tensors(load_tensors(surgery / "surgery.safetensors"), device)
+    tasks = sorted({name.rpartition(".")[0] for name in tensors})
+    return {task: (tensors[f"{task}.down"], tensors[f"{task}.up"]) for task in tasks}

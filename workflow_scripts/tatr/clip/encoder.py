@@ -1,0 +1,71 @@
+"""What the torch steps share: an encoder's architecture and parameters, a task's head and images, and encoding."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tatr.clip import towers as clip
+from tatr.clip.architecture import Architecture
+from tatr.data.image_store import StoredImages
+from tatr.errors import TatrError
+from tatr.vectors.layout import Layout
+from tatr.weights.encoder_file import Checkpoint
+from tatr.workflow.artefact import Artefact
+
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The pre-trained image encoder θ_pre."""
+
+    architecture: Architecture
+    layout: Layout
+    flat: np.ndarray
+    """θ_pre, float32 [N]."""
+
+    @classmethod
+    def of(cls, pretrained: Artefact) -> "Encoder":
+        """Read a `pretrained` artefact."""
+        architecture = Architecture.of(json.loads((pretrained / "model.json").read_text()), "model.json")
+        layout = architecture.layout()
+        return cls(architecture, layout, Checkpoint(pretrained / "encoder.safetensors", layout)[0 : layout.size])
+
+
+def batches(images: StoredImages, size: int) -> Iterator[np.ndarray]:
+    """All images in order, uint8 [≤ size, H, W, 3] at a time; while one batch is used the next one is read."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(lambda: images[:size])
+        for start in range(0, len(images), size):
+            batch = following.result()
+            following = reader.submit(lambda start: images[start : start + size], start + size)
+            yield batch
+
+
+def check_precision(precision: str) -> None:
+    """Raise unless images can be encoded in it."""
+    if precision not in PRECISIONS:
+        raise TatrError(f"precision = {precision!r}: expected one of {', '.join(PRECISIONS)}")
+
+
+def encode(
+    parameters: clip.Parameters,
+    pixels: Tensor,
+    architecture: Architecture,
+    precision: str = "fp32",
+    *,
+    checkpointing: bool = False,
+) -> Tensor:
+    """Image features, float32 [B, D], not normalised, of normalised pixels [B, 3, H, W].
+
+    In "bf16" torch's autocast computes convolutions, matrix products and attention in bfloat16, inside the encoder
+    alone. Parameters, their gradients and all that is computed from the features are float32 in either case.
+    """
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        features = clip.image_features(parameters, pixels, architecture, checkpointing=checkpointing)
+    return features.float()

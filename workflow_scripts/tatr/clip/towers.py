@@ -1,0 +1,186 @@
+"""CLIP's two towers as pure functions of named tensors (open_clip's names and arithmetic).
+
+Why not open_clip's own modules? A function of its parameters is what per-exemplar gradients (`vmap(grad)`) and merged
+models need, and importing open_clip loads torchvision, timm and torch's compiler: several seconds in each of a run's
+dozens of jobs. The tests hold these functions against open_clip's classes. Towers that are no standard CLIP
+transformers are left to these classes after all (`tatr.clip.open_clip_towers`).
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  (the field's name for it)
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from tatr.clip.architecture import Architecture, OtherTower, Tower
+from tatr.errors import TatrError
+
+Parameters = Mapping[str, Tensor]
+
+Watch = Callable[[str, Tensor], None]
+"""Told of every linear map of the image encoder: its weight's name, and the rows [..., in] that it is applied to."""
+
+
+def _nobody(name: str, rows: Tensor) -> None:
+    pass
+
+
+def to_tensors(arrays: Mapping[str, np.ndarray], device: str = "cpu") -> dict[str, Tensor]:
+    """Parameters as float32 tensors on a device."""
+    return {name: torch.tensor(array, dtype=torch.float32, device=device) for name, array in arrays.items()}
+
+
+def normalise(images: np.ndarray | Tensor, architecture: Architecture, device: str = "cpu") -> Tensor:
+    """Pixels as the encoder takes them: uint8 [B, H, W, 3] → float32 [B, 3, H, W], mean and std removed."""
+    pixels = torch.as_tensor(images, device=device).permute(0, 3, 1, 2).float() / 255
+    mean = torch.tensor(architecture.mean, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(architecture.std, device=device).view(1, 3, 1, 1)
+    return (pixels - mean) / std
+
+
+def image_features(
+    p: Parameters, pixels: Tensor, architecture: Architecture, watch: Watch = _nobody, *, checkpointing: bool = False
+) -> Tensor:
+    """Image features [B, D], not normalised, of normalised pixels [B, 3, H, W].
+
+    With checkpointing, a backward pass finds only each residual block's input kept and computes the rest of it anew.
+
+    Raises:
+        TatrError: the tower is open_clip's own, and is to be watched or checkpointed.
+    """
+    tower = architecture.vision
+    if isinstance(tower, OtherTower):
+        _refuse(watch=watch is not _nobody, checkpointing=checkpointing)
+        return _open_clip_towers().image_features(p, pixels, tower.model)
+    size = tower.patch_size
+    if watch is not _nobody:  # a convolution whose windows do not overlap is a linear map of each window
+        watch("visual.conv1.weight", F.unfold(pixels, size, stride=size).transpose(1, 2))
+    patches = F.conv2d(pixels, p["visual.conv1.weight"], stride=size).flatten(2).transpose(1, 2)
+    token = p["visual.class_embedding"].expand(len(patches), 1, -1)
+    x = torch.cat([token, patches], dim=1) + p["visual.positional_embedding"]
+    x = _layer_norm(x, p, "visual.ln_pre")
+    x = _transformer(
+        x, p, "visual.transformer.resblocks", tower, causal=False, watch=watch, checkpointing=checkpointing
+    )
+    x = _layer_norm(x[:, 0], p, "visual.ln_post")
+    watch("visual.proj", x)
+    return x @ p["visual.proj"]
+
+
+def text_features(p: Parameters, tokens: Tensor, architecture: Architecture) -> Tensor:
+    """Text features [B, D], not normalised, of token ids [B, context length]."""
+    if isinstance(architecture.text, OtherTower):
+        return _open_clip_towers().text_features(p, tokens, architecture.text.model)
+    x = p["token_embedding.weight"][tokens] + p["positional_embedding"]
+    x = _transformer(x, p, "transformer.resblocks", architecture.text, causal=True)
+    # The end-of-text token has the highest id of the vocabulary; its place holds the text's feature.
+    ends = _layer_norm(x, p, "ln_final")[torch.arange(len(x)), tokens.argmax(dim=-1)]
+    return ends @ p["text_projection"]
+
+
+def logits(p: Parameters, pixels: Tensor, head: Tensor, architecture: Architecture) -> Tensor:
+    """Class scores [B, C] of normalised pixels, through a zero-shot head [C, D]."""
+    return scores(image_features(p, pixels, architecture), head)
+
+
+def scores(features: Tensor, head: Tensor) -> Tensor:
+    """Class scores [..., C] of image features [..., D], through a zero-shot head [C, D] with exp(logit scale) in it."""
+    return F.normalize(features, dim=-1) @ head.T
+
+
+def tokens_of(texts: Sequence[str], architecture: Architecture) -> Tensor:
+    """Token ids [B, context length] by the model's tokenizer."""
+    if isinstance(architecture.text, OtherTower):
+        return _open_clip_towers().tokenize(texts, architecture.text.model)
+    return tokenize(texts, architecture.context_length)
+
+
+def tokenize(texts: Sequence[str], context_length: int) -> Tensor:
+    """Token ids [B, context length] by CLIP's tokenizer."""
+    found: Tensor = _tokenizer_module().SimpleTokenizer(context_length=context_length)(list(texts))
+    return found
+
+
+def _transformer(
+    x: Tensor,
+    p: Parameters,
+    prefix: str,
+    tower: Tower,
+    *,
+    causal: bool,
+    watch: Watch = _nobody,
+    checkpointing: bool = False,
+) -> Tensor:
+    activate: Callable[[Tensor], Tensor] = _quick_gelu if tower.quick_gelu else F.gelu
+
+    def block(x: Tensor, name: str) -> Tensor:
+        x = x + _attention(_layer_norm(x, p, f"{name}.ln_1"), p, f"{name}.attn", tower.heads, watch, causal=causal)
+        hidden = activate(_linear(_layer_norm(x, p, f"{name}.ln_2"), p, f"{name}.mlp.c_fc", watch))
+        return x + _linear(hidden, p, f"{name}.mlp.c_proj", watch)
+
+    for i in range(tower.layers):
+        name = f"{prefix}.{i}"
+        if checkpointing:
+            x = checkpoint(block, x, name, use_reentrant=False, preserve_rng_state=False)  # nothing random in a block
+        else:
+            x = block(x, name)
+    return x
+
+
+def _attention(x: Tensor, p: Parameters, name: str, heads: int, watch: Watch, *, causal: bool) -> Tensor:
+    batch, length, width = x.shape
+    watch(f"{name}.in_proj_weight", x)
+    qkv = F.linear(x, p[f"{name}.in_proj_weight"], p[f"{name}.in_proj_bias"])
+    q, k, v = qkv.view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    return _linear(mixed.transpose(1, 2).reshape(batch, length, width), p, f"{name}.out_proj", watch)
+
+
+def _linear(x: Tensor, p: Parameters, name: str, watch: Watch) -> Tensor:
+    watch(f"{name}.weight", x)
+    return F.linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
+
+
+def _layer_norm(x: Tensor, p: Parameters, name: str) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], p[f"{name}.weight"], p[f"{name}.bias"])
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+def _open_clip_towers() -> ModuleType:
+    from tatr.clip import open_clip_towers  # imports open_clip
+
+    return open_clip_towers
+
+
+def _refuse(*, watch: bool, checkpointing: bool) -> None:
+    if watch:
+        raise TatrError(
+            "Gram matrices (RegMean) are measured in standard CLIP vision transformers only, and this backbone's image "
+            "encoder is of another kind; leave out the methods that need them"
+        )
+    if checkpointing:
+        raise TatrError(
+            "finetuning.checkpointing: not possible with this backbone, whose image encoder open_clip itself computes; "
+            "set it to false, and finetuning.micro_batch to fewer images at once"
+        )
+
+
+@cache
+def _tokenizer_module() -> ModuleType:
+    # open_clip's tokenizer stands on its own; loading just its file spares the import of the whole package.
+    package = importlib.util.find_spec("open_clip")
+    assert package and package.origin
+    spec = importlib.util.spec_from_file_location("_open_clip_tokenizer", Path(package.origin).parent / "tokenizer.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

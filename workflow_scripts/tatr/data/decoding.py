@@ -1,0 +1,296 @@
+"""Decode a task's images in parallel into a store, shard by shard; a killed job goes on after its last whole shard.
+
+Whatever the data set's size, one shard of decoded images is held, and the few that are decoded ahead of it.
+"""
+
+import json
+import logging
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import zarr
+from PIL import Image
+
+from tatr.data import image_store
+from tatr.data.image_store import SPLITS, create_images, digest_images, shard_path, write_labels
+from tatr.data.pictures import Pictures
+from tatr.digests import canonical_digest, file_digest
+from tatr.errors import TatrError
+from tatr.progress import progress
+
+STORE = "images.zarr"
+JOURNAL = "journal.jsonl"
+AHEAD = 64
+"""Images decoded ahead of the one that is stored next."""
+LISTED = 10
+"""Unreadable images that one error names."""
+SHARE = 0.01
+"""Of a split, so much may be left out as unreadable: more is no accident."""
+
+logger = logging.getLogger("tatr")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How images are decoded."""
+
+    task: str
+    size: int
+    """Side of the square that is kept, pixels."""
+    resize: str = "shortest"
+    """What is scaled to `size`: the "shortest" side, or both ("squash")."""
+    unreadable: str = "stop"
+    """What an image that can't be decoded does: "stop", or "skip" to be left out."""
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A line of the journal: one whole shard."""
+
+    split: str
+    number: int
+    """Of the shard within its split."""
+    images: int
+    """How many it holds."""
+    stop: int
+    """Index of the first picture after it."""
+    skipped: list[int]
+    """Indices of the pictures that were left out on the way."""
+    digest: str
+    """SHA-256 of its file."""
+
+
+def write_pictures(
+    splits: Mapping[str, Pictures], classnames: Sequence[str], how: Decoding, folder: Path, saved: Path, key: str
+) -> tuple[str, dict[str, Any]]:
+    """Decode all splits into the store FOLDER/images.zarr.
+
+    Args:
+        splits: of `SPLITS`, all of them.
+        classnames: in label order.
+        how: they are decoded.
+        folder: where the store is to stand; on the file system of `saved`.
+        saved: folder of what is done so far; when it holds whole shards of the same job, they are not made again.
+        key: digest of all that shapes the result.
+
+    Returns:
+        the store's content digest, and per split how many images it holds, with those "skipped".
+
+    Raises:
+        TatrError: an image can't be decoded, or more of them than may be skipped.
+    """
+    journal = _Journal(saved, _key(key, splits), lambda split, index: _one(splits[split], index, how))
+    group = zarr.create_group(journal.store)
+    counts: dict[str, Any] = {**dict.fromkeys(SPLITS, 0), "skipped": {}}
+    for split in SPLITS:
+        pictures = splits[split]
+        skipped = _write_split(group, split, pictures, how, journal)
+        kept = np.delete(pictures.labels, skipped)
+        if split == "train" and len(lost := np.setdiff1d(pictures.labels, kept)):
+            raise TatrError(
+                f"tasks.{how.task}: no training image of class '{classnames[lost[0]]}' can be decoded "
+                f"({pictures.where(int(np.flatnonzero(pictures.labels == lost[0])[0]))}, …); mend some"
+            )
+        write_labels(group, split, kept)
+        counts[split] = len(kept)
+        counts["skipped"][split] = [pictures.where(index) for index in skipped]
+    digest = digest_images(journal.store)
+    journal.store.rename(folder / STORE)
+    return digest, counts
+
+
+def _key(key: str, splits: Mapping[str, Pictures]) -> str:
+    # Half a store by one decoder and half by another, or of images that moved up by one, would be nobody's result.
+    listing = {split: [[p.where(i) for i in range(len(p))], p.labels.tolist()] for split, p in splits.items()}
+    return canonical_digest([key, PIL.__version__, listing])
+
+
+def square(picture: Image.Image, size: int, resize: str) -> np.ndarray:
+    """Bring a picture to RGB uint8 [size, size, 3].
+
+    EXIF orientation is not applied: torchvision's ImageFolder and CLIP's preprocessing do not apply it, either.
+
+    Args:
+        picture: in whatever mode and size.
+        size: side of the square, pixels.
+        resize: "shortest" scales (bicubic) the shorter side to `size` and crops to the centre, rounding as
+            torchvision's Resize and CenterCrop round; "squash" scales both sides.
+
+    Raises:
+        ValueError: it is so long and narrow that it would fill the memory.
+    """
+    rgb = picture.convert("RGB")
+    if resize == "squash":
+        return np.asarray(rgb.resize((size, size), Image.Resampling.BICUBIC))
+    width, height = (size * side // min(rgb.size) for side in rgb.size)
+    if Image.MAX_IMAGE_PIXELS and width * height > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"{rgb.width} × {rgb.height} pixels are too long and narrow")
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    resized = rgb.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
+
+
+class _Journal:
+    """Which shards are whole; kept in a folder beside the store that they are in."""
+
+    def __init__(self, folder: Path, key: str, decode: Callable[[str, int], np.ndarray | str]) -> None:
+        """Go on from what `folder` holds of the job with that key: its shards up to the first that is of no use.
+
+        That is one that is damaged, or one without a picture (given to `decode` by split and index) that was mended
+        since. Of the store, nothing but these shards is left: the rest is cheap to write again, or half written.
+        """
+        self.store, self._file = folder / STORE, folder / JOURNAL
+        self.shards = self._whole(key, decode) if folder.exists() else []
+        if not self.shards:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+        kept = {self.path(shard.split, shard.number) for shard in self.shards}
+        for path in self.store.rglob("*"):
+            if path.is_file() and path not in kept:
+                path.unlink()
+        lines: list[Any] = [key, *(vars(shard) for shard in self.shards)]
+        self._file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def path(self, split: str, number: int) -> Path:
+        """The file of a shard."""
+        return shard_path(self.store, f"{split}/images", number)
+
+    def of(self, split: str) -> list[_Shard]:
+        """The whole shards of a split."""
+        return [shard for shard in self.shards if shard.split == split]
+
+    def add(self, split: str, images: int, stop: int, skipped: list[int]) -> None:
+        """Take note of a shard that was written after those noted before."""
+        number = len(self.of(split))
+        shard = _Shard(split, number, images, stop, skipped, file_digest(self.path(split, number)))
+        self.shards.append(shard)
+        with self._file.open("a") as file:
+            file.write(json.dumps(vars(shard)) + "\n")
+
+    def _whole(self, key: str, decode: Callable[[str, int], np.ndarray | str]) -> list[_Shard]:
+        shards: list[_Shard] = []
+        try:
+            lines = self._file.read_text().splitlines()
+            if json.loads(lines[0]) != key:
+                raise ValueError("they are of another job")
+            for line in lines[1:]:
+                shard = _Shard(**json.loads(line))
+                if file_digest(self.path(shard.split, shard.number)) != shard.digest:
+                    raise ValueError(f"shard {shard.number} of {shard.split} differs from what was written")
+                if not all(isinstance(decode(shard.split, index), str) for index in shard.skipped):
+                    raise ValueError(f"an image was left out of shard {shard.number} of {shard.split}, but is mended")
+                shards.append(shard)
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            logger.warning("%s: of what was saved, not all can be used (%s)", self._file.parent, error)
+        logger.info("%s: goes on after %d images", self._file.parent, sum(shard.images for shard in shards))
+        return shards
+
+
+def _write_split(group: zarr.Group, split: str, pictures: Pictures, how: Decoding, journal: _Journal) -> list[int]:
+    """Decode and store what is missing of a split; return the indices of the pictures that were left out."""
+    done = journal.of(split)
+    start, count = (done[-1].stop if done else 0), sum(shard.images for shard in done)
+    skipped = [index for shard in done for index in shard.skipped]
+    array = create_images(group, split, (len(pictures), how.size, how.size, 3))
+    buffer = np.empty((min(image_store.SHARD, len(pictures) - start), how.size, how.size, 3), np.uint8)
+    left_out = _LeftOut(split, pictures, how, len(skipped))
+    filled = 0
+    decoded = _decode(pictures, start, how)
+    for index, image in progress(decoded, f"{how.task} {split}", len(pictures) - start):
+        if isinstance(image, str):
+            left_out.add(index, image)
+        else:
+            buffer[filled] = image
+            filled += 1
+        if filled == len(buffer) or index == len(pictures) - 1:
+            left_out.judge()
+            if filled:
+                array[count : count + filled] = buffer[:filled]
+                journal.add(split, filled, index + 1, left_out.indices)
+            skipped += left_out.indices
+            count, filled, left_out.indices = count + filled, 0, []
+    array.resize((count, *array.shape[1:]))
+    return skipped
+
+
+def _decode(pictures: Pictures, start: int, how: Decoding) -> Iterator[tuple[int, np.ndarray | str]]:
+    """Pictures from `start` on, in order: index and pixels, or why it can't be decoded."""
+    Image.init()  # while one thread loads Pillow's rarer formats, another would not know them
+    # Threads, not processes: decoding and scaling run without the interpreter's lock, and nothing has to be copied.
+    with ThreadPoolExecutor(how.threads) as pool:
+        ahead: deque[tuple[int, Future[np.ndarray | str]]] = deque()
+        try:
+            for index in range(start, len(pictures)):
+                ahead.append((index, pool.submit(_one, pictures, index, how)))
+                if len(ahead) > AHEAD:
+                    first, future = ahead.popleft()
+                    yield first, future.result()
+            while ahead:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in ahead:
+                future.cancel()
+
+
+def _one(pictures: Pictures, index: int, how: Decoding) -> np.ndarray | str:
+    """The pixels of a picture, or why it can't be decoded."""
+    try:
+        picture = pictures.decode(index)
+        pixels = square(picture, how.size, how.resize)
+    except (TatrError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise whatever they like at damaged bytes
+        if isinstance(error, OSError) and error.errno:  # the file system's trouble: it says nothing about the image
+            raise TatrError(f"{pictures.where(index)}: not a readable image ({error}); mend or remove it") from error
+        return " ".join(str(error).split()) or type(error).__name__
+    if picture.mode.startswith(("I", "F")):
+        raise TatrError(
+            f"{pictures.where(index)}: has more than 8 bits per colour; "
+            "convert it to 8 bits, in the way your data asks for"
+        )
+    return pixels
+
+
+class _LeftOut:
+    """What of a split can't be decoded: stops the job, or is let pass as long as it is little."""
+
+    def __init__(self, split: str, pictures: Pictures, how: Decoding, before: int) -> None:
+        """Start with so many left out before."""
+        self.indices: list[int] = []
+        """Of the pictures left out since the last whole shard."""
+        self._split, self._pictures, self._how, self._count = split, pictures, how, before
+        self._reasons: list[str] = []
+
+    def add(self, index: int, reason: str) -> None:
+        """Take note of one; too many of them are an error at once."""
+        self.indices.append(index)
+        self._count += 1
+        self._reasons.append(f"{self._pictures.where(index)}: not a readable image ({reason})")
+        if self._how.unreadable == "stop":
+            if len(self._reasons) == LISTED:
+                self.judge()
+            return
+        logger.warning("%s; left out", self._reasons[-1])
+        if self._count > SHARE * len(self._pictures):
+            raise TatrError(
+                f"{'; '.join(self._reasons[:LISTED])}; that is more than {SHARE:.0%} of the {len(self._pictures)} "
+                f"{self._split} images of task '{self._how.task}', too many to leave out; mend or remove them"
+            )
+
+    def judge(self) -> None:
+        """Raise an error that names what was found, unless it may be left out."""
+        if self._reasons and self._how.unreadable == "stop":
+            them = "it" if len(self._reasons) == 1 else "them"
+            raise TatrError(
+                f"{'; '.join(self._reasons)}; mend or remove {them}, or set tasks.{self._how.task}.unreadable: skip "
+                f"to leave such images out (at most {SHARE:.0%} of a split)"
+            )

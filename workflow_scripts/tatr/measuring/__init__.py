@@ -1,0 +1,1 @@
+"""What is measured on images: gradients, Fisher information, Gram matrices, accuracy."""

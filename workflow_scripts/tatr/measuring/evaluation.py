@@ -1,0 +1,138 @@
+"""Accuracy of θ_pre + λ·v on every task; λ and τ chosen on validation, the table's figures read on test."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tatr.clip import towers as clip
+from tatr.clip.correction import Module, corrected
+from tatr.clip.encoder import Encoder, batches, check_precision, encode
+from tatr.data.task import Task
+from tatr.errors import TatrError
+from tatr.progress import progress
+from tatr.vectors.vector import Vector
+
+logger = logging.getLogger("tatr")
+
+BATCH = 256
+"""Images encoded at once; twice as many are in memory (38 MiB each at 224 × 224)."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the merged models among which validation chooses."""
+
+    direction: int
+    """Which of the directions."""
+    tau: float | None
+    coefficient: float
+
+
+def evaluate(
+    encoder: Encoder,
+    directions: Sequence[Vector],
+    tasks: Sequence[Task],
+    coefficients: Sequence[float],
+    device: str,
+    taus: Sequence[float] = (),
+    surgery: Mapping[str, Module] | None = None,
+    precision: str = "fp32",
+) -> dict[str, Any]:
+    """Choose λ and τ on the validation splits (if there is a choice) and measure accuracy on the test splits.
+
+    Args:
+        encoder: θ_pre.
+        directions: v, each float32 [N]; one per candidate for τ; none evaluates θ_pre itself.
+        tasks: heads and images.
+        coefficients: candidates for λ.
+        device: for torch.
+        taus: τ of each direction, where there are several.
+        surgery: per task, the module that corrects its features.
+        precision: of the image encoder, "fp32" or "bf16" (see `tatr.clip.encoder.encode`).
+
+    Returns:
+        `coefficient` (λ), `tau` (None if there was no choice) and `direction` (its index); `search` (per candidate, the
+        mean validation accuracy); `scores` (per task: correct answers, images, accuracy in [0, 1], and skipped: images
+        that could not be decoded and are not counted in the others); `average` (mean accuracy over tasks).
+
+    Raises:
+        TatrError: not one τ per direction, an empty split, outputs that are not finite, or no module for a task.
+    """
+    if len(directions) > 1 and len(taus) != len(directions):
+        raise TatrError(f"{len(directions)} directions but {len(taus)} values of tau; give one per direction, in order")
+    if lacking := [task.name for task in tasks if surgery and task.name not in surgery]:
+        raise TatrError(f"surgery: has no module for task '{lacking[0]}'; it has {', '.join(surgery or ())}")
+    check_precision(precision)
+    models = Models(encoder, directions, device, surgery or {}, precision)
+    candidates = [
+        Candidate(index, taus[index] if taus else None, coefficient)
+        for index in range(max(1, len(directions)))
+        for coefficient in coefficients
+    ]
+    search = []
+    for candidate in progress(candidates, "choosing on validation") if len(candidates) > 1 else ():
+        validation = _mean(_scores(models, candidate, tasks, "validation"))
+        search.append({"tau": candidate.tau, "coefficient": candidate.coefficient, "validation": validation})
+        logger.info("tau %s, coefficient %g: %.4f on validation", candidate.tau, candidate.coefficient, validation)
+    # Of equals, the merge that stays closest to θ_pre: the smallest λ, then the largest τ.
+    order = [(-row["validation"], c.coefficient, -(c.tau or 0)) for row, c in zip(search, candidates, strict=False)]
+    best = candidates[order.index(min(order))] if order else candidates[0]
+    scores = _scores(models, best, tasks, "test")
+    for task in tasks:
+        scores[task.name]["skipped"] = task.skipped
+    return {**asdict(best), "search": search, "scores": scores, "average": _mean(scores)}
+
+
+@dataclass(frozen=True)
+class Models:
+    """The candidates θ_pre + λ·v, one at a time in memory."""
+
+    encoder: Encoder
+    directions: Sequence[Vector]
+    device: str
+    surgery: Mapping[str, Module]
+    precision: str
+
+    def parameters(self, candidate: Candidate) -> clip.Parameters:
+        """A candidate's tensors."""
+        flat = self.encoder.flat
+        if self.directions:
+            direction = self.directions[candidate.direction][0 : self.encoder.layout.size]
+            flat = flat + np.float32(candidate.coefficient) * direction
+        return clip.to_tensors(self.encoder.layout.unflatten(flat), self.device)
+
+    @torch.no_grad()
+    def logits(self, parameters: clip.Parameters, task: Task, images: np.ndarray) -> Tensor:
+        """Class scores [B, C] of images uint8 [B, H, W, 3]."""
+        pixels = clip.normalise(images, self.encoder.architecture, self.device)
+        features = encode(parameters, pixels, self.encoder.architecture, self.precision)
+        if task.name in self.surgery:
+            features = corrected(features, *self.surgery[task.name])
+        found = clip.scores(features, task.head)
+        if not found.isfinite().all():
+            raise TatrError(
+                f"{task.name}: the model's outputs are not finite; the merge's coefficient may be too large"
+            )
+        return found
+
+
+def _scores(models: Models, candidate: Candidate, tasks: Sequence[Task], split: str) -> dict[str, dict[str, float]]:
+    parameters, scores = models.parameters(candidate), {}
+    for task in tasks:
+        images, labels = task.split(split)
+        if not len(images):
+            raise TatrError(f"{task.images}: the {split} split is empty; accuracy can't be measured")
+        found = [models.logits(parameters, task, some).argmax(dim=-1).cpu() for some in batches(images, BATCH)]
+        correct = int((torch.cat(found).numpy() == labels).sum())
+        scores[task.name] = {"correct": correct, "images": len(images), "accuracy": correct / len(images)}
+        logger.info("%s: %.4f on %s", task.name, scores[task.name]["accuracy"], split)
+    return scores
+
+
+def _mean(scores: Mapping[str, Mapping[str, float]]) -> float:
+    return sum(score["accuracy"] for score in scores.values()) / len(scores)

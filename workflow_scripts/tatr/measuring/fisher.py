@@ -1,0 +1,93 @@
+"""Diagonal Fisher information: how sharply a model's own predictions depend on each of its parameters.
+
+F = E_x E_{y~p(y|x; θ)} [∇ log p(y|x; θ)]², entry by entry: Eq. 4 of Matena & Raffel 2022 (arXiv 2111.09832). The labels
+are the model's own, all of them, each weighted by its probability; those of the data are not asked for.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import jacrev, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tatr.clip import towers as clip
+from tatr.clip.architecture import Architecture
+from tatr.progress import progress
+
+AT_ONCE = 2**26
+"""Gradient entries held at once (256 MiB): bounds memory, whatever the encoder's size and the number of classes."""
+
+Features = Callable[[dict[str, Tensor], Tensor], Tensor]
+"""(parameters, one exemplar) → its features [D]."""
+
+LogProbabilities = Callable[[Tensor], Tensor]
+"""Features [D] → log p(y|x) of all classes [C]; none of the parameters enters here."""
+
+
+def encoder_features(architecture: Architecture) -> Features:
+    """Features of one image, not normalised."""
+
+    def features(parameters: dict[str, Tensor], pixels: Tensor) -> Tensor:
+        return clip.image_features(parameters, pixels[None], architecture)[0]
+
+    return features
+
+
+def head_log_probabilities(head: Tensor) -> LogProbabilities:
+    """Softmax over the scores of a zero-shot head [C, D]."""
+    return lambda features: clip.scores(features, head).log_softmax(dim=-1)
+
+
+def fisher_information(
+    features: Features, log_probabilities: LogProbabilities, parameters: dict[str, Tensor], exemplars: Tensor
+) -> dict[str, np.ndarray]:
+    """The diagonal of F, per parameter: squares per exemplar and label, then their mean.
+
+    The square of a batch's gradient, or of a gradient summed over labels, is another quantity: there, exemplars and
+    labels that pull a parameter in opposite directions cancel.
+    Cost: per exemplar one forward pass and min(C − 1, D) backward passes (`label_factor`), as many side by side as
+    `AT_ONCE` allows.
+
+    Args:
+        features: of one exemplar.
+        log_probabilities: of its classes.
+        parameters: where F is taken (θ_k).
+        exemplars: [n, ...].
+    """
+    size = sum(parameter.numel() for parameter in parameters.values())
+    with torch.no_grad():
+        rank = len(label_factor(log_probabilities, features(parameters, exemplars[0])))
+    rows = max(1, min(rank, AT_ONCE // size))
+    batch = max(1, min(32, AT_ONCE // (rows * size)))
+
+    def squares(exemplar: Tensor) -> dict[str, Tensor]:
+        found, pull = vjp(lambda p: features(p, exemplar), parameters)
+        total: dict[str, Tensor] = {}
+        for some in label_factor(log_probabilities, found).split(rows):
+            (gradients,) = vmap(pull)(some)
+            for name, gradient in gradients.items():
+                square = gradient.square().sum(dim=0)
+                total[name] = total[name] + square if name in total else square
+        return total
+
+    sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule
+        for some in progress(exemplars.split(batch), "Fisher information"):
+            for name, square in vmap(squares)(some).items():
+                sums[name] += square.sum(dim=0)
+    return {name: (total / len(exemplars)).cpu().numpy() for name, total in sums.items()}
+
+
+def label_factor(log_probabilities: LogProbabilities, features: Tensor) -> Tensor:
+    """B [min(C − 1, D), D] with BᵀB = Σ_y p_y a_y a_yᵀ, where a_y = ∂ log p_y / ∂features.
+
+    With J = ∂features/∂θ the expectation over labels is Σ_y p_y (Jᵀa_y)² = diag(JᵀBᵀBJ): exact with one backward pass
+    per row of B instead of one per label. As Σ_y p_y a_y = 0, the rows √p_y a_y are linearly dependent, so that of C
+    singular values one is 0 and is left out.
+    """
+    slopes = jacrev(log_probabilities)(features)
+    weighted = log_probabilities(features).exp().sqrt()[:, None] * slopes
+    _, values, directions = torch.linalg.svd(weighted, full_matrices=False)
+    return (values[:, None] * directions)[: max(1, len(slopes) - 1)]

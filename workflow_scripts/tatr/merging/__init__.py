@@ -1,0 +1,1 @@
+"""The paper: sensitivity, trust region, merging methods. No torch on this floor."""

@@ -1,0 +1,251 @@
+"""Merging models that lie in safetensors files, of any architecture and size: no data, no torch, bounded memory.
+
+Task vectors, Ω and the mask are computed from the files block by block whenever they are read, and never stored.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tatr.digests import file_digest
+from tatr.errors import TatrError
+from tatr.merging.mask import thresholds
+from tatr.merging.merge import direction
+from tatr.merging.mergeable_tensors import sort_tensors
+from tatr.merging.methods import load
+from tatr.merging.reading_meter import ReadingMeter
+from tatr.vectors.layout import Layout
+from tatr.vectors.lazy import Difference, Gathered, Recent, Sensitivity, TrustRegion, overlaps
+from tatr.vectors.vector import Vector
+from tatr.weights.model_files import ModelFiles
+from tatr.weights.safetensors_file import to_bytes, write_safetensors
+
+RECORD = "merge.json"
+BESIDE = (".json", ".txt", ".model", ".jinja", ".tiktoken")
+"""Files of the base's folder that belong to the merged model, too: its config and its tokenizer."""
+
+NEEDS_DATA = {
+    "grams": "Gram matrices of every layer's inputs",
+    "fishers": "Fisher information",
+    "coefficients": "coefficients that are learnt",
+}
+"""What some methods need that only images of the tasks give."""
+
+
+def merge_files(
+    base: Path | str,
+    finetuned: Mapping[str, Path | str],
+    output: Path | str,
+    *,
+    method: str = "task_arithmetic",
+    coefficient: float | None = None,
+    tau: float | None = None,
+    ignore: Sequence[str] = (),
+    **settings: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    """Merge fine-tuned models on disk into one: θ_pre + λ·v, with v restricted to the trust region if `tau` is given.
+
+    Args:
+        base: θ_pre, a safetensors file or a folder with one or with shards and their index.
+        finetuned: per name, θ_k, likewise; with the base's tensor names and shapes, of any floating-point type.
+        output: the folder to make. It gets the base's file names, tensors, types and metadata, the base's config and
+            tokenizer, and `merge.json`.
+        method: a name of `tatr.merging.methods` that needs no data.
+        coefficient: λ; None takes the method's usual one.
+        tau: share of the merged parameters, the most sensitive ones (zero-shot, Eq. 7 of arXiv 2501.15065), that stay
+            as they are in θ_pre; None merges all.
+        ignore: patterns (`lm_head.*`) of tensors that are left as they are in the base.
+        settings: of the method.
+
+    Returns:
+        What `merge.json` holds.
+
+    Raises:
+        TatrError: names or shapes differ, a file is damaged, values are not finite, the disk has too little space, or
+            an argument is out of range.
+    """
+    return plan(base, finetuned, output, method, coefficient, tau, ignore, settings).run()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A merge whose files have been opened and compared, but whose tensors have not been read yet."""
+
+    base: ModelFiles
+    models: Mapping[str, ModelFiles]
+    output: Path
+    method: str
+    coefficient: float
+    tau: float | None
+    settings: Mapping[str, Any]
+    layout: Layout
+    """Of the tensors that are merged, in the order of the base's files."""
+    left: Mapping[str, str]
+    """Tensors that stay as they are in the base, and why."""
+    meter: ReadingMeter = field(default_factory=ReadingMeter)
+
+    @property
+    def all_settings(self) -> dict[str, Any]:
+        """The method's settings, with its defaults where none were given."""
+        return {name: self.settings.get(name, p.default) for name, p in load(self.method).parameters.items()}
+
+    def run(self) -> dict[str, Any]:
+        """Merge; the folder stands under its name when it is whole."""
+        base = Recent(self._vector(self.base))
+        vectors = [Difference(self._vector(model), base) for model in self.models.values()]
+        mask = self._mask(vectors)
+        digests = self._digests()
+        partial = self.output.with_name(self.output.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            kept = self._write(partial, base, vectors, mask)
+            for path in self._beside():
+                shutil.copyfile(path, partial / path.name)
+            record = self._record(digests, mask, kept)
+            record["files"] = {file.path.name: file_digest(partial / file.path.name) for file in self.base.files}
+            (partial / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            partial.rename(self.output)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            self.meter.close()
+        return record
+
+    def _vector(self, model: ModelFiles) -> Gathered:
+        def entries(name: str, inside: slice) -> np.ndarray:
+            part = model.read(name, inside)
+            self.meter.add(len(part) * model.entries[name].nbytes // model.entries[name].size)
+            return part
+
+        return Gathered(self.layout, entries, str(model.path))
+
+    def _digests(self) -> dict[str, dict[str, str]]:
+        self.meter.phase("digests", sum(model.nbytes for model in (self.base, *self.models.values())))
+        found: dict[str, dict[str, str]] = {}
+        for name, model in (("", self.base), *self.models.items()):
+            found[name] = {}
+            for file in model.files:
+                found[name][file.path.name] = file_digest(file.path)
+                self.meter.add(file.path.stat().st_size)
+        return found
+
+    def _mask(self, vectors: Sequence[Vector]) -> Recent | None:
+        if self.tau is None:
+            return None
+        omega = Sensitivity(vectors)
+        self.meter.phase("trust region", 2 * self._merged_bytes())
+        (threshold,) = thresholds(omega, [self.tau])
+        return Recent(TrustRegion(omega, threshold))
+
+    def _merged_bytes(self) -> int:
+        names = [parameter.name for parameter in self.layout.parameters]
+        return sum(model.entries[name].nbytes for model in (self.base, *self.models.values()) for name in names)
+
+    def _write(self, folder: Path, base: Vector, vectors: Sequence[Vector], mask: Vector | None) -> int:
+        """Write all files; how many parameters lie in the trust region."""
+        self.meter.phase("merge")
+        kept, written = 0, 0
+        parts = direction(self.method, vectors, mask, self.settings, layout=self.layout)
+
+        def merged() -> Iterator[np.ndarray]:
+            nonlocal kept, written
+            for block, part in zip(self.layout.blocks(), parts, strict=True):
+                kept += int(mask[block].sum()) if mask is not None else len(part)
+                with np.errstate(over="ignore", invalid="ignore"):  # `_stored` looks at the outcome
+                    values = base[block] + np.float32(self.coefficient) * part
+                yield from (self._stored(p.name, values[place]) for p, _, place in overlaps(self.layout, block))
+                written += len(part)
+                self.meter.describe(f"merge {100 * written / self.layout.size:.0f} %")
+
+        stream = merged()
+        for file in self.base.files:
+            shapes = {name: (entry.dtype, entry.shape) for name, entry in file.entries.items()}
+            write_safetensors(folder / file.path.name, shapes, self._bytes_of(file.entries, stream), file.metadata)
+        next(stream, None)  # what follows the last part that was asked for, so that all is counted
+        return kept
+
+    def _bytes_of(self, names: Mapping[str, Any], stream: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for name in names:
+            if name in self.left:
+                yield from self.base.home(name).pieces(name)
+                continue
+            rest = self.base.entries[name].nbytes
+            while rest:
+                part = next(stream)
+                rest -= part.nbytes
+                yield part
+
+    def _stored(self, name: str, values: np.ndarray) -> np.ndarray:
+        dtype = self.base.entries[name].dtype
+        stored = to_bytes(values, dtype)
+        finite = np.isfinite(values) if dtype == "BF16" else np.isfinite(stored)
+        if not finite.all() or (dtype == "BF16" and (stored & 0x7F80 == 0x7F80).any()):
+            raise TatrError(f"{self.output}: '{name}' would hold values that {dtype} can't (λ = {self.coefficient:g})")
+        return stored
+
+    def _beside(self) -> list[Path]:
+        if not self.base.path.is_dir():
+            return []
+        there = sorted(path for path in self.base.path.iterdir() if path.is_file() and path.suffix in BESIDE)
+        return [path for path in there if path.name != RECORD]
+
+    def _record(self, digests: dict[str, dict[str, str]], mask: Recent | None, kept: int) -> dict[str, Any]:
+        """What was merged, without clock times: equal merges give equal records."""
+        threshold = None if mask is None else mask.vector.threshold
+        return {
+            "base": {"path": str(self.base.path), "files": digests.pop("")},
+            "models": {name: {"path": str(self.models[name].path), "files": files} for name, files in digests.items()},
+            "method": self.method,
+            "settings": self.all_settings,
+            "coefficient": self.coefficient,
+            "tau": self.tau,
+            "threshold": threshold if threshold is None or math.isfinite(threshold) else None,
+            "merged": {"tensors": len(self.layout.parameters), "parameters": self.layout.size, "kept": kept},
+            "from_base": dict(self.left),
+            "numpy": np.__version__,
+        }
+
+
+def plan(
+    base: Path | str,
+    finetuned: Mapping[str, Path | str],
+    output: Path | str,
+    method: str,
+    coefficient: float | None,
+    tau: float | None,
+    ignore: Sequence[str],
+    settings: Mapping[str, Any],
+) -> Plan:
+    """Open all files and compare names, shapes, types and whatever can't be merged; arguments as in `merge_files`."""
+    chosen, output = load(method), Path(output)
+    if needed := [what for need, what in NEEDS_DATA.items() if need in chosen.needs]:
+        raise TatrError(f"{method}: needs {', '.join(needed)}, which take images of all tasks; use the pipeline for it")
+    if unknown := settings.keys() - chosen.parameters.keys():
+        taken = ", ".join(chosen.parameters) or "none"
+        raise TatrError(f"{method}: takes no setting {', '.join(sorted(unknown))} (its settings: {taken})")
+    chosen.check(settings)
+    if tau is not None and not 0 <= tau < 1:
+        raise TatrError(f"tau = {tau:g}: expected a share of the parameters, from 0 to below 1 (0.01 for 1 %)")
+    if not finetuned:
+        raise TatrError("no fine-tuned models to merge")
+    if output.exists():
+        raise TatrError(f"{output}: exists; give another folder, or delete it")
+    opened = ModelFiles(Path(base))
+    models = {name: ModelFiles(Path(path)) for name, path in finetuned.items()}
+    merged, left = sort_tensors(opened, models, ignore)
+    layout = Layout.of({name: opened.entries[name].shape for name in merged})
+    if (free := free_space(output)) < opened.nbytes:
+        raise TatrError(f"{output}: needs {opened.nbytes / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on this disk")
+    coefficient = chosen.coefficient if coefficient is None else coefficient
+    return Plan(opened, models, output, method, coefficient, tau, settings, layout, left)
+
+
+def free_space(path: Path) -> int:
+    """Bytes that are free where a file or folder is to be made."""
+    return shutil.disk_usage(next(parent for parent in path.absolute().parents if parent.exists())).free

@@ -1,0 +1,73 @@
+"""Gram matrices of the inputs of linear maps: which maps have one, how they lie in one vector, a weight as a map."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tatr.errors import TatrError
+from tatr.vectors.layout import Layout, Parameter
+from tatr.vectors.vector import PIECE, Vector
+
+TRANSPOSED = frozenset({"visual.proj"})
+"""Weights used as x·W, hence [in, out]; all others are used as x·Wᵀ and are [out, …in]."""
+
+
+@dataclass(frozen=True)
+class Gram:
+    """The Gram matrices of one task: one vector over a layout of {weight name: (in, in)}."""
+
+    layout: Layout
+    values: Vector
+
+    @classmethod
+    def over(cls, layout: Layout, values: Vector) -> "Gram":
+        """Those of an encoder's linear maps, which its layout tells.
+
+        Raises:
+            TatrError: the values are not as many; they are of another encoder.
+        """
+        places = gram_layout(layout)
+        if len(values) != places.size:
+            raise TatrError(
+                f"Gram matrices: {len(values):,} entries, but the encoder's linear maps have {places.size:,}; "
+                "measure them again for this encoder"
+            )
+        return cls(places, values)
+
+    def rows(self, name: str) -> Iterator[tuple[slice, np.ndarray]]:
+        """The Gram matrix of a weight, some rows at a time: which they are, and float32 [rows, in]."""
+        place = next(place for place in self.layout.parameters if place.name == name)
+        inputs = place.shape[0]
+        step = max(1, PIECE // inputs)
+        for start in range(0, inputs, step):
+            stop = min(start + step, inputs)
+            values = self.values[place.offset + start * inputs : place.offset + stop * inputs]
+            yield slice(start, stop), values.reshape(-1, inputs)
+
+
+def gram_layout(layout: Layout) -> Layout:
+    """Where the Gram matrices of an encoder lie: (in, in) for every linear map, in the encoder's own order."""
+    maps = [parameter for parameter in layout.parameters if is_linear_map(parameter)]
+    return Layout.of({weight.name: (inputs_of(weight), inputs_of(weight)) for weight in maps})
+
+
+def is_linear_map(parameter: Parameter) -> bool:
+    """Whether a parameter is multiplied by inputs; embeddings are added to them."""
+    return len(parameter.shape) > 1 and not parameter.name.endswith("embedding")
+
+
+def inputs_of(weight: Parameter) -> int:
+    """Length of the inputs of a linear map; those of a convolution are its windows."""
+    return weight.shape[0] if weight.name in TRANSPOSED else weight.size // weight.shape[0]
+
+
+def as_map(weight: Parameter, values: np.ndarray) -> np.ndarray:
+    """A weight's values [size] as the matrix M [in, out] of x ↦ x·M."""
+    inputs = inputs_of(weight)
+    return values.reshape(inputs, -1) if weight.name in TRANSPOSED else values.reshape(-1, inputs).T
+
+
+def from_map(weight: Parameter, matrix: np.ndarray) -> np.ndarray:
+    """What `as_map` gave, [in, out], as the weight's values again, [size]."""
+    return (matrix if weight.name in TRANSPOSED else matrix.T).reshape(-1)

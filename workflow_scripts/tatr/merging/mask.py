@@ -1,0 +1,49 @@
+"""The trust region: the parameters whose sensitivity Ω is small (Eq. 9 of arXiv 2501.15065).
+
+One global threshold ε per τ: the τ·N entries with the largest Ω are dropped and Ω < ε is kept.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tatr.errors import TatrError
+from tatr.vectors.order_statistics import Histogram, nth_smallest, share_of
+from tatr.vectors.vector import Vector, read
+
+
+def thresholds(omega: Vector, taus: Sequence[float], histogram: Histogram | None = None) -> list[float]:
+    """The ε of each τ, in one pass over Ω for all of them: entries with Ω < ε are kept.
+
+    Args:
+        omega: Ω ≥ 0, float32 [N].
+        taus: dropped proportions in [0, 1).
+        histogram: of Ω, if it was taken while Ω was computed; else one more pass takes it.
+
+    Returns:
+        ε per τ, the ⌊τN⌋-th largest value of Ω (∞ where that is none). Where several entries equal ε all of them
+        are dropped, so at least ⌊τN⌋ entries are, and exactly ⌊τN⌋ when the values are distinct.
+
+    Raises:
+        TatrError: a τ is out of range, or so many entries are equal (to 0, say) that none would be kept.
+    """
+    for tau in taus:
+        if not (isinstance(tau, int | float) and 0 <= tau < 1):
+            raise TatrError(f"tau = {tau!r}: expected a dropped proportion in [0, 1)")
+    # Ranks from below: the k-th largest is the (N - k)-th smallest, counted from 0.
+    ranks = {tau: len(omega) - share_of(tau, len(omega)) for tau in taus if share_of(tau, len(omega))}
+    if not ranks:
+        return [float("inf") for _ in taus]
+    smallest, *values = nth_smallest(omega, [0, *ranks.values()], histogram)
+    found = dict(zip(ranks, values, strict=True))
+    if refused := [tau for tau, epsilon in found.items() if epsilon == smallest]:
+        raise TatrError(
+            f"tau = {refused[0]:g}: nothing would be kept, as the sensitivity is {smallest:g} at too many parameters; "
+            "check that no task vector or gradient is zero"
+        )
+    return [found.get(tau, float("inf")) for tau in taus]
+
+
+def keep(omega: Vector, threshold: float) -> Iterator[np.ndarray]:
+    """Blocks of the mask, bool: True where the parameter lies in the trust region."""
+    return (part < threshold for part in read(omega))

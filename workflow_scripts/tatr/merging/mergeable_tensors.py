@@ -1,0 +1,70 @@
+"""Which tensors of several models can be merged, which are the same in all of them, and which make the user decide."""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+
+from tatr.errors import TatrError
+from tatr.weights.model_files import ModelFiles
+
+
+def sort_tensors(
+    base: ModelFiles, models: Mapping[str, ModelFiles], ignore: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    """The names of the base's tensors that are merged, and those that stay as they are, each with the reason.
+
+    Merged is what is of a floating-point type in all models. Anything else must be equal wherever it is.
+
+    Raises:
+        TatrError: a tensor differs that can't be merged, has another shape, or is not in the base.
+    """
+    merged: list[str] = []
+    left: dict[str, str] = {}
+    everywhere = [*base.entries, *(name for model in models.values() for name in model.entries)]
+    if idle := [pattern for pattern in ignore if not fnmatch.filter(everywhere, pattern)]:
+        raise TatrError(f"--ignore '{idle[0]}': no tensor is called so")
+    for task, model in models.items():
+        extra = [name for name in model.entries if name not in base.entries and not _matches(name, ignore)]
+        if extra:
+            raise TatrError(
+                f"{model.path} ('{task}'): '{extra[0]}'{_more(extra)} not in the base; if it is the same architecture, "
+                f"leave such tensors out: --ignore '{extra[0]}'"
+            )
+    for name, entry in base.entries.items():
+        holders = {task: model for task, model in models.items() if name in model.entries}
+        if _matches(name, ignore):
+            left[name] = "ignored"
+        elif not holders:
+            left[name] = "in the base alone"
+        elif len(holders) == len(models) and all(m.entries[name].is_floating for m in (base, *models.values())):
+            _check_shapes(name, base, models)
+            merged.append(name)
+        elif different := [task for task, model in holders.items() if not base.has_equal(name, model)]:
+            absent = ", ".join(f"'{task}'" for task in models.keys() - holders.keys())
+            why = f"it is missing in {absent}" if absent else f"its type ({entry.dtype}) has no arithmetic here"
+            raise TatrError(
+                f"'{name}' differs between the base and '{different[0]}' and can't be merged, as {why}; "
+                f"keep the base's: --ignore '{name}'"
+            )
+        else:
+            left[name] = "equal in all models"
+    if not merged:
+        raise TatrError(f"{base.path}: nothing to merge: no floating-point tensor is in all models")
+    return merged, left
+
+
+def _check_shapes(name: str, base: ModelFiles, models: Mapping[str, ModelFiles]) -> None:
+    expected = list(base.entries[name].shape)
+    for task, model in models.items():
+        if (found := list(model.entries[name].shape)) != expected:
+            raise TatrError(
+                f"'{name}' is {found} in '{task}', but {expected} in the base; if a vocabulary was resized, resize "
+                f"the base's in the same way, or keep the base's tensor: --ignore '{name}'"
+            )
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _more(names: Sequence[str]) -> str:
+    return " is" if len(names) == 1 else f" and {len(names) - 1} more are"

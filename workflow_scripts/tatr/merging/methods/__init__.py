@@ -1,0 +1,89 @@
+"""Merging methods: one module each, found by its name; adding a method adds a module and touches nothing else.
+
+A method is a generator function, named like its module, that takes the task vectors (and what else it needs, as further
+positional arguments) and yields the blocks of a merged direction v; the merged model is θ_pre + λ·v. Its keyword-only
+arguments are its settings in the config, `Annotated` with bounds (an `annotated_types.Interval`) and what they mean.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, Literal, get_args
+
+import numpy as np
+from annotated_types import Interval
+
+from tatr.errors import TatrError
+
+SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A merging method and what the pipeline must know of it."""
+
+    name: str
+    title: str
+    """What tables call it."""
+    blocks: Callable[..., Iterator[np.ndarray]]
+    """`(task_vectors, *needs, **settings)` → blocks of the direction, float32, in order."""
+    trust_region: Literal["before", "after"]
+    """Whether a mask applies to the task vectors before they are merged, or to the merged direction."""
+    coefficient: float
+    """λ where the config gives none."""
+
+    @property
+    def needs(self) -> list[str]:
+        """What it takes beside the task vectors, out of `layout`, `fishers`, `grams` and `coefficients`."""
+        return [p.name for p in self._signature if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The settings the config may give, with their types and defaults."""
+        return {p.name: p for p in self._signature if p.kind is p.KEYWORD_ONLY}
+
+    @property
+    def _signature(self) -> list[inspect.Parameter]:
+        return [*inspect.signature(self.blocks).parameters.values()]
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Raise unless every number lies within the bounds that its parameter is annotated with."""
+        for name, value in settings.items():
+            for bound in get_args(self.parameters[name].annotation)[1:]:
+                if isinstance(bound, Interval) and value is not None and not _lies_in(value, bound):
+                    limits = asdict(bound).items()
+                    stated = " and ".join(f"{SIGNS[key]} {limit:g}" for key, limit in limits if limit is not None)
+                    raise TatrError(f"{self.name}: {name} = {value!r} is out of range, expected {stated}")
+
+
+def _lies_in(value: float, bounds: Interval) -> bool:
+    return (
+        (bounds.ge is None or value >= bounds.ge)
+        and (bounds.gt is None or value > bounds.gt)
+        and (bounds.le is None or value <= bounds.le)
+        and (bounds.lt is None or value < bounds.lt)
+    )
+
+
+def method(
+    title: str, *, trust_region: Literal["before", "after"], coefficient: float
+) -> Callable[[Callable[..., Iterator[np.ndarray]]], Method]:
+    """Declare a generator function a merging method."""
+    return lambda function: Method(function.__name__, title, function, trust_region, coefficient)
+
+
+def names() -> list[str]:
+    """All methods there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+@cache
+def load(name: str) -> Method:
+    """Import one method's module, and no other's."""
+    if name not in names():
+        raise TatrError(f"method '{name}': unknown; expected one of {', '.join(names())}")
+    found: Any = getattr(importlib.import_module(f"tatr.merging.methods.{name}"), name)
+    return found

@@ -1,0 +1,27 @@
+"""Task Arithmetic: the sum of the task vectors."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tatr.merging.methods import method
+from tatr.vectors.layout import blocks
+from tatr.vectors.vector import Vector
+
+
+@method("Task Arithmetic", trust_region="after", coefficient=0.3)
+def task_arithmetic(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
+    """V = Σ_k Δ_k.
+
+    Source: Ilharco et al. 2023, "Editing models with task arithmetic".
+
+    Defaults: λ = 0.3 is what papers on merged CLIP models report; the authors choose it on validation.
+    Trust region: this is TATR itself, θ_pre + λ Σ_k Δ_k ⊙ mask (Eq. 10 of arXiv 2501.15065). The mask is the same for
+    every task, so masking the sum once equals masking each task vector.
+    Cost: one pass over the task vectors; one block of each is in memory at a time.
+    """
+    for block in blocks(len(task_vectors[0])):
+        total = task_vectors[0][block].copy()
+        for vector in task_vectors[1:]:
+            total += vector[block]
+        yield total

@@ -1,0 +1,27 @@
+"""Weight Averaging: the mean of the fine-tuned models."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tatr.merging.methods import method
+from tatr.vectors.layout import blocks
+from tatr.vectors.vector import Vector
+
+
+@method("Weight Averaging", trust_region="after", coefficient=1.0)
+def weight_average(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
+    """V = (1/K) Σ_k Δ_k, so that θ_pre + v is the mean of θ_k.
+
+    Source: Wortsman et al. 2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy
+    without increasing inference time".
+
+    Defaults: λ = 1. Task Arithmetic with λ = 1/K is the same model.
+    Trust region: the mask applies to v; as this is linear, masking the task vectors first gives the same.
+    Cost: one pass over the task vectors; one block of each is in memory at a time.
+    """
+    for block in blocks(len(task_vectors[0])):
+        total = task_vectors[0][block].copy()
+        for vector in task_vectors[1:]:
+            total += vector[block]
+        yield total / np.float32(len(task_vectors))

@@ -1,0 +1,119 @@
+"""Merging state dicts in memory: the library's front door, for any architecture and without the pipeline."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tatr.errors import TatrError
+from tatr.merging.mask import thresholds
+from tatr.merging.merge import direction
+from tatr.merging.methods import load
+from tatr.vectors.layout import Layout
+from tatr.vectors.lazy import Difference, Gathered, Recent, Sensitivity, TrustRegion
+
+StateDict = Mapping[str, Any]
+"""Tensors by name: NumPy arrays or torch tensors."""
+
+
+def merge(
+    pretrained: StateDict,
+    finetuned: Mapping[str, StateDict],
+    *,
+    method: str = "task_arithmetic",
+    coefficient: float | None = None,
+    tau: float | None = None,
+    gradients: Mapping[str, StateDict] | None = None,
+    **settings: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    """Merge fine-tuned models into one: θ_pre + λ·v, with v restricted to the trust region if `tau` is given.
+
+    Args:
+        pretrained: θ_pre.
+        finetuned: per task, θ_k with the same names and shapes.
+        method: a name of `tatr.merging.methods`.
+        coefficient: λ; None takes the method's usual one.
+        tau: share of the parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all.
+        gradients: per task, the mean absolute per-exemplar gradient at θ_pre (see `mean_absolute_gradient`);
+            None uses |Δ_k| instead (zero-shot, Eq. 7).
+        settings: of the method.
+
+    Returns:
+        The merged state dict, with the types, dtypes, devices and order of `pretrained`; entries that are not
+        floating point (counters, say) are taken from `pretrained`.
+
+    Raises:
+        TatrError: names or shapes differ, values are not finite, or an argument is out of range.
+    """
+    floating = {name: tensor for name, tensor in pretrained.items() if _is_floating(tensor)}
+    layout = Layout.of({name: tuple(tensor.shape) for name, tensor in floating.items()})
+    base = Recent(_flat(layout, floating, "pretrained"))
+    models = [_flat(layout, _match(state, pretrained, task), task) for task, state in finetuned.items()]
+    vectors = [Difference(model, base) for model in models]
+    mask = None if tau is None else trust_region(Sensitivity(vectors, _in_order(gradients, finetuned, layout)), tau)
+    if coefficient is None:
+        coefficient = load(method).coefficient
+    merged = np.empty(layout.size, np.float32)
+    for block, part in zip(layout.blocks(), direction(method, vectors, mask, settings, layout=layout), strict=True):
+        merged[block] = base[block] + np.float32(coefficient) * part
+    views = layout.unflatten(merged)
+    return {name: _like(tensor, views[name]) if name in views else tensor for name, tensor in pretrained.items()}
+
+
+def trust_region(omega: Sensitivity, tau: float) -> TrustRegion:
+    """The mask of a Ω that is computed whenever it is read: two passes find its threshold, reading it is one more."""
+    (threshold,) = thresholds(omega, [tau])
+    return TrustRegion(omega, threshold)
+
+
+def _flat(layout: Layout, tensors: StateDict, name: str) -> Gathered:
+    return Gathered(layout, lambda key, inside: _entries(tensors[key], inside), f"state dict '{name}'")
+
+
+def _in_order(
+    gradients: Mapping[str, StateDict] | None, tasks: Mapping[str, Any], layout: Layout
+) -> list[Gathered] | None:
+    if gradients is None:
+        return None
+    if gradients.keys() != tasks.keys():
+        raise TatrError(f"gradients: given for {', '.join(gradients)}; expected for {', '.join(tasks)}")
+    for task in tasks:
+        layout.check_names(gradients[task], f"gradients of '{task}'")
+        _check_shapes(layout, gradients[task], f"gradients of '{task}'")
+    return [_flat(layout, gradients[task], f"gradients of {task}") for task in tasks]
+
+
+def _match(state: StateDict, pretrained: StateDict, task: str) -> StateDict:
+    whole = Layout.of({name: tuple(tensor.shape) for name, tensor in pretrained.items()})
+    source = f"state dict '{task}'"
+    whole.check_names(state, source)
+    _check_shapes(
+        Layout.of({p.name: p.shape for p in whole.parameters if _is_floating(pretrained[p.name])}), state, source
+    )
+    return state
+
+
+def _check_shapes(layout: Layout, state: StateDict, source: str) -> None:
+    for parameter in layout.parameters:
+        tensor = state[parameter.name]
+        if (found := tuple(tensor.shape)) != parameter.shape:
+            raise TatrError(f"{source}: '{parameter.name}' has shape {list(found)}, expected {list(parameter.shape)}")
+        if not _is_floating(tensor):
+            raise TatrError(f"{source}: '{parameter.name}' is {tensor.dtype}, expected a floating-point type")
+
+
+def _is_floating(tensor: Any) -> bool:  # noqa: ANN401
+    return "float" in str(tensor.dtype)
+
+
+def _entries(tensor: Any, inside: slice) -> np.ndarray:  # noqa: ANN401
+    # torch is recognised by what its tensors can do, so that NumPy users need not have it.
+    if hasattr(tensor, "detach"):
+        return tensor.detach().reshape(-1)[inside].float().cpu().numpy()
+    return np.asarray(tensor).reshape(-1)[inside]
+
+
+def _like(original: Any, merged: np.ndarray) -> Any:  # noqa: ANN401
+    if hasattr(original, "detach"):
+        return original.detach().new_tensor(merged)
+    return merged.astype(original.dtype)

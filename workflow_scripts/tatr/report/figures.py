@@ -1,0 +1,48 @@
+"""Plots of tables, where people would rather look than read."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tatr.report.tables import accuracies, marked_names, notes, references
+
+
+def methods_figure(
+    table: pd.DataFrame, width: float, colour: str, paper: Mapping[str, float] = MappingProxyType({})
+) -> Figure:
+    """Average accuracy per method as dots on a line, each task's accuracy faintly behind it.
+
+    Args:
+        table: of `tatr.report.tables.methods_table`.
+        width: inches.
+        colour: of the averages of merges.
+        paper: the paper's averages in percent, by row's name, where it has the row; hollow marks.
+    """
+    mpl.rcParams["svg.hashsalt"] = "tatr"  # equal figures have equal ids, hence equal files
+    figure = Figure(figsize=(width, 1.2 + 0.32 * len(table)), layout="constrained")
+    axes = figure.subplots()
+    tasks = accuracies(table).columns.drop("average")
+    rows = range(len(table))
+    for task in tasks:
+        axes.scatter(table[task], rows, s=12, color="0.8", zorder=1)
+    above = references(table)
+    colours = ["0.3"] * above + [colour] * (len(table) - above)
+    axes.scatter(table["average"], rows, s=46, color=colours, zorder=3)
+    # Larger than ours, so that equal ones show, too.
+    if printed := [(paper[name], row) for row, name in enumerate(table.index) if name in paper]:
+        axes.scatter(*zip(*printed, strict=True), s=100, facecolors="none", edgecolors="0.55", linewidths=0.9, zorder=2)
+    for row, average in enumerate(table["average"]):
+        axes.annotate(f"{average:.1f}", (average, row), (0, 6), textcoords="offset points", ha="center", fontsize=7)
+    axes.set_yticks(list(rows), marked_names(table))
+    axes.set_ylim(len(table) - 0.3, -0.9)  # from top to bottom, with no more room around many rows than around few
+    axes.axhline(above - 0.5, color="0.85", linewidth=0.8)
+    said = ["test accuracy, %", "large: average over tasks", "small: each task"]
+    said += [*(["hollow: the paper's average"] if printed else []), *notes(table)]
+    axes.set_xlabel("\n".join(said), loc="right", fontsize=9)
+    axes.grid(axis="x", color="0.93")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure

@@ -1,4 +1,0 @@
-"""Where images come from: one module per kind of source, found by its name.
-
-Each offers `load(settings, fetched) -> Found` (`tatr.pictures`): a task's splits, not decoded yet, and its class names.
-"""

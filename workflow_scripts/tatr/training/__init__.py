@@ -1,0 +1,1 @@
+"""What learns: fine-tuning, AdaMerging's coefficients, surgery's modules, pre-training."""

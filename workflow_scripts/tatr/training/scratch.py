@@ -1,0 +1,75 @@
+"""What is read again and again, kept out of memory: unlabelled images in a file without a name.
+
+The operating system caches as much of such a file as there is room for, so reading is fast; the process itself holds
+one piece at a time, however many images there are. Without a name, a file is gone with the process, even a killed one.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from tatr.clip.encoder import batches
+from tatr.data.image_store import StoredImages
+from tatr.data.task import Task
+
+PIECE = 256
+"""Images written at once; twice as many are in memory (38 MiB each at 224 × 224)."""
+
+
+class Scratch:
+    """A file without a name."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Open it in a folder; None for the system's own folder of temporary files."""
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115  (closed by __exit__)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+    def _write(self, offset: int, values: np.ndarray) -> None:
+        self._file.seek(offset)
+        self._file.write(np.ascontiguousarray(values))
+
+    def _read(self, offset: int, into: np.ndarray) -> None:
+        self._file.seek(offset)
+        if self._file.readinto(into) != into.nbytes:
+            raise OSError(f"a temporary file ends before byte {offset + into.nbytes:,}")
+
+
+class ImageBank(Scratch):
+    """Images of all tasks, read back by index: raw bytes, as single images of a compressed store are slow to read."""
+
+    def __init__(self, folder: Path | None, tasks: Sequence[Task], split: str) -> None:
+        """Write down the images of a split, one task after another; labels are not read.
+
+        Raises:
+            TatrError: a task's split is empty.
+        """
+        super().__init__(folder)
+        self.shapes: list[tuple[int, ...]] = []
+        """Per task (n, H, W, 3)."""
+        self._offsets = [0]
+        for task in tasks:
+            self._append(task.unlabelled(split))
+
+    def _append(self, images: StoredImages) -> None:
+        offset = self._offsets[-1]
+        for piece in batches(images, PIECE):
+            self._write(offset, piece)
+            offset += piece.nbytes
+        self.shapes.append(images.shape)
+        self._offsets.append(offset)
+
+    def images(self, task: int, indices: np.ndarray) -> np.ndarray:
+        """Images uint8 [B, H, W, 3] of the task with that number."""
+        found = np.empty((len(indices), *self.shapes[task][1:]), np.uint8)
+        for image, index in zip(found, indices, strict=True):
+            self._read(self._offsets[task] + int(index) * image.nbytes, image)
+        return found

@@ -1,0 +1,140 @@
+"""What `torch.save` writes, as far as it is no tensor: the pickled objects, and where the bytes of a storage lie.
+
+Since PyTorch 1.6 a file is a zip archive: a pickle (`data.pkl`) that describes the objects, and one uncompressed entry
+per storage (`data/0`, …). Before, it was five pickles one behind the other, then the storages.
+"""
+
+import struct
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from tatr.errors import TatrError
+from tatr.weights.importing.unpickling import LARGEST, Calls, Global, Inert, load
+
+MAGIC = 0x1950A86A20F9469CFC6C
+"""First pickle of the old format."""
+
+ITEM_SIZES = {
+    **{"DoubleStorage": 8, "LongStorage": 8, "FloatStorage": 4, "IntStorage": 4},
+    **{"HalfStorage": 2, "BFloat16Storage": 2, "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1},
+}
+"""Bytes per value of PyTorch's storage types."""
+
+_DAMAGE = (
+    *(zipfile.BadZipFile, struct.error, RuntimeError, EOFError, ValueError, OverflowError, LookupError, OSError),
+)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where values lie: the storage's key, and the type and number of its values."""
+
+    key: str
+    type: str
+    numel: int
+
+
+def storage_of(identifier: Any) -> Storage | Global | Inert:  # noqa: ANN401
+    """The storage that a persistent id stands for: ("storage", type, key, device, number of values, …).
+
+    The old format has a second kind, ("module", class, file, source code of the class).
+    """
+    match identifier:
+        case ("module", Global() as found, *_):
+            return found
+        case ("storage", Global(path), str(key), _, int(numel), *view) if 0 <= numel < 2**48 and not any(view):
+            return Storage(key, path.rpartition(".")[2], numel)
+    return Inert("persistent id", (identifier,))
+
+
+class ZipArchive:
+    """A file of `torch.save` or `torch.jit.save`."""
+
+    def __init__(self, path: Path, calls: Calls) -> None:
+        """Open the archive and read its objects."""
+        self.path, self._size = path, path.stat().st_size
+        with self._mending():
+            self._zip = zipfile.ZipFile(path)
+            names = self._zip.namelist()
+        pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise TatrError(
+                f"{path}: a zip archive, but not one of PyTorch's (no data.pkl); unpack it, if it is packed"
+            )
+        self._folder = pickles[0].removesuffix("data.pkl")
+        self.scripted = f"{self._folder}constants.pkl" in names
+        order = self._read(f"{self._folder}byteorder") if f"{self._folder}byteorder" in names else b"little"
+        self.big_endian = order == b"big"
+        self.root = load(BytesIO(self._read(pickles[0], LARGEST)), calls, storage_of, str(path))
+
+    def storage(self, storage: Storage) -> bytes:
+        """A storage's bytes."""
+        return self._read(f"{self._folder}data/{storage.key}")
+
+    def _read(self, name: str, largest: int | None = None) -> bytes:
+        with self._mending():
+            info = self._zip.getinfo(name)
+            end = info.header_offset + info.compress_size
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+                raise TatrError(f"{self.path}: {name!r} is compressed, as PyTorch never does; save it with torch.save")
+            if end > self._size or (largest is not None and info.file_size > largest):
+                raise TatrError(f"{self.path}: {name!r} claims {info.file_size:,} bytes; not a whole checkpoint")
+            return self._zip.read(info)
+
+    @contextmanager
+    def _mending(self) -> Iterator[None]:
+        # `zipfile` checks every entry's checksum, and reports damage by whatever error it runs into.
+        try:
+            yield
+        except _DAMAGE as error:
+            what = f"{type(error).__name__}: {error}".replace("\n", " ")
+            raise TatrError(f"{self.path}: damaged or not whole ({what}); copy or save it again") from error
+
+
+class LegacyFile:
+    """A file of `torch.save` before PyTorch 1.6."""
+
+    scripted = False
+
+    def __init__(self, path: Path, calls: Calls) -> None:
+        """Read the objects, and find the storages behind them."""
+        self.path = path
+        self._storages: dict[str, Storage] = {}
+        with path.open("rb") as file:
+            head = BytesIO(file.read(LARGEST))
+        if load(head, {}, storage_of, str(path)) != MAGIC:
+            raise TatrError(f"{path}: a pickle, but no file of torch.save; load it where it was made and torch.save it")
+        _, system, self.root, keys = (load(head, calls, self._note, str(path)) for _ in range(4))
+        self.big_endian = isinstance(system, dict) and system.get("little_endian") is False
+        self._offsets = self._find(keys, head.tell())
+
+    def storage(self, storage: Storage) -> bytes:
+        """A storage's bytes."""
+        if storage.key not in self._offsets:
+            raise TatrError(f"{self.path}: lacks storage {storage.key!r}; copy or save it again")
+        with self.path.open("rb") as file:
+            file.seek(self._offsets[storage.key])
+            return file.read(storage.numel * ITEM_SIZES[storage.type])
+
+    def _note(self, identifier: Any) -> Storage | Global | Inert:  # noqa: ANN401
+        found = storage_of(identifier)
+        if isinstance(found, Storage):
+            self._storages[found.key] = found
+        return found
+
+    def _find(self, keys: Any, position: int) -> dict[str, int]:  # noqa: ANN401
+        offsets, size = {}, self.path.stat().st_size
+        for key in keys if isinstance(keys, list) else []:
+            storage = self._storages.get(key) if isinstance(key, str) else None
+            if storage is None or storage.type not in ITEM_SIZES:
+                raise TatrError(f"{self.path}: storage {key!r} is of an unknown type; load it and torch.save it again")
+            offsets[storage.key] = position + 8  # behind the number of values
+            position += 8 + storage.numel * ITEM_SIZES[storage.type]
+        if position > size:
+            raise TatrError(f"{self.path}: has {size:,} bytes, expected {position:,}; copy or save it again")
+        return offsets

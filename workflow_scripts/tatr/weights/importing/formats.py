@@ -1,0 +1,192 @@
+"""CLIP models on disk, whatever wrote them, as tensors by open_clip's names: recognised by content, read on demand."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tatr.errors import TatrError
+from tatr.weights.importing.names import KNOWN, plan
+from tatr.weights.importing.torch_files import TorchFile
+from tatr.weights.safetensors_file import SafetensorsFile
+
+FILES = (
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+    *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+"""What open_clip and transformers call the weights in a model's folder."""
+
+FORMATS = "files of torch.save (state dicts, whole modules, TorchScript) and safetensors"
+
+
+class Tensors(Protocol):
+    """A file of named tensors."""
+
+    path: Path
+    format: str
+    quick_gelu: bool | None
+    """The activation, where the file tells it."""
+    total: int
+    """Bytes on disk."""
+
+    @property
+    def names(self) -> list[str]:
+        """All tensors but counters and indices."""
+
+    def nbytes(self, name: str) -> int:
+        """Bytes that a tensor takes in the file."""
+
+    def read(self, name: str) -> np.ndarray:
+        """One tensor, float32 (a copy)."""
+
+
+class Clip(Mapping[str, np.ndarray]):
+    """A CLIP model on disk: float32 tensors by open_clip's names, read one at a time, when asked for."""
+
+    def __init__(self, path: Path, *, text: bool = True) -> None:
+        """Recognise the model; only names are read.
+
+        Args:
+            path: a file, or a folder as open_clip or transformers write it.
+            text: whether the text tower and the logit scale are wanted, where there are any.
+
+        Raises:
+            TatrError: of no known format, damaged, or no CLIP model.
+        """
+        self.path = path
+        self._file = _open(path)
+        found = plan(self._file.names, str(self._file.path))
+        self._sources = {name: part for name, part in found.sources.items() if text or name.startswith("visual.")}
+        self.format, self.family = f"{self._file.format}, {found.family} names", found.family
+        """What wrote the file, and whose names it uses."""
+        used = {name for part in self._sources.values() for name in part.names}
+        self.dropped = sorted(set(self._file.names) - used)
+        """Names in the file that were not wanted or have no place in the model."""
+        claimed = sum(self._file.nbytes(name) for name in used)
+        if claimed > self._file.total:
+            raise TatrError(
+                f"{path}: its tensors would have {claimed:,} bytes, but the file has only {self._file.total:,}; "
+                "save it again, with a storage for each tensor"
+            )
+
+    @property
+    def quick_gelu(self) -> bool | None:
+        """Whether the model was made with QuickGELU (else plain GELU); None where nothing tells it."""
+        if self._file.quick_gelu is not None:
+            return self._file.quick_gelu
+        return _stated_activation(self._file.path.parent, self.family)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        part = self._sources[name]
+        tensors = [self._file.read(of) for of in part.names]
+        whole = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
+        return np.ascontiguousarray(whole.T) if part.transposed else whole
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources  # without reading it
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+class _Safetensors:
+    """A safetensors file."""
+
+    format = "safetensors"
+    quick_gelu = None
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.total = path, path.stat().st_size
+        self._file = SafetensorsFile(path)
+        self.names = [name for name, entry in self._file.entries.items() if entry.dtype not in ("I64", "I32", "BOOL")]
+
+    def nbytes(self, name: str) -> int:
+        return self._file.entries[name].nbytes
+
+    def read(self, name: str) -> np.ndarray:
+        return self._file.read(name).reshape(self._file.entries[name].shape)
+
+
+class _Shards:
+    """Several files that together hold one model, as an index file lists them."""
+
+    def __init__(self, index: Path) -> None:
+        self.path = index
+        places = _json(index).get("weight_map")
+        if not isinstance(places, dict) or not all(isinstance(n, str) and Path(n).name == n for n in places.values()):
+            raise TatrError(f"{index}: lists no files (expected 'weight_map' with file names); copy the model again")
+        files = {name: _file(index.parent / name) for name in sorted(set(places.values()))}
+        self._of = {name: files[place] for name, place in places.items()}
+        self.format = f"{next(iter(files.values())).format} in parts" if files else "nothing"
+        self.quick_gelu = None
+        self.total = sum(file.total for file in files.values())
+        self.names = [name for name, file in self._of.items() if name in set(file.names)]
+
+    def nbytes(self, name: str) -> int:
+        return self._of[name].nbytes(name)
+
+    def read(self, name: str) -> np.ndarray:
+        return self._of[name].read(name)
+
+
+def _open(path: Path) -> Tensors:
+    if path.is_dir():
+        path = _in_folder(path)
+    return _Shards(path) if path.name.endswith(".index.json") else _file(path)
+
+
+def _in_folder(folder: Path) -> Path:
+    for name in FILES:
+        if (folder / name).is_file():
+            return folder / name
+    weights = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".bin", ".pt", ".pth") and p.is_file())
+    if len(weights) != 1:
+        found = ", ".join(p.name for p in weights[:5]) or "none"
+        raise TatrError(
+            f"{folder}: which file holds the model? Expected {FILES[0]}, {FILES[2]} or one file of weights, "
+            f"found {found}; name the file"
+        )
+    return weights[0]
+
+
+def _file(path: Path) -> Tensors:
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise TatrError(f"{path}: can't be read ({error.strerror})") from error
+    if head.startswith(b"version https://git-lfs"):
+        raise TatrError(f"{path}: only a pointer of Git LFS, not the file itself; run `git lfs pull` beside it")
+    if head[8:9] == b"{":
+        return _Safetensors(path)
+    if head.startswith((b"PK", b"\x80")):
+        return TorchFile(path)
+    raise TatrError(f"{path}: of no known format (begins with {head[:8]!r}); known are {FORMATS}; {KNOWN}")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TatrError(f"{path}: not a JSON file ({error}); copy it again") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _stated_activation(folder: Path, family: str) -> bool | None:
+    """What the config beside the weights says, in the words of the library that wrote it."""
+    path = folder / ("open_clip_config.json" if family == "open_clip" else "config.json")
+    if not path.is_file():
+        return None
+    config = _json(path)
+    if family == "open_clip":
+        model = config.get("model_cfg")
+        return bool(model.get("quick_gelu", False)) if isinstance(model, dict) else None
+    vision = config.get("vision_config", config)
+    if not isinstance(vision, dict) or not str(config.get("model_type")).startswith("clip"):
+        return None
+    return {"quick_gelu": True, "gelu": False}.get(vision.get("hidden_act", "quick_gelu"))  # as transformers defaults

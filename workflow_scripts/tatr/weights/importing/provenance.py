@@ -1,0 +1,151 @@
+"""Whether a model that somebody fine-tuned belongs to our pre-trained one: its zero-shot copy, or the way it went."""
+
+import logging
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf, sqrt
+from pathlib import Path
+
+import numpy as np
+
+from tatr.errors import TatrError
+from tatr.weights.encoder_file import Checkpoint
+from tatr.weights.importing.formats import Clip
+
+logger = logging.getLogger("tatr")
+
+ROUNDING = (2.0**-10, 2.0**-24)
+"""How far a copy of θ_pre may be off, relative to a tensor's norm and per entry: twice what rounding to half precision
+can do. It moves an entry by at most 2^-11 of its value, or by 2^-25 where the value is tiny (a subnormal number)."""
+
+FARTHEST = 0.5
+"""Largest ‖Δ‖ / ‖θ_pre‖ over the matrices that passes for fine-tuning. Weights of two trainings are uncorrelated, so
+that a model of another base lies at √(1 + r²) ≥ 1, with r the ratio of their norms. Fine-tuning stays near: the
+project's small CLIP, at 60 times the usual learning rate, at 0.11. Gains and biases are left out, as they are alike in
+all models."""
+
+PROJECTION = "visual.proj"
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far an encoder is from θ_pre."""
+
+    relative: float
+    """‖θ − θ_pre‖ / ‖θ_pre‖."""
+    matrices: float
+    """The same over the tensors of two and more dimensions."""
+    largest: float
+    """max |θ − θ_pre|."""
+    tensor: str
+    """Where that is."""
+    rounded: bool
+    """Whether each tensor is θ_pre's up to rounding to half precision."""
+
+    def __str__(self) -> str:
+        return f"‖difference‖ / ‖θ_pre‖ = {self.relative:.3g}, largest entry {self.largest:.3g} in '{self.tensor}'"
+
+
+def of(tensors: Mapping[str, np.ndarray], pretrained: Checkpoint, source: str) -> Distance:
+    """Distance of an encoder from θ_pre; tensors are read one at a time.
+
+    Raises:
+        TatrError: names, shapes or types are not θ_pre's, or an entry is not finite.
+    """
+    pretrained.layout.check_names(tensors, source)
+    squares, matrices = np.zeros(2), np.zeros(2)
+    largest, tensor, rounded = -inf, "", True
+    for parameter in pretrained.layout.parameters:
+        found = tensors[parameter.name]
+        pretrained.layout.check_tensor(parameter, found, source)
+        before = pretrained[parameter.offset : parameter.stop].astype(np.float64)
+        change = found.reshape(-1) - before
+        norms = np.array([change @ change, before @ before])
+        squares += norms
+        if len(parameter.shape) > 1:
+            matrices += norms
+        if (most := float(np.abs(change).max(initial=0.0))) > largest:
+            largest, tensor = most, parameter.name
+        rounded &= bool(sqrt(norms[0]) <= ROUNDING[0] * sqrt(norms[1]) + ROUNDING[1] * sqrt(parameter.size))
+    return Distance(_ratio(squares), _ratio(matrices), largest, tensor, rounded)
+
+
+def completed(clip: Clip, pretrained: Checkpoint) -> Mapping[str, np.ndarray]:
+    """The encoder of a file. Where it was saved without the projection, as CLIPVisionModel is, θ_pre's is taken.
+
+    Fine-tuning without the projection in the model can't have changed it.
+    """
+    if PROJECTION in clip or clip.family != "transformers":
+        return clip
+    place = next((p for p in pretrained.layout.parameters if p.name == PROJECTION), None)
+    if place is None:
+        return clip
+    logger.info("%s: has no projection; that of the pre-trained model is taken", clip.path)
+    return ChainMap(
+        {PROJECTION: pretrained[place.offset : place.stop].reshape(place.shape)},
+        clip,  # type: ignore[arg-type]  (never written to)
+    )
+
+
+def zero_shot_beside(file: Path) -> Path | None:
+    """The zero-shot copy in the same folder: `zeroshot.pt` beside `finetuned.pt`, and the like."""
+    names = [file.name.replace("finetuned", word) for word in ("zeroshot", "zero_shot")]
+    return next((file.with_name(name) for name in names if name != file.name and file.with_name(name).exists()), None)
+
+
+def check_zero_shot(path: Path, pretrained: Checkpoint, quick_gelu: bool) -> Distance:
+    """Compare the zero-shot copy that came with a fine-tuned model with θ_pre.
+
+    Raises:
+        TatrError: they differ by more than rounding.
+    """
+    clip = Clip(path, text=False)
+    check_activation(clip, quick_gelu)
+    found = of(completed(clip, pretrained), pretrained, str(path))
+    if not found.rounded:
+        raise TatrError(
+            f"{path}: the model was fine-tuned from another one than the backbone: its zero-shot copy differs by more "
+            f"than rounding ({found}); set the backbone that it was made with"
+        )
+    return found
+
+
+def check_change(found: Distance, path: Path, *, compared: bool) -> None:
+    """Refuse a fine-tuned model that is θ_pre itself or can't come from it.
+
+    Args:
+        found: its distance from θ_pre.
+        path: for messages.
+        compared: whether a zero-shot copy has shown where it comes from.
+
+    Raises:
+        TatrError: as said.
+    """
+    if found.largest == 0:
+        raise TatrError(f"{path}: is the pre-trained model itself (Δ = 0); give the fine-tuned one")
+    if found.rounded:
+        logger.warning("%s: differs from the pre-trained model no more than by rounding (%s)", path, found)
+    if compared:
+        return
+    logger.info("%s: without a zero-shot copy to compare with; %s", path, found)
+    if found.matrices > FARTHEST:
+        raise TatrError(
+            f"{path}: too far from the backbone to be fine-tuned from it: {found}; over the matrices alone "
+            f"{found.matrices:.3g}, expected at most {FARTHEST}; set the backbone that it was made with, "
+            "or give its zero-shot copy (zero_shot)"
+        )
+
+
+def check_activation(clip: Clip, quick_gelu: bool) -> None:
+    """Raise if a file is known to be of a model with another activation than the backbone's."""
+    if clip.quick_gelu not in (None, quick_gelu):
+        names = {True: "QuickGELU", False: "GELU"}
+        raise TatrError(
+            f"{clip.path}: was made with {names[not quick_gelu]}, but the backbone has {names[quick_gelu]}; "
+            "set a backbone with the same activation (open_clip names those of OpenAI's weights ViT-…-quickgelu)"
+        )
+
+
+def _ratio(squares: np.ndarray) -> float:
+    return float(sqrt(squares[0] / squares[1])) if squares[1] else (inf if squares[0] else 0.0)

@@ -1,0 +1,1 @@
+"""What Snakemake plans and runs: artefacts, steps, code digests, the plan. The top floor."""

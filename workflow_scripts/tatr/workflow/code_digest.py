@@ -1,0 +1,88 @@
+"""A digest of the code that a step runs: exactly the project's modules it imports, as syntax trees.
+
+Comments, docstrings, formatting and file times do not count; any other edit of a module changes the digest of the
+steps that import it, directly or through other modules, and of no others.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parents[2]
+"""`workflow_scripts/`, the root that the commands and the package are imported from."""
+
+
+@cache
+def code_digest(*modules: str) -> str:
+    """Digest of the given modules (dotted, relative to `workflow_scripts/`) and of all they import from there."""
+    digest = hashlib.sha256()
+    for name in sorted(closure(modules)):
+        digest.update(f"{name}\0{_tree(name)}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def closure(modules: Iterable[str]) -> set[str]:
+    """The given modules and every project module they import, at the top or inside functions."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting.extend(_imports(name))
+    return found
+
+
+@cache
+def _imports(name: str) -> frozenset[str]:
+    # `import a.b` also runs a/__init__.py; `from a import b` may mean a module or a name in one: try both.
+    named: list[str] = []
+    for node in ast.walk(_parse(name)):
+        if isinstance(node, ast.Import):
+            named += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            named += [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+    with_parents = {".".join(parts[: i + 1]) for n in named for parts in [n.split(".")] for i in range(len(parts))}
+    return frozenset(n for n in with_parents if n and _file(n) is not None)
+
+
+@cache
+def _parse(name: str) -> ast.Module:
+    path = _file(name)
+    if path is None:
+        raise ModuleNotFoundError(f"no module '{name}' in {SCRIPTS}")
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def _file(name: str) -> Path | None:
+    stem = SCRIPTS.joinpath(*name.split("."))
+    candidates = (stem.with_suffix(".py"), stem / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+@cache
+def _tree(name: str) -> str:
+    return "".join(_dump(_parse(name)))
+
+
+def _dump(node: object) -> Iterator[str]:
+    # Not `ast.dump`: its text differs between Python versions. Empty fields are left out, as newer versions add some.
+    if isinstance(node, ast.AST):
+        yield f"({type(node).__name__}"
+        for field, value in ast.iter_fields(node):
+            if value is not None and value != [] and field not in ("type_comment", "kind"):
+                yield f" {field}="
+                yield from _dump(value)
+        yield ")"
+    elif isinstance(node, list):
+        for item in node:
+            if not _is_docstring(item):
+                yield from _dump(item)
+                yield ","
+    else:
+        yield repr(node)
+
+
+def _is_docstring(node: object) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,94 @@
+"""Where a configuration's backbone comes from: found while the workflow is planned, without reading its weights."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tatr.clip.model_configs import check_model, model_config
+from tatr.config.errors import nearest
+from tatr.config.weights import Backbone
+from tatr.errors import TatrError
+from tatr.weights.fingerprint import fingerprint
+from tatr.workflow.artefact import FILE
+
+FILES = (".safetensors", ".bin", ".pt", ".pth")
+"""Suffixes by which a file of weights is told from a tag of open_clip's."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A backbone before its weights are taken over."""
+
+    label: str
+    model: dict[str, Any]
+    """open_clip's model config."""
+    settings: dict[str, Any]
+    """What tells it from other backbones."""
+    weights: Path | None = None
+    """File or folder of the weights; None if they are downloaded."""
+    fetch: dict[str, Any] = field(default_factory=dict)
+    """What is to be downloaded, if so."""
+    recipe: Path | None = None
+    """How it was pre-trained, if it can be made anew."""
+    resize: str = "shortest"
+    """How images get the model's size."""
+
+
+def find(backbone: str | Backbone, shipped: Path) -> Found:
+    """Find a backbone: by the name of a shipped one, as a folder, or as a model of open_clip's.
+
+    Args:
+        backbone: as the config has it.
+        shipped: folder of the backbones that come with the project.
+
+    Raises:
+        TatrError: there is no such backbone.
+    """
+    if isinstance(backbone, Backbone):
+        return _of_open_clip(backbone)
+    folder = shipped / backbone if (shipped / backbone).is_dir() else Path(backbone).expanduser()
+    if (folder / "open_clip_config.json").is_file():
+        return _saved_by_open_clip(folder)
+    try:
+        model = json.loads((folder / "model.json").read_text())
+        # Its manifest says which weights they are.
+        weights = json.loads((folder / FILE).read_text())["content"]["model.safetensors"]
+    except (OSError, ValueError, KeyError) as error:
+        there = [path.name for path in shipped.iterdir() if path.is_dir()]
+        raise TatrError(
+            f"backbone: '{backbone}' is neither one of backbones/{nearest(backbone, there)} nor a folder with "
+            f"open_clip_config.json (or with model.json, model.safetensors and {FILE}: {error}). Models of open_clip "
+            "are written {name: ViT-B-32-quickgelu, pretrained: openai}"
+        ) from None
+    recipe, file = folder / "pretraining.json", folder / "model.safetensors"
+    settings = {"model": model, "weights": weights}
+    return Found(folder.name, model, settings, file, recipe=recipe if recipe.is_file() else None)
+
+
+def _of_open_clip(backbone: Backbone) -> Found:
+    model = model_config(backbone.name)
+    settings: dict[str, Any] = {"name": backbone.name, "model": model, "resize": backbone.resize}
+    settings |= {key: list(value) for key in ("mean", "std") if (value := getattr(backbone, key))}
+    path = Path(backbone.pretrained).expanduser()
+    if "/" in backbone.pretrained or path.suffix in FILES or path.exists():
+        settings["fingerprint"] = fingerprint(path, "backbone.pretrained")
+        return Found(f"{backbone.name}_{path.stem}", model, settings, path, resize=backbone.resize)
+    settings["pretrained"] = backbone.pretrained
+    fetch = {"open_clip": backbone.name, "tag": backbone.pretrained}
+    return Found(f"{backbone.name}_{backbone.pretrained}", model, settings, fetch=fetch, resize=backbone.resize)
+
+
+def _saved_by_open_clip(folder: Path) -> Found:
+    """A folder that open_clip (or `snakemake exported`) saved: open_clip_config.json and the weights beside it."""
+    file = folder / "open_clip_config.json"
+    try:
+        config = json.loads(file.read_text())
+        preprocess = config.get("preprocess_cfg", {})
+        model = {**config["model_cfg"], "preprocess_cfg": preprocess}
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise TatrError(f"{file}: not a config that open_clip saved ({error!r})") from None
+    check_model(model, str(file))
+    resize = preprocess.get("resize_mode", "shortest")
+    settings = {"model": model, "resize": resize, "fingerprint": fingerprint(folder, "backbone")}
+    return Found(folder.name, model, settings, folder, resize=resize)
