@@ -157,7 +157,7 @@ def sensitivity(make_artefact: Callable[..., Artefact]) -> Path:
 @pytest.fixture(scope="session")
 def run_script() -> Callable[..., tuple[int, str, set[str]]]:
     """Run a command of `workflow_scripts/` as a process: its exit code, its output, the modules it loaded."""
-    scripts = Path(layout.__file__).parents[1]
+    scripts = Path(layout.__file__).parents[2]
     runner = (
         "import atexit, json, runpy, sys; sys.path.insert(0, sys.argv[1]); target = sys.argv[2]; sys.argv[:2] = [];"
         "atexit.register(lambda: print('modules', *sys.modules)); runpy.run_path(target, run_name='__main__')"

@@ -25,5 +25,6 @@ if __name__ == "__main__":
         run,
         kind="pretraining",
         reads={},
-        example="python workflow_scripts/pretraining.py --settings recipe.json --output results/pretraining/t/manifest.json",
+        example="python workflow_scripts/pretraining.py --settings recipe.json "
+        "--output results/pretraining/t/manifest.json",
     )

@@ -24,7 +24,7 @@ BASE = Path(__file__).parents[2]
 KNOWN = read_tasks([BASE / "config/tasks.yaml", BASE / "config/clip_tasks.yaml"])
 SUITE = "suite: [cars, digits, textures]\n"
 MERGES = "merges: [{method: weight_average}]\n"
-SHIPPED = [*sorted(BASE.glob("config/*.yaml")), *sorted(BASE.glob("tests/config/*.yaml"))]
+SHIPPED = [*sorted(BASE.glob("config/*.yaml")), *sorted(BASE.glob("tests/workflow/configs/*.yaml"))]
 SHIPPED = [path for path in SHIPPED if path.name not in ("tasks.yaml", "clip_tasks.yaml")]
 
 

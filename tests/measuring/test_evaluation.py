@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from stored import write_images
 
-from tatr.clip import encoder as encoders
 from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
+from tatr.data import task as task_module
 from tatr.data.task import Task
 from tatr.digests import file_digest
 from tatr.errors import TatrError
@@ -102,13 +102,13 @@ def test_test_labels_are_read_once_and_only_after_the_choice(
     labels = best_at(encoder, 50, 1, 0), best_at(encoder, 60, 2, 0)
     tasks = [save(tmp_path, encoder, *labels, name) for name in ("a", "b")]
     reads: list[tuple[str, str]] = []
-    read_labels = encoders.read_labels
+    read_labels = task_module.read_labels
 
     def spy(path: Path, split: str) -> np.ndarray:
         reads.append((path.parent.name, split))
         return read_labels(path, split)
 
-    monkeypatch.setattr(encoders, "read_labels", spy)
+    monkeypatch.setattr(task_module, "read_labels", spy)
     evaluate(encoder, [direction_of(encoder)], tasks, [0.1, 0.2, 0.3], "cpu")
     assert reads[:-2] == 3 * [("a", "validation"), ("b", "validation")]
     assert reads[-2:] == [("a", "test"), ("b", "test")]

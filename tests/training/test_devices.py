@@ -91,7 +91,7 @@ def test_of_several_gpus_each_job_takes_a_free_one_and_then_they_are_shared(
 
 def test_a_gpu_is_free_again_when_its_job_was_killed(two_gpus: None, workstation: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from tatr import devices;"
+        "import sys, time; from pathlib import Path; from tatr.training import devices;"
         f"devices.NODES = Path({str(workstation)!r}); devices.tempfile.tempdir = {devices.tempfile.tempdir!r};"
         "devices.take_gpu(); assert 'torch' not in sys.modules;"
         "print(devices.os.environ['CUDA_VISIBLE_DEVICES'], flush=True); time.sleep(60)"

@@ -11,9 +11,9 @@ import pytest
 import torch
 from small_problem import NAMES, RECIPE, Naive, prepared
 
-from tatr.clip import encoder as encoders
 from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
+from tatr.data import task as task_module
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.merging.merge import direction
@@ -150,7 +150,7 @@ def test_labels_are_not_read(
         for labels in task.images.glob("*/labels"):
             shutil.rmtree(labels)
     monkeypatch.delattr(Task, "split")
-    monkeypatch.delattr(encoders, "read_labels")
+    monkeypatch.delattr(task_module, "read_labels")
     assert adapt(encoder, [*vectors], None, tasks, RECIPE, "cpu", tmp_path) == expected
 
 

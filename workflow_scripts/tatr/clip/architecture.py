@@ -1,7 +1,7 @@
 """The shape of a CLIP model, from an open_clip model config: sizes, parameter names and shapes.
 
-A tower that is a standard CLIP transformer is described here and computed by `tatr.clip.towers`, without importing open_clip.
-Every other kind is left to open_clip's own classes (`tatr.clip.open_clip_towers`).
+A tower that is a standard CLIP transformer is described here and computed by `tatr.clip.towers`, without importing
+open_clip. Every other kind is left to open_clip's own classes (`tatr.clip.open_clip_towers`).
 """
 
 import json

@@ -31,7 +31,7 @@ def page(name: str, results: Path) -> str:
     lines = [
         f"# {method.title}",
         "",
-        f"<!-- Written by workflow_scripts/config_docs.py from workflow_scripts/tatr/merging/methods/{name}.py. Edit that. -->",
+        f"<!-- Made by config_docs.py from workflow_scripts/tatr/merging/methods/{name}.py. Edit that. -->",
         "",
         "```",
         f"v{formula[1:].removesuffix('.')}",

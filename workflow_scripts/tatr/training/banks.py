@@ -1,4 +1,4 @@
-"""Task vectors that are read again and again, kept out of memory in a file without a name (see `tatr.training.scratch`)."""
+"""Task vectors that are read again and again, kept out of memory in a file without a name (`tatr.training.scratch`)."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,7 +32,8 @@ class TaskVectorBank(Scratch):
             task_vectors: Δ_k, each [N].
             layout: which entries are which tensor's.
             mask: True where the trust region is, bool [N]; None for no restriction.
-            density: what `tatr.merging.methods.ties.elect` keeps of each task vector before the mask; None takes it as it is.
+            density: what `tatr.merging.methods.ties.elect` keeps of each task vector before the mask; None takes it
+                as it is.
             device: where the tensors are wanted.
         """
         super().__init__(folder)

@@ -20,8 +20,8 @@ def beside(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], names: Mappin
 
     Args:
         table: of `tatr.report.tables.methods_table`.
-        rows: of the table, in order: `name` and, where the paper has the row, `paper`: a `tatr.report.paper.matching.Match`
-            as a dict.
+        rows: of the table, in order: `name` and, where the paper has the row, `paper`: a
+            `tatr.report.paper.matching.Match` as a dict.
         names: what the paper calls each task.
 
     Returns:
