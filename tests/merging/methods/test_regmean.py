@@ -191,7 +191,7 @@ def test_grams_of_another_encoder_are_refused() -> None:
 
 def test_merging_loads_no_torch() -> None:
     code = "import sys; sys.path[:0] = sys.argv[1:]; import tatr.merging.methods.regmean;"
-        "import tatr.merging.methods.fisher; print(*sys.modules)"
+    code += "import tatr.merging.methods.fisher; print(*sys.modules)"
     path = str(next(p for p in sys.path if p.endswith("workflow_scripts")))
     loaded = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
     assert not {"torch", "pydantic", "scipy"} & set(loaded.split())

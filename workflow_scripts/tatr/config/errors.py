@@ -52,6 +52,16 @@ OTHER_WORDS = {
 """What people write who know these keys under another name."""
 
 
+RENAMED: dict[str, dict[str, str]] = {
+    "Config": {"finetuned": "checkpoints"},
+    "Backbone": {"pretrained": "weights"},
+    "RealTask": {"labels": "source_classnames", "images": "counts"},
+    "Surgery": {"images": "split"},
+    "Merge": {"images": "split"},
+}
+"""Keys that had another name once, by the class of their section (or a base of it), and what they are called now."""
+
+
 @dataclass(frozen=True)
 class Mistake:
     """One thing to mend."""
@@ -139,6 +149,8 @@ def _unknown_key(keys: Keys, section: type[Section], raw: Mapping[str, Any]) -> 
     method = _get(raw, keys[:-1]).get("method") if section is Merge else None
     if method in names():
         known += load(method).parameters
+    if (now := _renamed(section, key)) and now in known:
+        return f"this key is called '{now}' now; write {now}: instead"
     if close := _close(key, known):
         return f"unknown key (did you mean '{close}'?)"
     if section in (Config, Merge):
@@ -147,6 +159,12 @@ def _unknown_key(keys: Keys, section: type[Section], raw: Mapping[str, Any]) -> 
             return f"unknown key here; '{meant}' belongs in {home}"
     what = f"no key of a merge and no setting of {method}" if section is Merge else "unknown key"
     return f"{what}; known: {', '.join(known)}"
+
+
+def _renamed(section: type[Section], key: str) -> str | None:
+    return next(
+        (RENAMED[base.__name__][key] for base in section.__mro__ if key in RENAMED.get(base.__name__, {})), None
+    )
 
 
 def _get(raw: Any, keys: Keys) -> Any:  # noqa: ANN401

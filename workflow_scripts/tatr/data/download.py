@@ -214,8 +214,8 @@ def _unreachable(what: str, error: Exception) -> Exception:
         return error
     return TatrError(
         f"{what}: can't be downloaded ({_line(error.__cause__ or error)}); this step needs the network, so it runs "
-        f"where snakemake itself runs, never on a cluster's node. HF_ENDPOINT ({constants.ENDPOINT}), HF_HOME and HF_TOKEN "
-        "apply. Run again: it goes on where it stopped"
+        "where snakemake itself runs, never on a cluster's node. "
+        f"HF_ENDPOINT ({constants.ENDPOINT}), HF_HOME and HF_TOKEN apply. Run again: it goes on where it stopped"
     )
 
 
