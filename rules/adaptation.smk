@@ -20,4 +20,4 @@ rule adaptation:
         settings=settings_of("adaptation"),
         code=code_of("adaptation"),
     shell:
-        "tatr adaptation --backbone {input.backbone} --task-vectors {input.task_vectors} --mask {input.mask} --heads {input.heads} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("adaptation")

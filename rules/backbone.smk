@@ -21,4 +21,4 @@ rule backbone:
         settings=settings_of("backbone"),
         code=code_of("backbone"),
     shell:
-        'tatr backbone ${{WEIGHTS:+--file "$WEIGHTS"}} --download {input.download} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}'
+        command_of("backbone", '${{WEIGHTS:+--file "$WEIGHTS"}}')

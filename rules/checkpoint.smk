@@ -20,4 +20,4 @@ rule checkpoint:
         settings=settings_of("checkpoint"),
         code=code_of("checkpoint"),
     shell:
-        "tatr checkpoint --backbone {input.backbone} --download {input.download} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("checkpoint")

@@ -9,10 +9,10 @@ from snakemake.settings.types import DeploymentMethod
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
 from tatr.config.loading import load_config, read_tasks
-from tatr.errors import TatrError
 from tatr.digests import canonical
-from tatr.workflow.plan.plan import Plan
-from tatr.workflow.plan.rows import figure_settings, table_settings
+from tatr.errors import TatrError
+from tatr.workflow.plan import build
+from tatr.workflow.step import step
 
 BASE = Path(workflow.basedir)
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
@@ -23,17 +23,24 @@ KNOWN_TASKS = [BASE / "config/tasks.yaml", BASE / "config/clip_tasks.yaml"]
 try:
     files = [*KNOWN_TASKS, *(workflow.overwrite_configfiles or workflow.configfiles)]
     checked = load_config(config, read_tasks(KNOWN_TASKS), files)
-    plan = Plan(checked, BASE / "backbones")
-    plan.everything
+    plan = build(checked, BASE / "backbones")
 except TatrError as error:
     raise WorkflowError(str(error)) from None
 
 
 # `tatr mask …` in a rule runs workflow_scripts/mask.py, with the interpreter that runs snakemake (or conda's), and
-# $WEIGHTS is the pre-trained model's file, if it is not downloaded. As a prefix they are in no rule's text: moving the repository or the
-# environment re-runs nothing.
+# $WEIGHTS is the pre-trained model's file, if it is not downloaded. As a prefix they are in no rule's text: moving the
+# repository or the environment re-runs nothing.
 TATR = f'tatr() ( step=$1; shift; exec "{PYTHON}" "{BASE}/workflow_scripts/$step.py" "$@" )'
-shell.prefix(f'set -euo pipefail; WEIGHTS="{plan.backbone.weights or ""}"; {TATR}; ')
+shell.prefix(f'set -euo pipefail; WEIGHTS="{plan.source.weights or ""}"; {TATR}; ')
+
+
+def command_of(kind, before=""):
+    """The command line of a step, with an option for each role that its command reads."""
+    roles = [f"--{role.replace('_', '-')} {{input.{role}}}" for role in step(kind).reads]
+    code = ["--code {params.code}"] if step(kind).names_code else []
+    options = ["--settings {params.settings:q}", *code, "--output {output.manifest} --threads {threads} --log {log}"]
+    return " ".join([f"tatr {kind}", *([before] if before else []), *roles, *options])
 
 
 def planned(kind, wildcards):

@@ -18,4 +18,4 @@ rule download:
         # Not the code: what others published is not downloaded again because this project changed.
         settings=settings_of("download"),
     shell:
-        "tatr download --settings {params.settings:q} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("download")

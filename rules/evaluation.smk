@@ -20,4 +20,4 @@ rule evaluation:
         settings=settings_of("evaluation"),
         code=code_of("evaluation"),
     shell:
-        "tatr evaluation --backbone {input.backbone} --directions {input.directions} --surgery {input.surgery} --heads {input.heads} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("evaluation")

@@ -19,4 +19,4 @@ rule export:
         settings=settings_of("export"),
         code=code_of("export"),
     shell:
-        "tatr export --backbone {input.backbone} --evaluation {input.evaluation} --directions {input.directions} --surgery {input.surgery} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("export")

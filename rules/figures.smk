@@ -23,7 +23,7 @@ rule figures:
         runtime=10,
     params:
         # Not part of the figure's name: another style redraws it in place.
-        settings=canonical(figure_settings(plan)),
+        settings=canonical(plan.figure_settings),
         code=plan.figures.code,
     shell:
-        "tatr figures --table {input.table} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("figures")

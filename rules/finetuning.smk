@@ -20,4 +20,4 @@ rule finetuning:
         settings=settings_of("finetuning"),
         code=code_of("finetuning"),
     shell:
-        "tatr finetuning --backbone {input.backbone} --head {input.head} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("finetuning")

@@ -20,4 +20,4 @@ rule fisher:
         settings=settings_of("fisher"),
         code=code_of("fisher"),
     shell:
-        "tatr fisher --backbone {input.backbone} --finetuned {input.finetuned} --head {input.head} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("fisher")

@@ -20,4 +20,4 @@ rule gradient:
         settings=settings_of("gradient"),
         code=code_of("gradient"),
     shell:
-        "tatr gradient --backbone {input.backbone} --head {input.head} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("gradient")

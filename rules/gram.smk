@@ -20,4 +20,4 @@ rule gram:
         settings=settings_of("gram"),
         code=code_of("gram"),
     shell:
-        "tatr gram --backbone {input.backbone} --finetuned {input.finetuned} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("gram")

@@ -19,4 +19,4 @@ rule head:
         settings=settings_of("head"),
         code=code_of("head"),
     shell:
-        "tatr head --backbone {input.backbone} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("head")

@@ -20,4 +20,4 @@ rule images:
         settings=settings_of("images"),
         code=code_of("images"),
     shell:
-        "tatr images --download {input.download} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("images")

@@ -19,4 +19,4 @@ rule mask:
         settings=settings_of("mask"),
         code=code_of("mask"),
     shell:
-        "tatr mask --sensitivity {input.sensitivity} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("mask")

@@ -19,4 +19,4 @@ rule merge:
         settings=settings_of("merge"),
         code=code_of("merge"),
     shell:
-        "tatr merge --task-vectors {input.task_vectors} --mask {input.mask} --backbone {input.backbone} --fishers {input.fishers} --grams {input.grams} --coefficients {input.coefficients} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("merge")

@@ -1,14 +1,14 @@
-if plan.pretrain:
+if plan.pretraining:
 
     rule pretraining:
         """Pre-train the backbone again from its recipe (tiny-clip: under an hour on two cores)."""
         output:
-            manifest=plan.pretrain.manifest,
-            content=plan.pretrain.content,
+            manifest=plan.pretraining.manifest,
+            content=plan.pretraining.content,
         log:
-            f"logs/pretraining/{plan.pretrain.name}.log",
+            f"logs/pretraining/{plan.pretraining.name}.log",
         benchmark:
-            f"results/benchmarks/pretraining/{plan.pretrain.name}.tsv"
+            f"results/benchmarks/pretraining/{plan.pretraining.name}.tsv"
         conda:
             "../envs/tatr.yaml"
         threads: 2
@@ -16,7 +16,7 @@ if plan.pretrain:
             mem_mb=6000,
             runtime=120,
         params:
-            settings=canonical(plan.pretrain.settings),
-            code=plan.pretrain.code,
+            settings=canonical(plan.pretraining.settings),
+            code=plan.pretraining.code,
         shell:
-            "tatr pretraining --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+            command_of("pretraining")

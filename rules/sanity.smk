@@ -29,4 +29,4 @@ if plan.sanity:
             settings=canonical(plan.sanity.settings),
             code=plan.sanity.code,
         shell:
-            "tatr sanity --evaluations {input.evaluations} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+            command_of("sanity")

@@ -19,4 +19,4 @@ rule sensitivity:
         settings=settings_of("sensitivity"),
         code=code_of("sensitivity"),
     shell:
-        "tatr sensitivity --task-vectors {input.task_vectors} --gradients {input.gradients} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("sensitivity")

@@ -20,4 +20,4 @@ rule surgery:
         settings=settings_of("surgery"),
         code=code_of("surgery"),
     shell:
-        "tatr surgery --backbone {input.backbone} --direction {input.direction} --task-vectors {input.task_vectors} --images {input.images} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("surgery")

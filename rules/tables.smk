@@ -19,7 +19,11 @@ rule tables:
             category="Tables",
             labels={"table": "tried on validation", "run": plan.config.name},
         ),
-        paper=([f"{plan.table.folder}/paper.csv", f"{plan.table.folder}/paper.md"] if plan.compares else []),
+        paper=(
+            [f"{plan.table.folder}/paper.csv", f"{plan.table.folder}/paper.md"]
+            if "paper" in plan.table_settings
+            else []
+        ),
         paper_page=(
             [
                 report(
@@ -29,7 +33,7 @@ rule tables:
                     labels={"table": "the paper beside this run", "run": plan.config.name},
                 )
             ]
-            if plan.compares
+            if "paper" in plan.table_settings
             else []
         ),
     log:
@@ -44,7 +48,7 @@ rule tables:
         runtime=10,
     params:
         # Not part of the table's name: new display names renew it in place.
-        settings=canonical(table_settings(plan)),
+        settings=canonical(plan.table_settings),
         code=plan.table.code,
     shell:
-        "tatr tables --references {input.references} --merges {input.merges} --sanity {input.sanity} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("tables")

@@ -30,31 +30,31 @@ rule demo:
 rule downloaded:
     """All that comes from the network: data sets, weights, checkpoints. Runs where snakemake itself runs."""
     input:
-        [p.manifest for p in plan.all("download")],
+        [p.manifest for p in plan.of_kind("download")],
 
 
 rule finetuned:
     """The individual models of the suite, trained or imported."""
     input:
-        [p.manifest for kind in ("finetuning", "checkpoint") for p in plan.all(kind)],
+        [p.manifest for p in plan.of_kind("finetuning", "checkpoint")],
 
 
 rule task_vectors:
     """The task vectors of the suite."""
     input:
-        [p.manifest for p in plan.all("task_vector")],
+        [p.manifest for p in plan.of_kind("task_vector")],
 
 
 rule merged:
     """All merges, not evaluated."""
     input:
-        [p.manifest for p in plan.all("merge")],
+        [p.manifest for p in plan.of_kind("merge")],
 
 
 rule evaluated:
     """All evaluations, not tabulated."""
     input:
-        [p.manifest for p in plan.all("evaluation")],
+        [p.manifest for p in plan.of_kind("evaluation")],
 
 
 rule exported:

@@ -19,4 +19,4 @@ rule task_vector:
         settings=settings_of("task_vector"),
         code=code_of("task_vector"),
     shell:
-        "tatr task_vector --backbone {input.backbone} --finetuned {input.finetuned} --settings {params.settings:q} --code {params.code} --output {output.manifest} --threads {threads} --log {log}"
+        command_of("task_vector")

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 if TYPE_CHECKING:
     from tatr.clip.backbone import Known
@@ -65,11 +66,14 @@ def _local(job: Job) -> "tuple[Path, Known]":
     return path, backbones.Known("model.json")
 
 
+STEP = Step(
+    run,
+    kind="backbone",
+    reads={"download": "download"},
+    content="encoder.safetensors",
+    example="python workflow_scripts/backbone.py --file backbones/tiny-clip/model.safetensors "
+    "--settings settings.json --output results/backbone/b/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="backbone",
-        reads={"download": "download"},
-        example="python workflow_scripts/backbone.py --file backbones/tiny-clip/model.safetensors "
-        "--settings settings.json --output results/backbone/b/manifest.json",
-    )
+    STEP.main()

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 if TYPE_CHECKING:
     from tatr.weights.encoder_file import Checkpoint
@@ -82,12 +83,15 @@ def _zero_shot(
     return copy, finetuned.check_zero_shot(copy, pretrained, quick_gelu)
 
 
+STEP = Step(
+    run,
+    kind="checkpoint",
+    reads={"backbone": "backbone", "download": "download"},
+    content="encoder.safetensors",
+    example="python workflow_scripts/checkpoint.py --backbone results/backbone/b/manifest.json "
+    """--settings '{"task": "cars", "file": "checkpoints/ViT-B-32/Cars/finetuned.pt", "zero_shot": null}' """
+    "--output results/checkpoint/cars/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="checkpoint",
-        reads={"backbone": "backbone", "download": "download"},
-        example="python workflow_scripts/checkpoint.py --backbone results/backbone/b/manifest.json "
-        """--settings '{"task": "cars", "file": "checkpoints/ViT-B-32/Cars/finetuned.pt", "zero_shot": null}' """
-        "--output results/checkpoint/cars/manifest.json",
-    )
+    STEP.main()

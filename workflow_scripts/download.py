@@ -1,6 +1,7 @@
 """Fetch a data set's Parquet files or a model's weights; the one step that needs the network."""
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -15,11 +16,15 @@ def run(job: Job) -> None:
     job.add_json("download.json", record)
 
 
+STEP = Step(
+    run,
+    kind="download",
+    reads={},
+    content="files",
+    example="python workflow_scripts/download.py --output results/download/dtd/manifest.json --settings "
+    '\'{"dataset": "tanganke/dtd", "config": null, "revision": null, "train": "train", "test": "test"}\'',
+    names_code=False,
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="download",
-        reads={},
-        example="python workflow_scripts/download.py --output results/download/dtd/manifest.json --settings "
-        '\'{"dataset": "tanganke/dtd", "config": null, "revision": null, "train": "train", "test": "test"}\'',
-    )
+    STEP.main()

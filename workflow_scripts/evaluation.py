@@ -3,7 +3,8 @@
 Several directions are the merges of several τ, in the order of the setting `taus`.
 """
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -25,19 +26,22 @@ def run(job: Job) -> None:
     job.add_json("scores.json", scores)
 
 
+STEP = Step(
+    run,
+    kind="evaluation",
+    reads={
+        "backbone": "backbone",
+        "directions": ("merge", "task_vector"),
+        "surgery": "surgery",
+        "heads": "head",
+        "images": "images",
+    },
+    content="scores.json",
+    example="python workflow_scripts/evaluation.py --backbone results/backbone/b/manifest.json "
+    "--directions results/merge/tatr/manifest.json --heads results/head/*/manifest.json "
+    "--images results/images/*/manifest.json --settings '{\"coefficients\": [0.3]}' "
+    "--output results/evaluation/tatr/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="evaluation",
-        reads={
-            "backbone": "backbone",
-            "directions": ("merge", "task_vector"),
-            "surgery": "surgery",
-            "heads": "head",
-            "images": "images",
-        },
-        example="python workflow_scripts/evaluation.py --backbone results/backbone/b/manifest.json "
-        "--directions results/merge/tatr/manifest.json --heads results/head/*/manifest.json "
-        "--images results/images/*/manifest.json --settings '{\"coefficients\": [0.3]}' "
-        "--output results/evaluation/tatr/manifest.json",
-    )
+    STEP.main()

@@ -1,6 +1,7 @@
 """Write θ_pre + λ·v as a folder that open_clip loads, with a model card; λ and τ are those that an evaluation chose."""
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -33,12 +34,15 @@ def run(job: Job) -> None:
         job.add_file("surgery.safetensors")
 
 
+STEP = Step(
+    run,
+    kind="export",
+    reads={"backbone": "backbone", "evaluation": "evaluation", "directions": "merge", "surgery": "surgery"},
+    content="open_clip_model.safetensors",
+    example="python workflow_scripts/export.py --backbone results/backbone/b/manifest.json "
+    "--evaluation results/evaluation/tatr/manifest.json --directions results/merge/tatr/manifest.json "
+    '--settings \'{"row": "TATR"}\' --output results/export/tatr/manifest.json',
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="export",
-        reads={"backbone": "backbone", "evaluation": "evaluation", "directions": "merge", "surgery": "surgery"},
-        example="python workflow_scripts/export.py --backbone results/backbone/b/manifest.json "
-        "--evaluation results/evaluation/tatr/manifest.json --directions results/merge/tatr/manifest.json "
-        '--settings \'{"row": "TATR"}\' --output results/export/tatr/manifest.json',
-    )
+    STEP.main()

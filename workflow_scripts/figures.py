@@ -1,6 +1,7 @@
 """Draw the methods table: results/figures/NAME-…/methods.{png,svg}."""
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -21,11 +22,14 @@ def run(job: Job) -> None:
         job.add_file(name)
 
 
+STEP = Step(
+    run,
+    kind="figures",
+    reads={"table": "tables"},
+    content="methods.png",
+    example="python workflow_scripts/figures.py --table results/tables/demo/manifest.json "
+    '--settings \'{"width": 8, "colour": "tab:blue"}\' --output results/figures/demo/manifest.json',
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="figures",
-        reads={"table": "tables"},
-        example="python workflow_scripts/figures.py --table results/tables/demo/manifest.json "
-        '--settings \'{"width": 8, "colour": "tab:blue"}\' --output results/figures/demo/manifest.json',
-    )
+    STEP.main()

@@ -1,6 +1,7 @@
 """Fine-tune the image encoder on one task, or on several in turn; the heads stay frozen."""
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -13,7 +14,7 @@ def run(job: Job) -> None:
 
     job.device = choose()
     encoder = Encoder.of(job.one("backbone"))
-    tasks = [Task.of(head, images, job.device) for head, images in job.by_task("head", "images")]
+    tasks = [Task.of(head, images, job.device) for head, images in job.by_task("heads", "images")]
     recipe = Recipe(**{name: value for name, value in job.settings.items() if name != "task"})  # "task" labels it
     # One device's training is not gone on from on another: the artefact states one device.
     saved = Saved(job.saved, f"{job.key} {job.device}")
@@ -24,12 +25,15 @@ def run(job: Job) -> None:
     job.add_file("encoder.safetensors")
 
 
+STEP = Step(
+    run,
+    kind="finetuning",
+    reads={"backbone": "backbone", "heads": "head", "images": "images"},
+    content="encoder.safetensors",
+    example="python workflow_scripts/finetuning.py --backbone results/backbone/b/manifest.json "
+    "--heads results/head/cars/manifest.json --images results/images/cars/manifest.json "
+    "--settings recipe.json --output results/finetuning/cars/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="finetuning",
-        reads={"backbone": "backbone", "head": "head", "images": "images"},
-        example="python workflow_scripts/finetuning.py --backbone results/backbone/b/manifest.json "
-        "--head results/head/cars/manifest.json --images results/images/cars/manifest.json "
-        "--settings recipe.json --output results/finetuning/cars/manifest.json",
-    )
+    STEP.main()

@@ -1,6 +1,7 @@
 """Measure the diagonal Fisher information of a task at its own fine-tuned encoder, over all labels, per exemplar."""
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -31,13 +32,16 @@ def run(job: Job) -> None:
     job.add("vector.zarr", write_vector(job.folder / "vector.zarr", layout.size, layout.digest, parts))
 
 
+STEP = Step(
+    run,
+    kind="fisher",
+    reads={"backbone": "backbone", "finetuned": ("finetuning", "checkpoint"), "head": "head", "images": "images"},
+    content="vector.zarr",
+    example="python workflow_scripts/fisher.py --backbone results/backbone/b/manifest.json "
+    "--finetuned results/finetuning/cars/manifest.json --head results/head/cars/manifest.json "
+    "--images results/images/cars/manifest.json "
+    '--settings \'{"task": "cars", "count": 256, "seed": 0}\' --output results/fisher/cars/manifest.json',
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="fisher",
-        reads={"backbone": "backbone", "finetuned": ("finetuning", "checkpoint"), "head": "head", "images": "images"},
-        example="python workflow_scripts/fisher.py --backbone results/backbone/b/manifest.json "
-        "--finetuned results/finetuning/cars/manifest.json --head results/head/cars/manifest.json "
-        "--images results/images/cars/manifest.json "
-        '--settings \'{"task": "cars", "count": 256, "seed": 0}\' --output results/fisher/cars/manifest.json',
-    )
+    STEP.main()

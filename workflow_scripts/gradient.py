@@ -1,6 +1,7 @@
 """Measure a task's mean absolute per-exemplar gradient at the pre-trained encoder (Eq. 6)."""
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -31,12 +32,15 @@ def run(job: Job) -> None:
     job.add("vector.zarr", write_vector(job.folder / "vector.zarr", layout.size, layout.digest, parts))
 
 
+STEP = Step(
+    run,
+    kind="gradient",
+    reads={"backbone": "backbone", "head": "head", "images": "images"},
+    content="vector.zarr",
+    example="python workflow_scripts/gradient.py --backbone results/backbone/b/manifest.json "
+    "--head results/head/cars/manifest.json --images results/images/cars/manifest.json "
+    '--settings \'{"count": 128, "seed": 0}\' --output results/gradient/cars/manifest.json',
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="gradient",
-        reads={"backbone": "backbone", "head": "head", "images": "images"},
-        example="python workflow_scripts/gradient.py --backbone results/backbone/b/manifest.json "
-        "--head results/head/cars/manifest.json --images results/images/cars/manifest.json "
-        '--settings \'{"count": 128, "seed": 0}\' --output results/gradient/cars/manifest.json',
-    )
+    STEP.main()

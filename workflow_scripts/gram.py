@@ -1,6 +1,7 @@
 """Measure the Gram matrices of the inputs of every linear map of a task's fine-tuned encoder; no label is read."""
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -35,12 +36,15 @@ def run(job: Job) -> None:
     job.add("vector.zarr", write_vector(job.folder / "vector.zarr", layout.size, layout.digest, parts))
 
 
+STEP = Step(
+    run,
+    kind="gram",
+    reads={"backbone": "backbone", "finetuned": ("finetuning", "checkpoint"), "images": "images"},
+    content="vector.zarr",
+    example="python workflow_scripts/gram.py --backbone results/backbone/b/manifest.json "
+    "--finetuned results/finetuning/cars/manifest.json --images results/images/cars/manifest.json "
+    '--settings \'{"task": "cars", "count": 256, "seed": 0}\' --output results/gram/cars/manifest.json',
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="gram",
-        reads={"backbone": "backbone", "finetuned": ("finetuning", "checkpoint"), "images": "images"},
-        example="python workflow_scripts/gram.py --backbone results/backbone/b/manifest.json "
-        "--finetuned results/finetuning/cars/manifest.json --images results/images/cars/manifest.json "
-        '--settings \'{"task": "cars", "count": 256, "seed": 0}\' --output results/gram/cars/manifest.json',
-    )
+    STEP.main()

@@ -2,7 +2,8 @@
 
 import json
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -22,12 +23,15 @@ def run(job: Job) -> None:
     job.add_json("classnames.json", classnames)
 
 
+STEP = Step(
+    run,
+    kind="head",
+    reads={"backbone": "backbone", "images": "images"},
+    content="head.safetensors",
+    example="python workflow_scripts/head.py --backbone results/backbone/b/manifest.json "
+    '--settings \'{"task": "pets", "classnames": ["cat", "dog"], "templates": ["a photo of a {}."]}\' '
+    "--output results/head/pets/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="head",
-        reads={"backbone": "backbone", "images": "images"},
-        example="python workflow_scripts/head.py --backbone results/backbone/b/manifest.json "
-        '--settings \'{"task": "pets", "classnames": ["cat", "dog"], "templates": ["a photo of a {}."]}\' '
-        "--output results/head/pets/manifest.json",
-    )
+    STEP.main()

@@ -2,7 +2,8 @@
 
 import importlib
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -20,13 +21,16 @@ def run(job: Job) -> None:
     job.add_json("images.json", counts)
 
 
+STEP = Step(
+    run,
+    kind="images",
+    reads={"download": "download"},
+    content="images.zarr",
+    example='python workflow_scripts/images.py --output results/images/mine/manifest.json --settings \'{"task": '
+    '"mine", "source": "folder", "root": "data/mine", "classnames": null, "labels": null, "images": null, '
+    '"lists": null, "test_fraction": 0.2, "validation_fraction": 0.1, "limit": null, "size": 32, "resize": '
+    '"shortest", "unreadable": "stop"}\'',
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="images",
-        reads={"download": "download"},
-        example='python workflow_scripts/images.py --output results/images/mine/manifest.json --settings \'{"task": '
-        '"mine", "source": "folder", "root": "data/mine", "classnames": null, "labels": null, "images": null, '
-        '"lists": null, "test_fraction": 0.2, "validation_fraction": 0.1, "limit": null, "size": 32, "resize": '
-        '"shortest", "unreadable": "stop"}\'',
-    )
+    STEP.main()

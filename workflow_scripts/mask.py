@@ -5,7 +5,8 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +35,14 @@ def run(job: Job) -> None:
     logging.getLogger("tatr").info("kept %.4f %% of the parameters", 100 * kept / len(omega))
 
 
+STEP = Step(
+    run,
+    kind="mask",
+    reads={"sensitivity": "sensitivity"},
+    content="vector.zarr",
+    example="python workflow_scripts/mask.py --sensitivity results/sensitivity/gradient/manifest.json "
+    "--settings '{\"tau\": 0.01}' --output results/mask/tau-0.01/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="mask",
-        reads={"sensitivity": "sensitivity"},
-        example="python workflow_scripts/mask.py --sensitivity results/sensitivity/gradient/manifest.json "
-        "--settings '{\"tau\": 0.01}' --output results/mask/tau-0.01/manifest.json",
-    )
+    STEP.main()

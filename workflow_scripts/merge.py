@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -50,19 +51,22 @@ def needed_by(job: Job, needs: Sequence[str], digest: str, per_task: dict[str, A
     return given
 
 
+STEP = Step(
+    run,
+    kind="merge",
+    reads={
+        "task_vectors": "task_vector",
+        "mask": "mask",
+        "backbone": "backbone",
+        "fishers": "fisher",
+        "grams": "gram",
+        "coefficients": "adaptation",
+    },
+    content="vector.zarr",
+    example="python workflow_scripts/merge.py --task-vectors results/task_vector/*/manifest.json "
+    '--mask results/mask/tau-0.01/manifest.json --settings \'{"method": "task_arithmetic"}\' '
+    "--output results/merge/tatr/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="merge",
-        reads={
-            "task_vectors": "task_vector",
-            "mask": "mask",
-            "backbone": "backbone",
-            "fishers": "fisher",
-            "grams": "gram",
-            "coefficients": "adaptation",
-        },
-        example="python workflow_scripts/merge.py --task-vectors results/task_vector/*/manifest.json "
-        '--mask results/mask/tau-0.01/manifest.json --settings \'{"method": "task_arithmetic"}\' '
-        "--output results/merge/tatr/manifest.json",
-    )
+    STEP.main()

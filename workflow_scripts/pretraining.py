@@ -3,7 +3,8 @@
 import json
 import logging
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -20,11 +21,14 @@ def run(job: Job) -> None:
         job.add_file(name)
 
 
+STEP = Step(
+    run,
+    kind="pretraining",
+    reads={},
+    content="model.safetensors",
+    example="python workflow_scripts/pretraining.py --settings recipe.json "
+    "--output results/pretraining/t/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="pretraining",
-        reads={},
-        example="python workflow_scripts/pretraining.py --settings recipe.json "
-        "--output results/pretraining/t/manifest.json",
-    )
+    STEP.main()

@@ -2,7 +2,8 @@
 
 import json
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -22,12 +23,15 @@ def run(job: Job) -> None:
     job.add_file("sanity.html")
 
 
+STEP = Step(
+    run,
+    kind="sanity",
+    reads={"evaluations": "evaluation"},
+    content="sanity.json",
+    example="python workflow_scripts/sanity.py --evaluations results/evaluation/individual_*/manifest.json "
+    '--settings \'{"expected": {"cars": 77.7, "dtd": 79.4}, "tolerance": 1.0, "source": "the paper, Table 1"}\' '
+    "--output results/sanity/mine/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="sanity",
-        reads={"evaluations": "evaluation"},
-        example="python workflow_scripts/sanity.py --evaluations results/evaluation/individual_*/manifest.json "
-        '--settings \'{"expected": {"cars": 77.7, "dtd": 79.4}, "tolerance": 1.0, "source": "the paper, Table 1"}\' '
-        "--output results/sanity/mine/manifest.json",
-    )
+    STEP.main()

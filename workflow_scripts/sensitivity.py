@@ -1,6 +1,7 @@
 """Compute the sensitivity Ω = Σ_{i≠j} |∇L_j| ⊙ |Δ_i| of a suite (Eq. 8; without gradients zero-shot, Eq. 7)."""
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -25,11 +26,14 @@ def run(job: Job) -> None:
     job.add_file("histogram.npy")
 
 
+STEP = Step(
+    run,
+    kind="sensitivity",
+    reads={"task_vectors": "task_vector", "gradients": "gradient"},
+    content="vector.zarr",
+    example="python workflow_scripts/sensitivity.py --task-vectors results/task_vector/*/manifest.json "
+    "--gradients results/gradient/*/manifest.json --output results/sensitivity/gradient/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="sensitivity",
-        reads={"task_vectors": "task_vector", "gradients": "gradient"},
-        example="python workflow_scripts/sensitivity.py --task-vectors results/task_vector/*/manifest.json "
-        "--gradients results/gradient/*/manifest.json --output results/sensitivity/gradient/manifest.json",
-    )
+    STEP.main()

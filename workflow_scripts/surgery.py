@@ -1,6 +1,7 @@
 """Train a module per task that corrects the features of θ_pre + λ·v, on unlabelled images (representation surgery)."""
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -39,13 +40,16 @@ def run(job: Job) -> None:
     job.add_json("surgery.json", {"l1_distance": curve})
 
 
+STEP = Step(
+    run,
+    kind="surgery",
+    reads={"backbone": "backbone", "direction": "merge", "task_vectors": "task_vector", "images": "images"},
+    content="surgery.safetensors",
+    example="python workflow_scripts/surgery.py --backbone results/backbone/b/manifest.json "
+    "--direction results/merge/tatr/manifest.json --task-vectors results/task_vector/*/manifest.json "
+    "--images results/images/*/manifest.json --settings surgery.json "
+    "--output results/surgery/tatr/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="surgery",
-        reads={"backbone": "backbone", "direction": "merge", "task_vectors": "task_vector", "images": "images"},
-        example="python workflow_scripts/surgery.py --backbone results/backbone/b/manifest.json "
-        "--direction results/merge/tatr/manifest.json --task-vectors results/task_vector/*/manifest.json "
-        "--images results/images/*/manifest.json --settings surgery.json "
-        "--output results/surgery/tatr/manifest.json",
-    )
+    STEP.main()

@@ -5,7 +5,8 @@ Where the paper has the same rows, its figures beside ours, too (paper.csv, pape
 
 import json
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -33,12 +34,15 @@ def run(job: Job) -> None:
             job.add_file(name)
 
 
+STEP = Step(
+    run,
+    kind="tables",
+    reads={"references": "evaluation", "merges": "evaluation", "sanity": "sanity"},
+    content="methods.csv",
+    example="python workflow_scripts/tables.py --references results/evaluation/individual_*/manifest.json "
+    "--merges results/evaluation/task_arithmetic*/manifest.json --settings table.json "
+    "--output results/tables/mine/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="tables",
-        reads={"references": "evaluation", "merges": "evaluation", "sanity": "sanity"},
-        example="python workflow_scripts/tables.py --references results/evaluation/individual_*/manifest.json "
-        "--merges results/evaluation/task_arithmetic*/manifest.json --settings table.json "
-        "--output results/tables/mine/manifest.json",
-    )
+    STEP.main()

@@ -1,6 +1,7 @@
 """Subtract the pre-trained encoder from a fine-tuned one: Δ = θ − θ_pre."""
 
-from tatr.workflow.command import Job, command
+from tatr.workflow.job import Job
+from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
@@ -16,11 +17,14 @@ def run(job: Job) -> None:
     job.add("vector.zarr", write_vector(job.folder / "vector.zarr", layout.size, layout.digest, parts))
 
 
+STEP = Step(
+    run,
+    kind="task_vector",
+    reads={"backbone": "backbone", "finetuned": ("finetuning", "checkpoint")},
+    content="vector.zarr",
+    example="python workflow_scripts/task_vector.py --backbone results/backbone/b/manifest.json "
+    "--finetuned results/finetuning/cars/manifest.json --output results/task_vector/cars/manifest.json",
+)
+
 if __name__ == "__main__":
-    command(
-        run,
-        kind="task_vector",
-        reads={"backbone": "backbone", "finetuned": ("finetuning", "checkpoint")},
-        example="python workflow_scripts/task_vector.py --backbone results/backbone/b/manifest.json "
-        "--finetuned results/finetuning/cars/manifest.json --output results/task_vector/cars/manifest.json",
-    )
+    STEP.main()

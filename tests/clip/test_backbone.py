@@ -26,7 +26,7 @@ from tatr.errors import TatrError
 from tatr.weights.encoder_file import save_tensors
 from tatr.weights.fingerprint import fingerprint
 from tatr.workflow.artefact import FILE, Artefact
-from tatr.workflow.command import Job, Settings
+from tatr.workflow.job import Job, Settings
 
 Tensors = dict[str, np.ndarray]
 INCEPTION = [0.5, 0.5, 0.5]
@@ -46,7 +46,7 @@ def take_over(tmp_path: Path, model: dict[str, Any]) -> Callable[..., Path]:
     def run_it(file: Path | None = None, downloaded: Artefact | None = None, **settings: object) -> Path:
         given: dict[str, Any] = {"model": model, "name": "ViT-B-32-quickgelu"} | settings
         if file and "weights" not in given:
-            given.setdefault("fingerprint", fingerprint(file, "backbone.pretrained"))
+            given.setdefault("fingerprint", fingerprint(file, "backbone.weights"))
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         run(
             Job(

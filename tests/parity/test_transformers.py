@@ -22,7 +22,7 @@ from tatr.clip.architecture import Architecture
 from tatr.clip.model_configs import model_config
 from tatr.errors import TatrError
 from tatr.weights.fingerprint import fingerprint
-from tatr.workflow.command import Job, Settings
+from tatr.workflow.job import Job, Settings
 
 if os.environ.get("TATR_TEST_PARITY") != "1":
     pytest.importorskip("transformers", reason="transformers is not installed; `make test-parity` installs it")

@@ -83,7 +83,7 @@ CODE = [
         "edit what all steps share (`command.py`, `manifest.py`)",
         "everything",
         EVERYTHING,
-        files=_code("tatr/workflow/command.py"),
+        files=_code("tatr/workflow/job.py"),
     ),
     Case(
         "plan-edited",

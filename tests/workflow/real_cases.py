@@ -45,7 +45,7 @@ def bring(folder: Path) -> str:
         "backbone": "clip",
         "suite": [*TASKS],
         "tasks": tasks,
-        "finetuned": {"tasks": {"mnist": {"source": "folder", "path": TUNED}}},
+        "checkpoints": {"tasks": {"mnist": {"origin": "folder", "path": TUNED}}},
         "finetuning": {"steps": 2, "warmup_steps": 1, "batch_size": 8},
         "sanity": {"expected": {"mnist": 50.0}},
         "merges": [{"method": "task_arithmetic", "trust_region": {"sensitivity": "zero_shot", "tau": 0.01}}],

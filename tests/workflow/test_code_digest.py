@@ -171,7 +171,7 @@ def test_every_module_of_a_closure_counts_and_no_other(edit: Edit) -> None:
     assert (
         {
             "merge",
-            "tatr.workflow.command",
+            "tatr.workflow.job",
             "tatr.merging.merge",
             "tatr.vectors.store",
             "tatr.vectors.layout",
@@ -206,7 +206,7 @@ def test_what_a_step_loads_is_what_its_digest_covers(
     code, output, loaded = run_script(script, *arguments, "--output", task_vectors[0].parents[2] / "out" / FILE)
     assert (code == 0) == (script != "task_vector"), output  # that one is refused, having loaded what it needs first
     ours = {name for name in loaded if name.split(".")[0] == "tatr"}
-    assert "tatr.workflow.command" in ours
+    assert "tatr.workflow.job" in ours
     assert ours <= closure(modules)
     if code == 0:
         assert closure(modules) == ours | {script}

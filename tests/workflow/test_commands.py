@@ -15,10 +15,11 @@ import zarr
 from tatr.vectors.store import StoredVector
 from tatr.workflow.artefact import FILE, Artefact, Manifest
 from tatr.workflow.code_digest import SCRIPTS, code_digest
+from tatr.workflow.step import kinds
 from tatr.workflow.verification import problems
 
 Run = Callable[..., tuple[int, str, set[str]]]
-STEPS = sorted(p.stem for p in SCRIPTS.glob("*.py") if "from tatr.workflow.command import" in p.read_text())
+STEPS = kinds()
 
 
 @pytest.fixture

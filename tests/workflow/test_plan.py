@@ -9,43 +9,46 @@ from small_clip import WEIGHTS, write_backbone, write_checkpoint
 
 from tatr.config.loading import load_config, read_tasks
 from tatr.errors import TatrError
-from tatr.workflow.plan.plan import Plan
-from tatr.workflow.plan.rows import table_settings
+from tatr.workflow.plan import Plan, Planned, build
 
 BASE = Path(__file__).parents[2]
 KNOWN = read_tasks([BASE / "config/tasks.yaml", BASE / "config/clip_tasks.yaml"])
 PAPER = ["sun397", "stanford_cars", "resisc45", "eurosat", "svhn", "gtsrb", "mnist", "dtd"]
-OPENAI = {"name": "ViT-B-32-quickgelu", "pretrained": "openai"}
+OPENAI = {"name": "ViT-B-32-quickgelu", "weights": "openai"}
 
 
 def planned(suite: list[str] | None = None, **keys: Any) -> Plan:  # noqa: ANN401
     raw = {"suite": suite or ["cars", "digits"], "merges": [{"method": "weight_average"}]} | keys
-    plan = Plan(load_config(raw, KNOWN), BASE / "backbones")
-    plan.everything  # noqa: B018
-    return plan
+    return build(load_config(raw, KNOWN), BASE / "backbones")
+
+
+def one(plan: Plan, kind: str, label: str = "") -> Planned:
+    """The only artefact of a kind, or of a kind and a label."""
+    (planned,) = (planned for planned in plan.of_kind(kind) if label in ("", planned.label))
+    return planned
 
 
 def names(plan: Plan, kind: str) -> set[str]:
-    return {artefact.label for artefact in plan.all(kind)}
+    return {artefact.label for artefact in plan.of_kind(kind)}
 
 
 class TestBackbones:
     def test_a_tag_is_fetched(self) -> None:
         plan = planned(PAPER, backbone=OPENAI)
         assert "ViT-B-32-quickgelu_openai" in names(plan, "download")
-        assert plan.backbone.weights is None
-        assert plan.images("mnist").settings["size"] == 224
+        assert plan.source.weights is None
+        assert one(plan, "images", "mnist").settings["size"] == 224
 
     def test_a_file_is_known_by_its_content(self, tmp_path: Path) -> None:
         write_backbone(tmp_path / "clip")
-        here = planned(PAPER, backbone={"name": "ViT-B-32", "pretrained": str(tmp_path / "clip" / WEIGHTS)})
+        here = planned(PAPER, backbone={"name": "ViT-B-32", "weights": str(tmp_path / "clip" / WEIGHTS)})
         (tmp_path / "clip" / WEIGHTS).rename(tmp_path / "moved.safetensors")
-        moved = planned(PAPER, backbone={"name": "ViT-B-32", "pretrained": str(tmp_path / "moved.safetensors")})
-        assert here.backbone.settings["fingerprint"] == moved.backbone.settings["fingerprint"]
-        assert here.pretrained.settings == moved.pretrained.settings
+        moved = planned(PAPER, backbone={"name": "ViT-B-32", "weights": str(tmp_path / "moved.safetensors")})
+        assert here.source.settings["fingerprint"] == moved.source.settings["fingerprint"]
+        assert one(here, "backbone").settings == one(moved, "backbone").settings
         write_backbone(tmp_path / "clip", seed=1)
-        other = planned(PAPER, backbone={"name": "ViT-B-32", "pretrained": str(tmp_path / "clip" / WEIGHTS)})
-        assert other.pretrained.name != here.pretrained.name
+        other = planned(PAPER, backbone={"name": "ViT-B-32", "weights": str(tmp_path / "clip" / WEIGHTS)})
+        assert one(other, "backbone").name != one(here, "backbone").name
         assert (
             names(here, "download")
             == names(moved, "download")
@@ -54,8 +57,8 @@ class TestBackbones:
 
     def test_a_folder_that_open_clip_saved(self, tmp_path: Path) -> None:
         plan = planned(PAPER, backbone=str(write_backbone(tmp_path / "clip")))
-        assert plan.images("mnist").settings["size"] == 32
-        assert plan.pretrained.label == "clip"
+        assert one(plan, "images", "mnist").settings["size"] == 32
+        assert one(plan, "backbone").label == "clip"
         (tmp_path / "clip/open_clip_config.json").write_text("{")
         with pytest.raises(TatrError, match=r"open_clip_config\.json: not a config that open_clip saved"):
             planned(PAPER, backbone=str(tmp_path / "clip"))
@@ -64,9 +67,9 @@ class TestBackbones:
         ("backbone", "message"),
         [
             ("tiny-klip", r"backbone: 'tiny-klip' is neither one of backbones/ \(did you mean 'tiny-clip'\?\)"),
-            ({"name": "ViT-B-33", "pretrained": "openai"}, "open_clip has no model 'ViT-B-33'; did you mean ViT-B-32"),
-            ({"name": "RN50", "pretrained": "openai"}, "a ResNet is not supported"),
-            ({"name": "ViT-B-32", "pretrained": "no/such.pt"}, r"backbone\.pretrained: no/such\.pt is no file"),
+            ({"name": "ViT-B-33", "weights": "openai"}, "open_clip has no model 'ViT-B-33'; did you mean ViT-B-32"),
+            ({"name": "RN50", "weights": "openai"}, "a ResNet is not supported"),
+            ({"name": "ViT-B-32", "weights": "no/such.pt"}, r"backbone\.weights: no/such\.pt is no file"),
         ],
     )
     def test_what_is_not_there_is_refused(self, backbone: Any, message: str) -> None:  # noqa: ANN401
@@ -75,7 +78,7 @@ class TestBackbones:
 
     def test_images_are_resized_as_the_weights_want_it(self) -> None:
         plan = planned(PAPER, backbone=OPENAI | {"resize": "squash"})
-        assert plan.images("mnist").settings["resize"] == "squash"
+        assert one(plan, "images", "mnist").settings["resize"] == "squash"
 
     @pytest.mark.parametrize(
         ("keys", "key"),
@@ -91,7 +94,7 @@ class TestBackbones:
         config = json.loads((folder / "open_clip_config.json").read_text())
         config["model_cfg"]["vision_cfg"]["ls_init_value"] = 0.1
         (folder / "open_clip_config.json").write_text(json.dumps(config))
-        assert planned(PAPER, backbone=str(folder)).all("merge")
+        assert planned(PAPER, backbone=str(folder)).of_kind("merge")
         with pytest.raises(TatrError, match=f"{key}.*: not for clip, whose image encoder is no standard"):
             planned(PAPER, backbone=str(folder), **keys)
 
@@ -100,35 +103,37 @@ class TestCheckpoints:
     def test_sources_can_be_mixed(self, tmp_path: Path) -> None:
         clip = write_backbone(tmp_path / "clip")
         write_checkpoint(tmp_path / "DTD/finetuned.safetensors", clip, 1)
-        tasks = {"mnist": {"source": "hub", "repository": "someone/clip_{task}"}, "svhn": {"source": "train"}}
-        finetuned = {"source": "folder", "path": f"{tmp_path}/{{name}}/finetuned.safetensors", "tasks": tasks}
-        plan = planned(["dtd", "mnist", "svhn"], backbone=str(clip), finetuned=finetuned)
+        tasks = {"mnist": {"origin": "hub", "repository": "someone/clip_{task}"}, "svhn": {"origin": "train"}}
+        checkpoints = {"origin": "folder", "path": f"{tmp_path}/{{name}}/finetuned.safetensors", "tasks": tasks}
+        plan = planned(["dtd", "mnist", "svhn"], backbone=str(clip), checkpoints=checkpoints)
         assert names(plan, "checkpoint") == {"dtd", "mnist"}
         assert names(plan, "finetuning") == {"svhn"}
         assert "someone-clip_mnist" in names(plan, "download")
-        assert plan.finetuned("dtd").settings["file"] == str(tmp_path / "DTD/finetuned.safetensors")
+        assert one(plan, "checkpoint", "dtd").settings["file"] == str(tmp_path / "DTD/finetuned.safetensors")
 
     def test_the_zero_shot_copy_beside_it_counts(self, tmp_path: Path) -> None:
         clip = write_backbone(tmp_path / "clip")
         write_checkpoint(tmp_path / "finetuned.safetensors", clip, 1)
-        keys = {"finetuned": {"tasks": {"dtd": {"source": "folder", "path": str(tmp_path / "finetuned.safetensors")}}}}
-        alone = planned(["dtd", "mnist"], backbone=str(clip), **keys).finetuned("dtd")
+        keys = {
+            "checkpoints": {"tasks": {"dtd": {"origin": "folder", "path": str(tmp_path / "finetuned.safetensors")}}}
+        }
+        alone = one(planned(["dtd", "mnist"], backbone=str(clip), **keys), "checkpoint")
         write_checkpoint(tmp_path / "zeroshot.safetensors", clip, 2)
-        beside = planned(["dtd", "mnist"], backbone=str(clip), **keys).finetuned("dtd")
+        with_copy = one(planned(["dtd", "mnist"], backbone=str(clip), **keys), "checkpoint")
         assert (alone.settings["zero_shot"], len(alone.settings["fingerprint"])) == (None, 1)
-        assert beside.settings["zero_shot"] == str(tmp_path / "zeroshot.safetensors")
-        assert beside.name != alone.name
+        assert with_copy.settings["zero_shot"] == str(tmp_path / "zeroshot.safetensors")
+        assert with_copy.name != alone.name
 
     def test_a_missing_file_is_named_with_its_task(self) -> None:
-        keys = {"finetuned": {"tasks": {"cars": {"source": "folder", "path": "no/{task}.pt"}}}}
-        with pytest.raises(TatrError, match=r"finetuned \(task cars\): path: no/cars\.pt is no file"):
+        keys = {"checkpoints": {"tasks": {"cars": {"origin": "folder", "path": "no/{task}.pt"}}}}
+        with pytest.raises(TatrError, match=r"checkpoints \(task cars\): path: no/cars\.pt is no file"):
             planned(**keys)
 
 
 class TestPaper:
     def test_rows_of_the_paper_are_beside_ours(self) -> None:
         merges = [{"method": "task_arithmetic", "coefficient": λ} for λ in (0.3, 0.4)]
-        settings = table_settings(planned(PAPER, backbone=OPENAI, merges=merges))
+        settings = planned(PAPER, backbone=OPENAI, merges=merges).table_settings
         paper = {row["name"]: row.get("paper", {}).get("method") for row in settings["rows"]}
         assert paper == {
             "Pre-trained": "Pre-trained",
@@ -139,9 +144,9 @@ class TestPaper:
         assert settings["paper"]["backbone"] == "ViT-B-32"
 
     def test_other_tasks_or_weights_are_not_the_papers(self) -> None:
-        assert "paper" not in table_settings(planned(PAPER[:-1], backbone=OPENAI))
-        assert "paper" not in table_settings(planned(PAPER, backbone=OPENAI | {"pretrained": "metaclip_400m"}))
-        assert "paper" not in table_settings(planned())
+        assert "paper" not in planned(PAPER[:-1], backbone=OPENAI).table_settings
+        assert "paper" not in planned(PAPER, backbone=OPENAI | {"weights": "metaclip_400m"}).table_settings
+        assert "paper" not in planned().table_settings
 
     def test_the_papers_individual_models_are_expected_where_it_has_them(self) -> None:
         plan = planned(PAPER, backbone=OPENAI, sanity={"expected": "paper", "tolerance": 0.5})
@@ -160,7 +165,7 @@ class TestPaper:
 
 def test_what_is_fetched_does_not_depend_on_our_code(monkeypatch: pytest.MonkeyPatch) -> None:
     before = planned(PAPER, backbone=OPENAI)
-    monkeypatch.setattr("tatr.workflow.plan.planned.code_digest", lambda *modules: "another")
+    monkeypatch.setattr("tatr.workflow.plan.artefacts.code_digest", lambda *modules: "another")
     after = planned(PAPER, backbone=OPENAI)
-    assert {p.name for p in before.all("download")} == {p.name for p in after.all("download")}
-    assert {p.name for p in before.all("images")}.isdisjoint(p.name for p in after.all("images"))
+    assert {p.name for p in before.of_kind("download")} == {p.name for p in after.of_kind("download")}
+    assert {p.name for p in before.of_kind("images")}.isdisjoint(p.name for p in after.of_kind("images"))

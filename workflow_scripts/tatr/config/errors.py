@@ -55,6 +55,8 @@ OTHER_WORDS = {
 RENAMED: dict[str, dict[str, str]] = {
     "Config": {"finetuned": "checkpoints"},
     "Backbone": {"pretrained": "weights"},
+    "CheckpointOrigin": {"source": "origin"},
+    "CheckpointOverrides": {"source": "origin"},
     "RealTask": {"labels": "source_classnames", "images": "counts"},
     "Surgery": {"images": "split"},
     "Merge": {"images": "split"},
@@ -77,6 +79,8 @@ class Mistake:
 def mistakes_of(error: ValidationError, raw: Mapping[str, Any]) -> list[tuple[Mistake, Any]]:
     """What pydantic found in `raw`, once per key, each with the value that it found."""
     found: dict[Keys, tuple[Mistake, Any]] = {}
+    renamed: set[Keys] = set()
+    missing: set[Keys] = set()
     for detail in error.errors():
         keys, value = tuple(key for key in detail["loc"] if key != "[key]"), detail["input"]
         if detail["type"] == "missing" and isinstance(keys[-1], int):
@@ -84,11 +88,16 @@ def mistakes_of(error: ValidationError, raw: Mapping[str, Any]) -> list[tuple[Mi
         if keys[:1] == ("merges",) and keys[2:3] == ("settings",) and len(keys) > 3:
             keys = keys[:2] + keys[3:]  # a method's settings stand beside its name
         value = ANYTHING if detail["type"] in UNKNOWN else value
+        if detail["type"] in UNKNOWN and (now := _renamed(_at(keys, raw)[0], str(keys[-1]))):
+            renamed.add((*keys[:-1], now))
+        if detail["type"] == "missing":
+            missing.add(keys)
         mistake = Mistake(keys, _text(dict(detail), keys, raw))
         if detail["type"] in UNKNOWN or detail["loc"][-1] == "[key]":
             mistake = Mistake((*keys[:-1], str(keys[-1])), mistake.text)  # a number is no index here
         found.setdefault(keys, (mistake, value))
-    return list(found.values())
+    # A required key under its old name is one mistake, not two.
+    return [mistake for keys, mistake in found.items() if keys not in renamed & missing]
 
 
 def nearest(name: Any, known: Iterable[str]) -> str:  # noqa: ANN401

@@ -193,7 +193,7 @@ def _unknown_tasks(raw: Mapping[str, Any], tasks: Any) -> Iterator[Mistake]:  # 
         elif isinstance(task, str) and task not in tasks:
             yield Mistake(("suite", index), f"{shown(task)}: unknown task{nearest(task, tasks)}")
         seen |= {task} if isinstance(task, str) else set()
-    per_task = [(section, "tasks") for section in ("finetuning", "finetuned", "display")]
+    per_task = [(section, "tasks") for section in ("finetuning", "checkpoints", "display")]
     for section, key in [*per_task, ("sanity", "expected")]:
         own = raw[section].get(key) if isinstance(raw.get(section), dict) else None
         for task in own if isinstance(own, dict) else {}:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, create_model
 from tatr.config.merges import Merge
 from tatr.config.section import Section
 from tatr.config.tasks import AnyTask, Data
-from tatr.config.weights import AnyBackbone, Finetuned, Sanity
+from tatr.config.weights import AnyBackbone, Checkpoints, Sanity
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 """Of a task or a run: letters, digits and _, as it becomes part of file names."""
@@ -93,13 +93,13 @@ class Config(Section):
 
     name: Name = Field("demo", description="of this run's tables: results/tables/NAME-…")
     backbone: AnyBackbone = Field(
-        "tiny-clip", description="a folder of backbones/ or a path to one; or {name: ..., pretrained: ...} of open_clip"
+        "tiny-clip", description="a folder of backbones/ or a path to one; or {name: ..., weights: ...} of open_clip"
     )
     suite: list[str] = Field(min_length=2, description="the tasks to merge", examples=[["cars", "digits", "textures"]])
     seed: int = Field(0, ge=0, description="of fine-tuning and exemplars, where they give none")
     tasks: dict[Name, AnyTask] = Field({}, description="tasks beside the known ones, or changes to those")
     data: Data = Data()
-    finetuned: Finetuned = Finetuned()
+    checkpoints: Checkpoints = Checkpoints()
     finetuning: Finetuning = Finetuning()
     multitask: Multitask | None = Field(  # type: ignore[valid-type]
         None,

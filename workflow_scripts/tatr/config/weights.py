@@ -11,7 +11,7 @@ class Backbone(Section):
     """The pre-trained CLIP: a model of open_clip's and its weights."""
 
     name: str = Field(description="open_clip's name of the model", examples=["ViT-B-32-quickgelu"])
-    pretrained: str = Field(
+    weights: str = Field(
         description="open_clip's tag of the weights, which are downloaded; or a file or folder that holds them",
         examples=["openai"],
     )
@@ -27,19 +27,23 @@ class Backbone(Section):
 def _backbone(raw: Any) -> Any:  # noqa: ANN401
     # Not left to pydantic, which would complain once per member of the union.
     if not isinstance(raw, str | dict | Backbone):
-        raise ValueError("expected the name of a folder, or {name: MODEL, pretrained: WEIGHTS}")
+        raise ValueError("expected the name of a folder, or {name: MODEL, weights: WEIGHTS}")
     return Backbone.model_validate(raw) if isinstance(raw, dict) else raw
 
 
 AnyBackbone = Annotated[str | Backbone, BeforeValidator(_backbone)]
 
 
-class Checkpoint(Section):
+ORIGINS = {"train": (), "folder": ("path",), "hub": ("repository",)}
+"""Where an individual model may come from, and the keys that each needs."""
+
+Origin = Literal["train", "folder", "hub"]
+
+
+class CheckpointOrigin(Section):
     """Where one individual model comes from."""
 
-    source: Literal["train", "folder", "hub"] = Field(
-        "train", description="trained here, files on disk, or the Hugging Face Hub"
-    )
+    origin: Origin = Field("train", description="trained here, files on disk, or the Hugging Face Hub")
     path: str | None = Field(
         None, description="folder: the file or folder; {task} is the task, {name} the paper's name of it"
     )
@@ -50,7 +54,7 @@ class Checkpoint(Section):
     repository: str | None = Field(None, description="hub: OWNER/NAME, {task} and {name} as above")
     revision: str | None = Field(None, description="hub: commit, branch or tag; null takes the newest")
 
-    def named(self, task: str, name: str) -> "Checkpoint":
+    def named(self, task: str, name: str) -> "CheckpointOrigin":
         """With the task's names filled in."""
         filled = {
             key: value.replace("{task}", task).replace("{name}", name)
@@ -63,37 +67,31 @@ class Checkpoint(Section):
 class CheckpointOverrides(Section):
     """Where one task's model comes from, if elsewhere."""
 
-    source: Literal["train", "folder", "hub"] | None = Field(
-        None, description=Checkpoint.model_fields["source"].description
-    )
+    origin: Origin | None = Field(None, description=CheckpointOrigin.model_fields["origin"].description)
     path: str | None = Field(None, description="folder: the file or folder")
     zero_shot: str | None = Field(None, description="folder: the pre-trained copy that came with it")
     repository: str | None = Field(None, description="hub: OWNER/NAME")
     revision: str | None = Field(None, description="hub: commit, branch or tag")
 
 
-NEEDED = {"train": (), "folder": ("path",), "hub": ("repository",)}
-"""What a source can't do without."""
-
-
-class Finetuned(Checkpoint):
+class Checkpoints(CheckpointOrigin):
     """Where the individual models come from: trained here (`finetuning` says how), or checkpoints that there are."""
 
     tasks: dict[str, CheckpointOverrides] = Field({}, description="per task, any of the keys above that differ")
 
-    def of(self, task: str, name: str | None = None) -> Checkpoint:
+    def of(self, task: str, name: str | None = None) -> CheckpointOrigin:
         """Where a task's model comes from; `name` is the paper's name of the task."""
-        own = self.tasks[task].model_dump(exclude_none=True) if task in self.tasks else {}
-        return Checkpoint(**{**self.model_dump(exclude={"tasks"}), **own}).named(task, name or task)
+        overrides = self.tasks[task].model_dump(exclude_none=True) if task in self.tasks else {}
+        return CheckpointOrigin(**{**self.model_dump(exclude={"tasks"}), **overrides}).named(task, name or task)
 
     @model_validator(mode="after")
-    def _check_needed(self) -> "Finetuned":
+    def _check_needed(self) -> "Checkpoints":
         for task in (None, *self.tasks):
-            found = self if task is None else self.of(task)
-            for key in NEEDED[found.source]:
-                if getattr(found, key) is None:
+            one = self if task is None else self.of(task)
+            for key in ORIGINS[one.origin]:
+                if getattr(one, key) is None:
                     where = f" (for task {task})" if task else ""
-                    raise ValueError(f"source {found.source} needs `{key}`{where}")
+                    raise ValueError(f"origin {one.origin} needs `{key}`{where}")
         return self
 
 

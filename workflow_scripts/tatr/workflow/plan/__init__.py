@@ -1,1 +1,108 @@
-"""The plan of a configuration."""
+"""The plan of a configuration: every artefact that it asks for, and what each is made from.
+
+`build` walks through the configuration once. The stages are small functions, in one file per group: `ingredients`,
+`measurements`, `merges`, `results`; `tables` says what the table shows of them.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tatr.clip.architecture import Architecture, OtherTower
+from tatr.config.models import Config
+from tatr.errors import TatrError
+from tatr.workflow.plan import ingredients, merges, results, tables
+from tatr.workflow.plan.artefacts import RESULTS, Draft, Planned
+from tatr.workflow.plan.backbone import BackboneSource, find
+
+__all__ = ["Plan", "Planned", "build"]
+
+
+@dataclass(frozen=True)
+class Plan(Mapping[tuple[str, str], Planned]):
+    """All artefacts of a configuration, by kind and name; and those that rules ask for."""
+
+    config: Config
+    source: BackboneSource
+    """The backbone before its weights are taken over."""
+    artefacts: Mapping[tuple[str, str], Planned]
+    pretraining: Planned | None
+    sanity: Planned | None
+    table: Planned
+    figures: Planned
+    exports: tuple[Planned, ...]
+    """Every merge as a checkpoint."""
+    table_settings: Mapping[str, Any]
+    figure_settings: Mapping[str, Any]
+
+    def __getitem__(self, key: tuple[str, str]) -> Planned:
+        return self.artefacts[key]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.artefacts)
+
+    def __len__(self) -> int:
+        return len(self.artefacts)
+
+    def find(self, kind: str, name: str) -> Planned:
+        """The artefact that a job's wildcard names.
+
+        Raises:
+            TatrError: a job that was submitted under another configuration or code is no longer part of the plan.
+        """
+        if (kind, name) not in self.artefacts:
+            raise TatrError(
+                f"{RESULTS}/{kind}/{name} is not part of the current configuration and code. If a submitted job says "
+                "this, the configuration or the code was edited while it waited: run snakemake again"
+            )
+        return self.artefacts[kind, name]
+
+    def of_kind(self, *kinds: str) -> list[Planned]:
+        """All artefacts of some kinds."""
+        return [planned for planned in self.artefacts.values() if planned.kind in kinds]
+
+
+def build(config: Config, backbones: Path) -> Plan:
+    """Plan all artefacts of a configuration.
+
+    Args:
+        config: checked.
+        backbones: the folder of named backbones.
+
+    Raises:
+        TatrError: a file that the configuration names is not there, or the backbone lacks what a merge needs.
+    """
+    draft = Draft(config, find(config.backbone, backbones))
+    _check_tower(draft)
+    references = results.references(draft)
+    table = results.tables(draft, references)
+    figures = results.figures(draft, table)
+    exports = tuple(merges.export(draft, merge) for merge in config.merges)
+    return Plan(
+        config=config,
+        source=draft.source,
+        artefacts=draft.artefacts,
+        pretraining=ingredients.pretraining(draft),
+        sanity=results.sanity(draft),
+        table=table,
+        figures=figures,
+        exports=exports,
+        table_settings=tables.table_settings(draft, references),
+        figure_settings=tables.figure_settings(draft),
+    )
+
+
+def _check_tower(draft: Draft) -> None:
+    """Raise here, not after hours, where an image tower that open_clip's own classes compute lacks something."""
+    config, source = draft.config, draft.source
+    if not isinstance(Architecture.of(source.model, source.label).vision, OtherTower):
+        return
+    asked = {f"merges[{index}]: regmean": merge.method == "regmean" for index, merge in enumerate(config.merges)}
+    asked["finetuning.checkpointing"] = any(config.finetuning.of(task).checkpointing for task in draft.tasks)
+    for key, wanted in asked.items():
+        if wanted:
+            raise TatrError(
+                f"{key}: not for {source.label}, whose image encoder is no standard vision transformer: its layers "
+                "can't be looked into; leave it out, or take a backbone such as ViT-B-32-quickgelu"
+            )

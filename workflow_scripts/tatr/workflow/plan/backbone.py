@@ -17,8 +17,8 @@ FILES = (".safetensors", ".bin", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
-class Found:
-    """A backbone before its weights are taken over."""
+class BackboneSource:
+    """Where a backbone comes from, before its weights are taken over."""
 
     label: str
     model: dict[str, Any]
@@ -27,7 +27,7 @@ class Found:
     """What tells it from other backbones."""
     weights: Path | None = None
     """File or folder of the weights; None if they are downloaded."""
-    fetch: dict[str, Any] = field(default_factory=dict)
+    download: dict[str, Any] = field(default_factory=dict)
     """What is to be downloaded, if so."""
     recipe: Path | None = None
     """How it was pre-trained, if it can be made anew."""
@@ -35,7 +35,7 @@ class Found:
     """How images get the model's size."""
 
 
-def find(backbone: str | Backbone, shipped: Path) -> Found:
+def find(backbone: str | Backbone, shipped: Path) -> BackboneSource:
     """Find a backbone: by the name of a shipped one, as a folder, or as a model of open_clip's.
 
     Args:
@@ -53,33 +53,34 @@ def find(backbone: str | Backbone, shipped: Path) -> Found:
     try:
         model = json.loads((folder / "model.json").read_text())
         # Its manifest says which weights they are.
-        weights = json.loads((folder / FILE).read_text())["content"]["model.safetensors"]
+        digest = json.loads((folder / FILE).read_text(encoding="utf-8"))["content"]["model.safetensors"]
     except (OSError, ValueError, KeyError) as error:
         there = [path.name for path in shipped.iterdir() if path.is_dir()]
         raise TatrError(
             f"backbone: '{backbone}' is neither one of backbones/{nearest(backbone, there)} nor a folder with "
             f"open_clip_config.json (or with model.json, model.safetensors and {FILE}: {error}). Models of open_clip "
-            "are written {name: ViT-B-32-quickgelu, pretrained: openai}"
+            "are written {name: ViT-B-32-quickgelu, weights: openai}"
         ) from None
     recipe, file = folder / "pretraining.json", folder / "model.safetensors"
-    settings = {"model": model, "weights": weights}
-    return Found(folder.name, model, settings, file, recipe=recipe if recipe.is_file() else None)
+    settings = {"model": model, "digest": digest}
+    return BackboneSource(folder.name, model, settings, file, recipe=recipe if recipe.is_file() else None)
 
 
-def _of_open_clip(backbone: Backbone) -> Found:
+def _of_open_clip(backbone: Backbone) -> BackboneSource:
     model = model_config(backbone.name)
     settings: dict[str, Any] = {"name": backbone.name, "model": model, "resize": backbone.resize}
     settings |= {key: list(value) for key in ("mean", "std") if (value := getattr(backbone, key))}
-    path = Path(backbone.pretrained).expanduser()
-    if "/" in backbone.pretrained or path.suffix in FILES or path.exists():
-        settings["fingerprint"] = fingerprint(path, "backbone.pretrained")
-        return Found(f"{backbone.name}_{path.stem}", model, settings, path, resize=backbone.resize)
-    settings["pretrained"] = backbone.pretrained
-    fetch = {"open_clip": backbone.name, "tag": backbone.pretrained}
-    return Found(f"{backbone.name}_{backbone.pretrained}", model, settings, fetch=fetch, resize=backbone.resize)
+    path = Path(backbone.weights).expanduser()
+    if "/" in backbone.weights or path.suffix in FILES or path.exists():
+        settings["fingerprint"] = fingerprint(path, "backbone.weights")
+        return BackboneSource(f"{backbone.name}_{path.stem}", model, settings, path, resize=backbone.resize)
+    settings["weights"] = backbone.weights
+    download = {"open_clip": backbone.name, "tag": backbone.weights}
+    label = f"{backbone.name}_{backbone.weights}"
+    return BackboneSource(label, model, settings, download=download, resize=backbone.resize)
 
 
-def _saved_by_open_clip(folder: Path) -> Found:
+def _saved_by_open_clip(folder: Path) -> BackboneSource:
     """A folder that open_clip (or `snakemake exported`) saved: open_clip_config.json and the weights beside it."""
     file = folder / "open_clip_config.json"
     try:
@@ -91,4 +92,4 @@ def _saved_by_open_clip(folder: Path) -> Found:
     check_model(model, str(file))
     resize = preprocess.get("resize_mode", "shortest")
     settings = {"model": model, "resize": resize, "fingerprint": fingerprint(folder, "backbone")}
-    return Found(folder.name, model, settings, folder, resize=resize)
+    return BackboneSource(folder.name, model, settings, folder, resize=resize)

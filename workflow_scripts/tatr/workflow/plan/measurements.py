@@ -1,0 +1,35 @@
+"""Planned: what is measured on the exemplars of a task."""
+
+from typing import Any
+
+from tatr.workflow.plan.artefacts import Draft, Planned, once
+from tatr.workflow.plan.ingredients import backbone, finetuned, head, images
+
+
+@once
+def gradient(draft: Draft, task: str, count: int) -> Planned:
+    """G_k of a task, at θ_pre."""
+    inputs = {"backbone": [backbone(draft)], "head": [head(draft, task)], "images": [images(draft, task)]}
+    return draft.add("gradient", f"{task}_n-{count}", _exemplars(draft, task, count), inputs)
+
+
+@once
+def fisher(draft: Draft, task: str, count: int) -> Planned:
+    """Fisher information of a task, at θ_k."""
+    inputs = _at_finetuned(draft, task) | {"head": [head(draft, task)]}
+    return draft.add("fisher", f"{task}_n-{count}", _exemplars(draft, task, count), inputs)
+
+
+@once
+def gram(draft: Draft, task: str, count: int) -> Planned:
+    """Gram matrices of the inputs of a task's linear maps, at θ_k."""
+    return draft.add("gram", f"{task}_n-{count}", _exemplars(draft, task, count), _at_finetuned(draft, task))
+
+
+def _at_finetuned(draft: Draft, task: str) -> dict[str, list[Planned]]:
+    return {"backbone": [backbone(draft)], "finetuned": [finetuned(draft, task)], "images": [images(draft, task)]}
+
+
+def _exemplars(draft: Draft, task: str, count: int) -> dict[str, Any]:
+    seed = draft.config.exemplars.seed
+    return {"task": task, "count": count, "seed": draft.config.seed if seed is None else seed}

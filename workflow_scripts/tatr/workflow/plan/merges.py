@@ -1,0 +1,149 @@
+"""Planned: a row of the table, from sensitivity and mask to its evaluation and export."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tatr.config.merges import Merge, TrustRegion
+from tatr.merging.methods import load
+from tatr.workflow.plan import measurements
+from tatr.workflow.plan.artefacts import Draft, Planned
+from tatr.workflow.plan.ingredients import ALL_TASKS, backbone, head, images, task_vector
+
+
+def sensitivity(draft: Draft, region: TrustRegion) -> Planned:
+    """Ω of the suite."""
+    inputs = {"task_vectors": task_vectors(draft)}
+    if region.sensitivity == "gradient":
+        count = exemplar_count(draft, region)
+        inputs["gradients"] = [measurements.gradient(draft, task, count) for task in draft.tasks]
+    return draft.add("sensitivity", _region_label(draft, region), {}, inputs)
+
+
+def mask(draft: Draft, region: TrustRegion, tau: float) -> Planned:
+    """Where a merge may change parameters."""
+    label = f"{_region_label(draft, region)}_tau-{tau:g}"
+    return draft.add("mask", label, {"tau": tau}, {"sensitivity": [sensitivity(draft, region)]})
+
+
+def adaptation(draft: Draft, merge: Merge, tau: float | None) -> Planned:
+    """Coefficients of a merge, learnt on unlabelled images."""
+    inputs = {
+        "backbone": [backbone(draft)],
+        "task_vectors": task_vectors(draft),
+        "mask": _masks(draft, merge, tau),
+        "heads": [head(draft, task) for task in draft.tasks],
+        "images": [images(draft, task) for task in draft.tasks],
+    }
+    settings = merge.settings | {"seed": draft.config.seed}
+    return draft.add("adaptation", _label(draft, merge, tau), settings, inputs, _module(merge))
+
+
+def direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
+    """The direction v of a merge."""
+    needs, count = load(merge.method).needs, merge.settings.get("exemplars", 0)
+    inputs = {
+        "task_vectors": task_vectors(draft),
+        "mask": _masks(draft, merge, tau),
+        "backbone": [backbone(draft)] if "layout" in needs else [],
+        "fishers": [measurements.fisher(draft, task, count) for task in draft.tasks] if "fishers" in needs else [],
+        "grams": [measurements.gram(draft, task, count) for task in draft.tasks] if "grams" in needs else [],
+        "coefficients": [adaptation(draft, merge, tau)] if "coefficients" in needs else [],
+    }
+    settings = {"method": merge.method, "settings": merge.settings}
+    return draft.add("merge", _label(draft, merge, tau), settings, inputs, _module(merge))
+
+
+def surgery(draft: Draft, merge: Merge) -> Planned:
+    """Modules that correct a merged model's features, trained on unlabelled images."""
+    assert merge.surgery
+    (coefficient,), (tau,) = merge.coefficients, merge.taus
+    settings = merge.surgery.model_dump() | {"coefficient": coefficient, "seed": draft.config.seed}
+    inputs = {
+        "backbone": [backbone(draft)],
+        "direction": [direction(draft, merge, tau)],
+        "task_vectors": task_vectors(draft),
+        "images": [images(draft, task) for task in draft.tasks],
+    }
+    return draft.add("surgery", f"{_label(draft, merge, tau)}_lambda-{coefficient:g}", settings, inputs)
+
+
+def evaluation(draft: Draft, merge: Merge) -> Planned:
+    """Scores of a merge on all tasks."""
+    coefficient = "search" if len(merge.coefficients) > 1 else f"{merge.coefficients[0]:g}"
+    tau = merge.taus[0] if len(merge.taus) == 1 else "search"
+    label = f"{_label(draft, merge, tau)}_lambda-{coefficient}{'_surgery' if merge.surgery else ''}"
+    directions = [direction(draft, merge, tau) for tau in merge.taus]
+    settings = {"coefficients": merge.coefficients} | ({"taus": merge.taus} if len(merge.taus) > 1 else {})
+    modules = [surgery(draft, merge)] if merge.surgery else []
+    return _evaluation(draft, label, settings, directions, draft.tasks, modules)
+
+
+def reference(draft: Draft, task: str | None) -> Planned:
+    """Scores of a task's individual model on its task, or of the pre-trained model on all (`task` None)."""
+    if task is None:
+        return _evaluation(draft, "pretrained", {"coefficients": [0.0]}, [], draft.tasks)
+    label, tasks = (task, draft.tasks) if task == ALL_TASKS else (f"individual_{task}", [task])
+    return _evaluation(draft, label, {"coefficients": [1.0]}, [task_vector(draft, task)], tasks)
+
+
+def export(draft: Draft, merge: Merge) -> Planned:
+    """A merge as a checkpoint for open_clip, made only when asked for."""
+    measured = evaluation(draft, merge)
+    settings = merge.model_dump(mode="json", include={"method", "settings", "trust_region", "surgery"})
+    if merge.trust_region and merge.trust_region.sensitivity == "gradient":
+        settings["trust_region"]["exemplars"] = exemplar_count(draft, merge.trust_region)
+    inputs = {
+        "backbone": [backbone(draft)],
+        "evaluation": [measured],
+        "directions": measured.inputs["directions"],
+        "surgery": measured.inputs["surgery"],
+    }
+    return draft.add("export", measured.label, settings | {"row": merge.row_name, "tasks": draft.tasks}, inputs)
+
+
+def task_vectors(draft: Draft) -> list[Planned]:
+    """Δ_k of the suite."""
+    return [task_vector(draft, task) for task in draft.tasks]
+
+
+def exemplar_count(draft: Draft, region: TrustRegion) -> int:
+    """On how many exemplars per task a trust region's gradients are measured."""
+    return region.exemplars or draft.config.exemplars.count
+
+
+def _evaluation(
+    draft: Draft,
+    label: str,
+    settings: Mapping[str, Any],
+    directions: Sequence[Planned],
+    tasks: Sequence[str],
+    modules: Sequence[Planned] = (),
+) -> Planned:
+    inputs = {
+        "backbone": [backbone(draft)],
+        "directions": directions,
+        "surgery": modules,
+        "heads": [head(draft, task) for task in tasks],
+        "images": [images(draft, task) for task in tasks],
+    }
+    precision = draft.config.evaluation.precision
+    return draft.add("evaluation", label, {**settings, "precision": precision}, inputs)
+
+
+def _masks(draft: Draft, merge: Merge, tau: float | None) -> list[Planned]:
+    return [] if merge.trust_region is None or tau is None else [mask(draft, merge.trust_region, tau)]
+
+
+def _module(merge: Merge) -> list[str]:
+    return [f"tatr.merging.methods.{merge.method}"]
+
+
+def _region_label(draft: Draft, region: TrustRegion) -> str:
+    return f"gradient_n-{exemplar_count(draft, region)}" if region.sensitivity == "gradient" else "zero_shot"
+
+
+def _label(draft: Draft, merge: Merge, tau: float | str | None) -> str:
+    settings = "".join(f"_{key}-{value}" for key, value in merge.own_settings.items())
+    shown = f"{tau:g}" if isinstance(tau, float) else tau
+    region = f"+{_region_label(draft, merge.trust_region)}_tau-{shown}" if merge.trust_region else ""
+    return f"{merge.method}{settings}{region}"

@@ -1,0 +1,67 @@
+"""What tables and figures show of a plan, and how; and which of its rows the paper has, too.
+
+In no artefact's name, so that a new display name renews tables and figures in place.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from tatr.config.merges import Merge
+from tatr.config.weights import Backbone
+from tatr.report.paper.matching import Match, comparison, paper_backbone, paper_row, reference_row
+from tatr.workflow.plan.artefacts import Draft, Planned
+from tatr.workflow.plan.ingredients import paper_name
+from tatr.workflow.plan.merges import evaluation, exemplar_count
+
+
+def paper_of(draft: Draft) -> str | None:
+    """The paper's backbone, if its tables are about the very model and tasks of this configuration."""
+    backbone = draft.config.backbone
+    if not isinstance(backbone, Backbone):
+        return None
+    return paper_backbone(backbone.name, backbone.weights, (paper_name(draft, task) for task in draft.tasks))
+
+
+def table_settings(draft: Draft, references: dict[str, list[Planned]]) -> dict[str, Any]:
+    """Rows in order, columns, names and decimals of the methods table; and the paper's rows beside ours."""
+    config, paper = draft.config, paper_of(draft)
+    rows, matches = [], []
+    for name, evaluations in references.items():
+        match = reference_row(name, paper) if paper else None
+        rows.append({"name": name, "evaluations": [e.name for e in evaluations], "reference": True} | _paper(match))
+        matches.append(match)
+    for merge in config.merges:
+        match = _paper_row(draft, merge, paper)
+        rows.append(_row(draft, merge) | _paper(match))
+        matches.append(match)
+    settings = {"rows": rows, "tasks": config.suite, "names": config.display.tasks, "digits": config.display.digits}
+    if paper is None:
+        return settings
+    names = {task: paper_name(draft, task) or task for task in config.suite}
+    return settings | {"paper": comparison(paper, names, [match for match in matches if match])}
+
+
+def figure_settings(draft: Draft) -> dict[str, Any]:
+    """How the figure is drawn."""
+    return {"width": draft.config.display.figure_width, "colour": draft.config.display.colour}
+
+
+def _row(draft: Draft, merge: Merge) -> dict[str, Any]:
+    row = {"name": merge.row_name, "evaluations": [evaluation(draft, merge).name], "reference": False}
+    return row | ({"unlabelled": merge.unlabelled} if merge.unlabelled else {})
+
+
+def _paper_row(draft: Draft, merge: Merge, paper: str | None) -> Match | None:
+    """The paper's row of a merge, if it has one."""
+    if paper is None:
+        return None
+    settings = merge.model_dump(mode="json", include={"method", "settings", "surgery"})
+    settings |= {"coefficients": merge.coefficients, "trust_region": None}
+    if region := merge.trust_region:
+        count = exemplar_count(draft, region) if region.sensitivity == "gradient" else None
+        settings["trust_region"] = {"sensitivity": region.sensitivity, "taus": region.taus, "exemplars": count}
+    return paper_row(settings, paper)
+
+
+def _paper(match: Match | None) -> dict[str, Any]:
+    return {"paper": asdict(match)} if match else {}
