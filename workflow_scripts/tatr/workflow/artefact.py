@@ -1,6 +1,6 @@
 """Every artefact is a folder with a manifest: what it is, what shaped it, and the digest of its content.
 
-    results/masks/gradient_n-128_tau-0.01-5d0f2c1b9a3e/
+    results/mask/gradient_n-128_tau-0.01-5d0f2c1b9a3e/
         manifest.json       settings, digests of the inputs, of the code and of the content, versions, device
         vector.zarr/        the content
 
