@@ -48,8 +48,10 @@ test-parity: $(PARITY) ## hold the methods against mergekit's and fusion-bench's
 test-slurm: $(READY) ## run a tiny config through a real Slurm on this machine (Debian, as root)
 	@TATR_TEST_SLURM=1 $(BIN)/python -m pytest -q tests/slurm
 
-lint: $(READY) ## check style and generated files
+lint: $(READY) ## check style, floors, types, the workflow and generated files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
+	@PYTHONPATH=workflow_scripts $(BIN)/lint-imports --no-logo
+	@$(BIN)/mypy
 	@$(BIN)/snakefmt --no-format-shell -l 120 --check Snakefile rules
 	@$(BIN)/snakemake --lint
 	@$(BIN)/python workflow_scripts/config_docs.py --check
@@ -69,4 +71,4 @@ lock: ## pin the newest versions (needs uv)
 		--no-emit-index-url --no-emit-find-links --upgrade --custom-compile-command "make lock" -o envs/requirements.lock
 
 clean: ## remove results, logs and caches (not the environment)
-	rm -rf results logs .snakemake .pytest_cache .ruff_cache .hypothesis
+	rm -rf results logs .snakemake .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -1,15 +1,30 @@
 """TATR: merge fine-tuned models inside a trust region (Task Arithmetic in Trust Region, arXiv 2501.15065).
 
-from tatr import merge
-merged = merge(pretrained, {"cars": cars, "digits": digits}, coefficient=0.3, tau=0.01)
+A state dict maps names to torch tensors or NumPy arrays, of any architecture. `pretrained` is one; `finetuned` and
+`gradients` map the names of tasks to one each:
 
-`merge_files` does the same with safetensors files of any size.
+    from tatr import mean_absolute_gradient, merge, merge_files
+
+    merged = merge(pretrained, finetuned, coefficient=0.3)  # Task Arithmetic
+    merged = merge(pretrained, finetuned, coefficient=0.3, tau=0.01)  # in a trust region, without any data
+    merged = merge(pretrained, finetuned, tau=0.01, method="ties", density=0.2)  # another method
+
+    # The paper's trust region: gradients at θ_pre, measured on a few images of every task and their labels.
+    # losses[task](parameters, image, label) is a scalar.
+    gradients = {task: mean_absolute_gradient(losses[task], pretrained, *exemplars[task]) for task in finetuned}
+    merged = merge(pretrained, finetuned, coefficient=0.3, tau=0.01, gradients=gradients)
+
+    # Models that lie on disk as safetensors, of any size.
+    merge_files("base/", {"cars": "cars/", "digits": "digits/"}, "merged/", tau=0.01)
+
+What can go wrong with a caller's input is raised as `TatrError`. `help(merge)` says more on each argument.
 """
 
 from typing import Any
 
-__all__ = ["TatrError", "mean_absolute_gradient", "merge", "merge_files"]
+__all__ = ["TatrError", "__version__", "mean_absolute_gradient", "merge", "merge_files"]
 
+# Type checkers read the names from `__init__.pyi`.
 _HOME = {
     "TatrError": "errors",
     "mean_absolute_gradient": "measuring.gradient",
@@ -20,9 +35,24 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     # On first use: whoever merges NumPy arrays does not wait for torch, and a step's code digest does not cover
-    # modules that it never loads.
+    # modules that it never loads (nor the version).
+    if name == "__version__":
+        return _version()
     if name not in _HOME:
         raise AttributeError(f"module 'tatr' has no attribute '{name}'")
     import importlib
 
     return getattr(importlib.import_module(f"tatr.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("tatr")
+    except metadata.PackageNotFoundError:
+        return "0+not.installed"  # used from a clone

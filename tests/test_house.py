@@ -1,0 +1,142 @@
+"""The house's own rules: one meaning per name, short functions, floors that the folders show, papers that agree."""
+
+import ast
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tatr.workflow.code_digest import SCRIPTS
+
+BASE = Path(__file__).parent.parent
+LIBRARY = SCRIPTS / "tatr"
+PROJECT = tomllib.loads((BASE / "pyproject.toml").read_text(encoding="utf-8"))
+CONTRIBUTING = (BASE / "CONTRIBUTING.md").read_text(encoding="utf-8")
+MODULES = sorted(SCRIPTS.rglob("*.py"))
+NOT_FLOORS = {"paper", "parity", "slurm"}
+"""Folders of tests that run other things than one floor: whole configurations, other libraries, a cluster."""
+NO_STAGES = {"common", "targets"}
+STAGES = sorted({path.stem for path in (BASE / "rules").glob("*.smk")} - NO_STAGES)
+"""Kinds of artefacts, as the rules call them."""
+BEFORE_ALL = {"pretraining"}
+"""Made by a target of its own, which makes the embedded backbone again; no change to a configuration re-runs it."""
+PLACES = "see 'Add a stage' in CONTRIBUTING.md, which lists the places"
+
+
+def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
+    """All nodes of a kind in library and commands, with the module that each is in."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, kind):
+                yield str(path.relative_to(SCRIPTS)), node
+
+
+def layers() -> list[str]:
+    (contract,) = PROJECT["tool"]["importlinter"]["contracts"]
+    return [name.strip(" ()") for layer in contract["layers"] for name in layer.split("|")]
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    homes = defaultdict(list)
+    for module, node in nodes(ast.ClassDef):
+        homes[node.name].append(module)
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
+
+
+def test_functions_have_60_lines_at_most() -> None:
+    lengths = {
+        f"{module}: {node.name}": node.end_lineno - node.lineno + 1
+        for module, node in nodes(ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
+
+
+def test_every_package_says_what_belongs_in_it() -> None:
+    packages = {path.parent for path in LIBRARY.rglob("*.py")}
+    silent = [
+        str(package.relative_to(SCRIPTS))
+        for package in packages
+        if not (package / "__init__.py").is_file()
+        or ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8"))) is None
+    ]
+    assert silent == []
+
+
+def test_the_floors_are_the_folders_and_contributing_lists_them() -> None:
+    folders = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
+    modules = {path.stem for path in LIBRARY.glob("*.py")} - {"__init__"}
+    assert set(layers()) == folders | modules
+    table = CONTRIBUTING.split("## The floors")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == layers()
+
+
+def test_tests_have_the_folders_of_the_library() -> None:
+    folders = {path.parent.relative_to(BASE / "tests") for path in (BASE / "tests").rglob("test_*.py")} - {Path()}
+    mirrored = {folder for folder in folders if folder.parts[0] not in NOT_FLOORS}
+    homeless = [
+        str(folder)
+        for folder in mirrored
+        if not (LIBRARY / folder).is_dir() and not (LIBRARY / folder).with_suffix(".py").is_file()
+    ]
+    assert homeless == []
+    floors = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
+    assert floors <= {folder.parts[0] for folder in mirrored}
+
+
+def test_there_are_stages() -> None:
+    assert {"merge", "evaluation", "tables"} <= set(STAGES)
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_a_stage_has_one_noun_in_all_its_places(kind: str) -> None:
+    rule = (BASE / f"rules/{kind}.smk").read_text(encoding="utf-8")
+    assert re.search(rf"^ *rule {kind}:", rule, re.MULTILINE), f"rules/{kind}.smk has no rule '{kind}'; {PLACES}"
+    elsewhere = set(re.findall(r'"results/(?!benchmarks)(\w+)/', rule)) - {kind}
+    assert not elsewhere, f"rules/{kind}.smk writes to results/{'/, '.join(elsewhere)}; {PLACES}"
+    assert f'include: "rules/{kind}.smk"' in (BASE / "Snakefile").read_text(encoding="utf-8"), f"Snakefile: {PLACES}"
+    command = SCRIPTS / f"{kind}.py"
+    assert command.is_file(), f"no workflow_scripts/{kind}.py; {PLACES}"
+    states_its_kind = re.search(rf'\bkind="{kind}"', command.read_text(encoding="utf-8"))
+    assert states_its_kind, f"workflow_scripts/{kind}.py is of another kind; {PLACES}"
+    plan = "".join(path.read_text(encoding="utf-8") for path in (LIBRARY / "workflow/plan").glob("*.py"))
+    assert f'"{kind}"' in plan, f"workflow/plan/ plans no '{kind}'; {PLACES}"
+    cases = [path for path in (BASE / "tests/workflow").glob("*.py") if not path.name.startswith("test_")]
+    reruns = any(re.search(rf"\b{kind}\b", path.read_text(encoding="utf-8")) for path in cases)
+    assert reruns or kind in BEFORE_ALL, f"tests/workflow/*_cases.py: nothing re-runs '{kind}'; {PLACES}"
+    pages = [path.read_text(encoding="utf-8") for path in (BASE / "docs").rglob("*.md")]
+    assert any(re.search(rf"\b{kind}\b", page) for page in pages), f"docs/ does not name '{kind}'; {PLACES}"
+    assert re.search(rf"\b{kind}\b", CONTRIBUTING), f"CONTRIBUTING.md does not list the kind '{kind}'"
+
+
+def test_the_papers_state_the_same_version_and_licence() -> None:
+    project = PROJECT["project"]
+    citation = yaml.safe_load((BASE / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"] == "MIT"
+    released = re.search(r"^## (\S+) - (\S+)$", (BASE / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert released is not None
+    assert released.groups() == (project["version"], citation["date-released"])
+    (author,) = project["authors"]
+    assert f"Copyright (c) 2026 {author['name']}\n" in (BASE / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_ci_runs_what_a_contributor_runs() -> None:
+    jobs = yaml.safe_load((BASE / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+    assert any(command.endswith(" .ci/run") for command in commands)
+    targets = set(re.findall(r"^([a-z-]+):", (BASE / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    makes = [command for command in commands if command.startswith("make ")]
+    assert {command.removeprefix("make ") for command in makes} <= targets
+
+
+def test_files_that_contributing_names_are_there() -> None:
+    named = re.findall(r"`((?:workflow_scripts|rules|tests|config|docs|envs)/[\w/.-]*)`", CONTRIBUTING)
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", CONTRIBUTING)
+    plain = [path for path in [*named, *links] if re.search("NAME|KIND", path) is None]
+    assert plain
+    assert [path for path in plain if not (BASE / path).exists()] == []
