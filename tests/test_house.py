@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import yaml
 
 from tatr.workflow.code_digest import SCRIPTS
@@ -19,12 +18,6 @@ CONTRIBUTING = (BASE / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MODULES = sorted(SCRIPTS.rglob("*.py"))
 NOT_FLOORS = {"paper", "parity", "slurm"}
 """Folders of tests that run other things than one floor: whole configurations, other libraries, a cluster."""
-NO_STAGES = {"common", "targets"}
-STAGES = sorted({path.stem for path in (BASE / "rules").glob("*.smk")} - NO_STAGES)
-"""Kinds of artefacts, as the rules call them."""
-BEFORE_ALL = {"pretraining"}
-"""Made by a target of its own, which makes the embedded backbone again; no change to a configuration re-runs it."""
-PLACES = "see 'Add a stage' in CONTRIBUTING.md, which lists the places"
 
 
 def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
@@ -86,31 +79,6 @@ def test_tests_have_the_folders_of_the_library() -> None:
     assert homeless == []
     floors = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
     assert floors <= {folder.parts[0] for folder in mirrored}
-
-
-def test_there_are_stages() -> None:
-    assert {"merge", "evaluation", "tables"} <= set(STAGES)
-
-
-@pytest.mark.parametrize("kind", STAGES)
-def test_a_stage_has_one_noun_in_all_its_places(kind: str) -> None:
-    rule = (BASE / f"rules/{kind}.smk").read_text(encoding="utf-8")
-    assert re.search(rf"^ *rule {kind}:", rule, re.MULTILINE), f"rules/{kind}.smk has no rule '{kind}'; {PLACES}"
-    elsewhere = set(re.findall(r'"results/(?!benchmarks)(\w+)/', rule)) - {kind}
-    assert not elsewhere, f"rules/{kind}.smk writes to results/{'/, '.join(elsewhere)}; {PLACES}"
-    assert f'include: "rules/{kind}.smk"' in (BASE / "Snakefile").read_text(encoding="utf-8"), f"Snakefile: {PLACES}"
-    command = SCRIPTS / f"{kind}.py"
-    assert command.is_file(), f"no workflow_scripts/{kind}.py; {PLACES}"
-    states_its_kind = re.search(rf'\bkind="{kind}"', command.read_text(encoding="utf-8"))
-    assert states_its_kind, f"workflow_scripts/{kind}.py is of another kind; {PLACES}"
-    plan = "".join(path.read_text(encoding="utf-8") for path in (LIBRARY / "workflow/plan").glob("*.py"))
-    assert f'"{kind}"' in plan, f"workflow/plan/ plans no '{kind}'; {PLACES}"
-    cases = [path for path in (BASE / "tests/workflow").glob("*.py") if not path.name.startswith("test_")]
-    reruns = any(re.search(rf"\b{kind}\b", path.read_text(encoding="utf-8")) for path in cases)
-    assert reruns or kind in BEFORE_ALL, f"tests/workflow/*_cases.py: nothing re-runs '{kind}'; {PLACES}"
-    pages = [path.read_text(encoding="utf-8") for path in (BASE / "docs").rglob("*.md")]
-    assert any(re.search(rf"\b{kind}\b", page) for page in pages), f"docs/ does not name '{kind}'; {PLACES}"
-    assert re.search(rf"\b{kind}\b", CONTRIBUTING), f"CONTRIBUTING.md does not list the kind '{kind}'"
 
 
 def test_the_papers_state_the_same_version_and_licence() -> None:
