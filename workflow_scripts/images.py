@@ -26,7 +26,7 @@ if __name__ == "__main__":
         kind="images",
         reads={"download": "download"},
         example='python workflow_scripts/images.py --output results/images/mine/manifest.json --settings \'{"task": '
-        '"mine", "source": "folder", "root": "data/mine", "classnames": null, "labels": null, "images": null, '
-        '"lists": null, "test_fraction": 0.2, "validation_fraction": 0.1, "limit": null, "size": 32, "resize": '
-        '"shortest", "unreadable": "stop"}\'',
+        '"mine", "source": "folder", "root": "data/mine", "classnames": null, "source_classnames": null, '
+        '"counts": null, "lists": null, "test_fraction": 0.2, "validation_fraction": 0.1, "limit": null, "size": 32, '
+        '"resize": "shortest", "unreadable": "stop"}\'',
     )

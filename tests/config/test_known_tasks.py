@@ -14,15 +14,15 @@ KNOWN: dict[str, Any] = {
         "paper": "DTD",
         "classnames": ["banded", "dotted"],
         "templates": ["a {} texture."],
-        "images": {"train": 8, "test": 4},
+        "counts": {"train": 8, "test": 4},
         "sources": {
-            "hub": {"dataset": "someone/dtd", "labels": ["banded", "dotted"]},
+            "hub": {"dataset": "someone/dtd", "source_classnames": ["banded", "dotted"]},
             "torchvision": {
                 "dataset": "DTD",
                 "train": [{"split": "train"}, {"split": "val"}],
                 "test": [{"split": "test"}],
             },
-            "folder": {"root": "dtd_by_class", "images": {"train": 9, "test": 3}},
+            "folder": {"root": "dtd_by_class", "counts": {"train": 9, "test": 3}},
         },
     },
 }
@@ -36,20 +36,20 @@ def task(name: str = "dtd", tasks: Any = None, data: Any = None) -> Any:  # noqa
 def test_a_known_task_takes_the_hub_by_default() -> None:
     found = task()
     assert isinstance(found, HubTask)
-    assert (found.dataset, found.paper, found.labels) == ("someone/dtd", "DTD", ["banded", "dotted"])
+    assert (found.dataset, found.paper, found.source_classnames) == ("someone/dtd", "DTD", ["banded", "dotted"])
     assert found.root is None
 
 
 def test_data_says_which_sources_are_preferred_and_where_they_are() -> None:
     found = task(data={"sources": ["torchvision", "hub"], "root": "/sets"})
     assert isinstance(found, TorchvisionTask)
-    assert (found.root, found.dataset, found.labels) == ("/sets", "DTD", None)
+    assert (found.root, found.dataset, found.source_classnames) == ("/sets", "DTD", None)
     assert found.train == [{"split": "train"}, {"split": "val"}]
     folder = task(data={"sources": ["folder"], "root": "/sets"})
     assert isinstance(folder, FolderTask)
     assert folder.root == "/sets/dtd_by_class"
-    assert folder.images
-    assert (folder.images.train, folder.images.test) == (9, 3)
+    assert folder.counts
+    assert (folder.counts.train, folder.counts.test) == (9, 3)
 
 
 def test_a_task_that_has_none_of_the_preferred_sources_takes_its_own_first() -> None:
@@ -64,9 +64,9 @@ def test_a_config_can_name_the_source_of_one_task_and_keep_the_rest() -> None:
 
 
 def test_single_keys_can_be_changed_and_checks_switched_off() -> None:
-    found = task(tasks={"dtd": {"images": None, "limit": 5}})
+    found = task(tasks={"dtd": {"counts": None, "limit": 5}})
     assert isinstance(found, HubTask)
-    assert (found.images, found.limit) == (None, 5)
+    assert (found.counts, found.limit) == (None, 5)
 
 
 @pytest.mark.parametrize("tasks", [None, {}, {"dtd": None}])

@@ -28,7 +28,8 @@ LABELS = np.arange(COUNT) % 3
 
 
 def settings(root: Path, dataset: str, **keys: object) -> dict[str, Any]:
-    task = {"task": "t", "classnames": None, "labels": None, "images": None, "root": str(root), "dataset": dataset}
+    task = {"task": "t", "root": str(root), "dataset": dataset}
+    task |= dict.fromkeys(("classnames", "source_classnames", "counts"))
     return native_files.DEFAULTS["torchvision"] | task | keys
 
 
@@ -134,7 +135,7 @@ def test_labels_and_classes(name: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_mnist_family_and_letters_that_count_from_one(tmp_path: Path) -> None:
     write_idx(tmp_path, "EMNIST", "emnist-letters-train", "emnist-letters-test", first=1)
-    some = settings(tmp_path, "EMNIST", **LETTERS, labels=[*"abcdefghijklmnopqrstuvwxyz"])
+    some = settings(tmp_path, "EMNIST", **LETTERS, source_classnames=[*"abcdefghijklmnopqrstuvwxyz"])
     with pytest.raises(TatrError, match=r"23 classes have no train image: d \(label 3\)"):
         load(some)
     for name in ("FashionMNIST", "KMNIST"):
@@ -154,7 +155,7 @@ def test_faces_are_counted_in_their_own_order(tmp_path: Path, monkeypatch: pytes
     write_faces(tmp_path)
     alphabetical = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
     with pytest.raises(TatrError, match="class order differs, first at label 4 is 'sad' there and 'neutral'"):
-        load(settings(tmp_path, "FER2013", **SPLITS, labels=alphabetical))
+        load(settings(tmp_path, "FER2013", **SPLITS, source_classnames=alphabetical))
     splits, _ = load(settings(tmp_path, "FER2013", **SPLITS))
     assert splits["test"].labels.tolist() == [*range(7)] * 2
 
@@ -241,8 +242,8 @@ def test_pickles_that_are_not_official_are_never_read(tmp_path: Path) -> None:
         ({"train": [{"part": 1}]}, "can't be read with .*unexpected keyword"),
         ({"train": [{"download": True}]}, "'download' can't be given"),
         ({"train": [{"split": "train", "partition": 2}]}, "train2.txt"),
-        ({"images": {"train": 12, "test": 12}}, "has 6 train images, expected 12"),
-        ({"labels": ["b", "a"]}, "class order differs"),
+        ({"counts": {"train": 12, "test": 12}}, "has 6 train images, expected 12"),
+        ({"source_classnames": ["b", "a"]}, "class order differs"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, keys: dict[str, Any], message: str) -> None:
