@@ -117,7 +117,7 @@ def test_what_is_wrong_is_said(hub: Hub, tmp_path: Path, settings: dict[str, Any
 
 def test_without_network(tmp_path: Path) -> None:
     text = run("http://127.0.0.1:9", tmp_path, **dataset("some/set"))
-    assert "this step needs the network and so runs where snakemake itself runs" in text
+    assert "this step needs the network, so it runs where snakemake itself runs" in text
     assert "HF_ENDPOINT (http://127.0.0.1:9)" in text
     assert len(text.splitlines()) == 1
 

@@ -40,8 +40,8 @@ def test_every_row_in_order(folder: Path) -> None:
     splits, names = load(settings(None), folder)
     assert names == list(CLASSES)
     expected = [native_files.pixels(label, 10 + i) for i in range(10) for label in range(3)]
-    for found, right in zip(images(splits["test"]), expected, strict=True):
-        np.testing.assert_array_equal(found, right)
+    for image, right in zip(images(splits["test"]), expected, strict=True):
+        np.testing.assert_array_equal(image, right)
     whole = splits["train"].whole
     np.testing.assert_array_equal(np.asarray(whole.decode(20)), native_files.pixels(2, 6))
     assert whole.where(20) == f"{folder}/data/train-00001-of-00002.parquet, row 5"
@@ -53,8 +53,8 @@ def test_several_threads_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     split = load(settings(folder))[0]["test"]
     order = np.random.default_rng(0).permutation(len(split)).tolist() * 3
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda index: np.asarray(split.decode(index)), order))
-    for index, image in zip(order, found, strict=True):
+        decoded = list(pool.map(lambda index: np.asarray(split.decode(index)), order))
+    for index, image in zip(order, decoded, strict=True):
         np.testing.assert_array_equal(image, native_files.pixels(index % 3, 10 + index // 3))
 
 
