@@ -129,15 +129,15 @@ def main() -> None:
                 "mapped file": mapped.__getitem__,
                 "store by index": stored.__getitem__,
             }
-            found = {
+            rates = {
                 way: [speed(lambda r=read, c=crop: batches(given.images, r, crop=c)) for crop in (False, True)]
                 for way, read in ways.items()
             }
         jpegs = [loader(folder / "jpegs", given.threads, crop=crop) for crop in (False, True)]
-        found["JPEGs each epoch"] = [speed(lambda d=each: d) for each in jpegs]
+        rates["JPEGs each epoch"] = [speed(lambda d=each: d) for each in jpegs]
     print(f"{'epochs, ' + str(given.threads) + ' threads':20}{'pixels':>10}{'crops':>10}   times as fast as the JPEGs")
-    for way, speeds in found.items():
-        ratios = [ours / theirs for ours, theirs in zip(speeds, found["JPEGs each epoch"], strict=True)]
+    for way, speeds in rates.items():
+        ratios = [rate / usual for rate, usual in zip(speeds, rates["JPEGs each epoch"], strict=True)]
         print(f"{way:20}{speeds[0]:10.0f}{speeds[1]:10.0f}   {ratios[0]:.1f} ×, {ratios[1]:.1f} ×")
 
 

@@ -188,16 +188,19 @@ class Native:
     """Root of the task, relative to where the files were written."""
     parts: int = 1
     """Of train."""
-    labels: dict[str, str] = field(default_factory=dict)
+    source_classnames: dict[str, str] = field(default_factory=dict)
     """What the source calls a class, where it has another name there."""
 
     def task(self, root: Path, classes: Sequence[str] | None = None, per_class: int = 6) -> dict[str, Any]:
         """Keys of `tasks.NAME` in a configuration."""
         names = list(classes or self.classes)
-        images = {"train": len(names) * per_class * self.parts, "test": len(names) * per_class}
-        labels = [self.labels.get(name, name) for name in names]
-        names = [name.replace("_", " ").replace("/", " ") for name in names]
-        return {"root": str(root / self.folder), "classnames": names, "labels": labels, "images": images} | self.keys
+        keys: dict[str, Any] = {
+            "root": str(root / self.folder),
+            "classnames": [name.replace("_", " ").replace("/", " ") for name in names],
+            "source_classnames": [self.source_classnames.get(name, name) for name in names],
+            "counts": {"train": len(names) * per_class * self.parts, "test": len(names) * per_class},
+        }
+        return keys | self.keys
 
 
 def _torchvision(dataset: str, train: Any = (), test: Any = (), **others: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -212,7 +215,7 @@ NATIVE = {
         write_mnist,
         DIGITS,
         _torchvision("MNIST", [{"train": True}], [{"train": False}]),
-        labels={digit: f"{digit} - {word}" for digit, word in zip(DIGITS, WORDS, strict=True)},
+        source_classnames={digit: f"{digit} - {word}" for digit, word in zip(DIGITS, WORDS, strict=True)},
     ),
     "svhn": Native(write_svhn, DIGITS, _torchvision("SVHN", [_TRAIN], [_TEST])),
     "gtsrb": Native(write_gtsrb, DIGITS[:4], _torchvision("GTSRB", [_TRAIN], [_TEST])),

@@ -37,8 +37,8 @@ def arrange(blocks: Sequence[Image.Image], across: int) -> Image.Image:
     heights = [max(block.height for block in line) + 8 for line in lines]
     page = Image.new("RGB", (across * wide, sum(heights)), "white")
     for line, top in zip(lines, np.cumsum([0, *heights[:-1]]).tolist(), strict=True):
-        for place, block in enumerate(line):
-            page.paste(block, (place * wide, top))
+        for column, block in enumerate(line):
+            page.paste(block, (column * wide, top))
     return page
 
 

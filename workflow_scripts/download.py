@@ -1,13 +1,13 @@
-"""Fetch a data set's Parquet files or a model's weights; the one step that needs the network."""
+"""Download a data set's Parquet files or a model's weights; the one step that needs the network."""
 
 from tatr.workflow.job import Job
 from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
-    from tatr.data.download import fetch
+    from tatr.data.download import download
 
-    record, digests = fetch(job.settings, job.saved)
+    record, digests = download(job.settings, job.saved)
     for name, digest in digests.items():
         target = job.folder / "files" / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -27,9 +27,9 @@ STEP = Step(
     reads={"download": "download"},
     content="images.zarr",
     example='python workflow_scripts/images.py --output results/images/mine/manifest.json --settings \'{"task": '
-    '"mine", "source": "folder", "root": "data/mine", "classnames": null, "labels": null, "images": null, '
-    '"lists": null, "test_fraction": 0.2, "validation_fraction": 0.1, "limit": null, "size": 32, "resize": '
-    '"shortest", "unreadable": "stop"}\'',
+    '"mine", "source": "folder", "root": "data/mine", "classnames": null, "source_classnames": null, '
+    '"counts": null, "lists": null, "test_fraction": 0.2, "validation_fraction": 0.1, "limit": null, "size": 32, '
+    '"resize": "shortest", "unreadable": "stop"}\'',
 )
 
 if __name__ == "__main__":

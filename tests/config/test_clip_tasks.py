@@ -8,7 +8,7 @@ import torchvision.datasets
 import yaml
 
 from tatr.data.checks import check_names
-from tatr.data.sources.torchvision_layouts import _NAMES, EXPECTED
+from tatr.data.sources.torchvision import _NAMES, EXPECTED
 
 TASKS: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "config/clip_tasks.yaml").read_text())
 PAPER = ("SUN397", "Cars", "RESISC45", "EuroSAT", "SVHN", "GTSRB", "MNIST", "DTD")
@@ -22,7 +22,7 @@ SOURCES = [(task, source) for task in TASKS for source in TASKS[task]["sources"]
 
 def settings(task: str, source: str) -> dict[str, Any]:
     entry = TASKS[task]
-    return {"task": task, "labels": None} | entry | entry["sources"][source]
+    return {"task": task, "source_classnames": None} | entry | entry["sources"][source]
 
 
 def test_all_are_there() -> None:
@@ -33,7 +33,7 @@ def test_all_are_there() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_entries_are_consistent(task: str) -> None:
     entry = TASKS[task]
-    assert set(entry) <= {"paper", "classnames", "templates", "labels", "images", "sources"}
+    assert set(entry) <= {"paper", "classnames", "templates", "source_classnames", "counts", "sources"}
     assert set(entry["sources"]) <= {"hub", "torchvision", "folder"}
     assert all(isinstance(text, str) for text in entry["classnames"] + entry["templates"])
     assert all(template.count("{}") == 1 for template in entry["templates"])
@@ -41,12 +41,12 @@ def test_entries_are_consistent(task: str) -> None:
 
 
 @pytest.mark.parametrize(("task", "source"), SOURCES)
-def test_labels_are_one_per_class(task: str, source: str) -> None:
+def test_class_names_are_one_per_class(task: str, source: str) -> None:
     given = settings(task, source)
     assert sorted(given["classnames"]) == sorted(TASKS[task]["classnames"])
-    if given["labels"]:
-        assert all(isinstance(label, str) for label in given["labels"])
-        assert check_names(given["labels"], given, "here") == given["classnames"]
+    if given["source_classnames"]:
+        assert all(isinstance(name, str) for name in given["source_classnames"])
+        assert check_names(given["source_classnames"], given, "here") == given["classnames"]
 
 
 @pytest.mark.parametrize("task", [task for task, source in SOURCES if source == "torchvision"])
@@ -68,7 +68,7 @@ def test_what_is_easily_confused() -> None:
     official = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
     for source in ("torchvision", "folder"):
         faces = settings("fer2013", source)
-        pairs = dict(zip(faces["labels"], faces["classnames"], strict=True))
+        pairs = dict(zip(faces["source_classnames"], faces["classnames"], strict=True))
         assert [pairs[name][:3] for name in official] == [name[:3] for name in official]
-    assert settings("fer2013", "torchvision")["labels"] == official
-    assert settings("fer2013", "folder")["labels"] == sorted(official)
+    assert settings("fer2013", "torchvision")["source_classnames"] == official
+    assert settings("fer2013", "folder")["source_classnames"] == sorted(official)

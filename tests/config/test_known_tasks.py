@@ -14,15 +14,15 @@ KNOWN: dict[str, Any] = {
         "paper": "DTD",
         "classnames": ["banded", "dotted"],
         "templates": ["a {} texture."],
-        "images": {"train": 8, "test": 4},
+        "counts": {"train": 8, "test": 4},
         "sources": {
-            "hub": {"dataset": "someone/dtd", "labels": ["banded", "dotted"]},
+            "hub": {"dataset": "someone/dtd", "source_classnames": ["banded", "dotted"]},
             "torchvision": {
                 "dataset": "DTD",
                 "train": [{"split": "train"}, {"split": "val"}],
                 "test": [{"split": "test"}],
             },
-            "folder": {"root": "dtd_by_class", "images": {"train": 9, "test": 3}},
+            "folder": {"root": "dtd_by_class", "counts": {"train": 9, "test": 3}},
         },
     },
 }
@@ -34,22 +34,22 @@ def task(name: str = "dtd", tasks: Any = None, data: Any = None) -> Any:  # noqa
 
 
 def test_a_known_task_takes_the_hub_by_default() -> None:
-    found = task()
-    assert isinstance(found, HubTask)
-    assert (found.dataset, found.paper, found.labels) == ("someone/dtd", "DTD", ["banded", "dotted"])
-    assert found.root is None
+    dtd = task()
+    assert isinstance(dtd, HubTask)
+    assert (dtd.dataset, dtd.paper, dtd.source_classnames) == ("someone/dtd", "DTD", ["banded", "dotted"])
+    assert dtd.root is None
 
 
 def test_data_says_which_sources_are_preferred_and_where_they_are() -> None:
-    found = task(data={"sources": ["torchvision", "hub"], "root": "/sets"})
-    assert isinstance(found, TorchvisionTask)
-    assert (found.root, found.dataset, found.labels) == ("/sets", "DTD", None)
-    assert found.train == [{"split": "train"}, {"split": "val"}]
+    dtd = task(data={"sources": ["torchvision", "hub"], "root": "/sets"})
+    assert isinstance(dtd, TorchvisionTask)
+    assert (dtd.root, dtd.dataset, dtd.source_classnames) == ("/sets", "DTD", None)
+    assert dtd.train == [{"split": "train"}, {"split": "val"}]
     folder = task(data={"sources": ["folder"], "root": "/sets"})
     assert isinstance(folder, FolderTask)
     assert folder.root == "/sets/dtd_by_class"
-    assert folder.images
-    assert (folder.images.train, folder.images.test) == (9, 3)
+    assert folder.counts
+    assert (folder.counts.train, folder.counts.test) == (9, 3)
 
 
 def test_a_task_that_has_none_of_the_preferred_sources_takes_its_own_first() -> None:
@@ -58,15 +58,15 @@ def test_a_task_that_has_none_of_the_preferred_sources_takes_its_own_first() -> 
 
 
 def test_a_config_can_name_the_source_of_one_task_and_keep_the_rest() -> None:
-    found = task(tasks={"dtd": {"source": "torchvision", "root": "elsewhere"}})
-    assert isinstance(found, TorchvisionTask)
-    assert (found.root, found.classnames, found.templates) == ("elsewhere", ["banded", "dotted"], ["a {} texture."])
+    dtd = task(tasks={"dtd": {"source": "torchvision", "root": "elsewhere"}})
+    assert isinstance(dtd, TorchvisionTask)
+    assert (dtd.root, dtd.classnames, dtd.templates) == ("elsewhere", ["banded", "dotted"], ["a {} texture."])
 
 
 def test_single_keys_can_be_changed_and_checks_switched_off() -> None:
-    found = task(tasks={"dtd": {"images": None, "limit": 5}})
-    assert isinstance(found, HubTask)
-    assert (found.images, found.limit) == (None, 5)
+    dtd = task(tasks={"dtd": {"counts": None, "limit": 5}})
+    assert isinstance(dtd, HubTask)
+    assert (dtd.counts, dtd.limit) == (None, 5)
 
 
 @pytest.mark.parametrize("tasks", [None, {}, {"dtd": None}])
@@ -75,9 +75,9 @@ def test_an_empty_section_changes_nothing(tasks: Any) -> None:  # noqa: ANN401
 
 
 def test_another_source_than_the_known_ones_stands_for_itself() -> None:
-    found = task("cars", {"cars": {"source": "folder", "root": "my/cars"}})
-    assert isinstance(found, FolderTask)
-    assert (found.root, found.classnames) == ("my/cars", None)
+    dtd = task("cars", {"cars": {"source": "folder", "root": "my/cars"}})
+    assert isinstance(dtd, FolderTask)
+    assert (dtd.root, dtd.classnames) == ("my/cars", None)
     assert isinstance(task("cars"), Tiny8Task)
 
 

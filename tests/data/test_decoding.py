@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 from stored import read_split
 
-from tatr.data import decoding as image_writing
-from tatr.data import image_store
+from tatr.data import decoding, image_store
 from tatr.data.decoding import Decoding, square, write_pictures
 from tatr.data.image_store import SPLITS, digest_images
 from tatr.data.pictures import ImageFiles, Pictures
@@ -48,8 +47,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict
     def run(splits: dict[str, Pictures], key: str = "key", **how: object) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        decoding = Decoding("mine", 8, **{"threads": 2, **how})
-        digest, counts = write_pictures(splits, CLASSES, decoding, folder, tmp_path / "saved", key)
+        settings = Decoding("mine", 8, **{"threads": 2, **how})
+        digest, counts = write_pictures(splits, CLASSES, settings, folder, tmp_path / "saved", key)
         assert digest == digest_images(folder / "images.zarr")
         return counts
 
@@ -116,17 +115,17 @@ class Counting:
 def test_one_shard_is_in_memory_and_what_is_decoded_ahead(
     write: Callable[..., dict], splits: dict[str, ImageFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train, ahead, note = Counting(400), [], image_writing._Journal.add
+    train, ahead, note = Counting(400), [], decoding._Journal.add
 
-    def add(journal: image_writing._Journal, split: str, images: int, stop: int, skipped: list[int]) -> None:
+    def add(journal: decoding._Journal, split: str, images: int, stop: int, skipped: list[int]) -> None:
         note(journal, split, images, stop, skipped)
         if split == "train":
             ahead.append(train.decoded - stop)
 
-    monkeypatch.setattr(image_writing._Journal, "add", add)
+    monkeypatch.setattr(decoding._Journal, "add", add)
     write({**splits, "train": train})
     assert len(ahead) == 13
-    assert max(ahead) <= image_writing.AHEAD
+    assert max(ahead) <= decoding.AHEAD
 
 
 def broken(path: Path) -> None:

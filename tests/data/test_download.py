@@ -1,4 +1,4 @@
-"""Fetching, against a small server on this machine that answers as the Hub does."""
+"""Downloading, against a small server on this machine that answers as the Hub does."""
 
 import hashlib
 import json
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from fake_hub import COMMIT, CONVERTED, Hub
 
-from tatr.data import download as fetching
-from tatr.data.download import Repository, _choose_weights, _fetch_url, _stated_digest
+from tatr.data import download
+from tatr.data.download import Repository, _choose_weights, _download_url, _stated_digest
 from tatr.errors import TatrError
 from tatr.workflow.artefact import FILE
 
@@ -44,7 +44,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_only_the_splits_wanted_are_fetched(hub: Hub, tmp_path: Path) -> None:
+def test_only_the_splits_wanted_are_downloaded(hub: Hub, tmp_path: Path) -> None:
     wanted = {f"data/{name}.parquet": name.encode() for name in ("train-00000-of-00002", "train-00001-of-00002")}
     wanted["data/test-00000-of-00001.parquet"] = b"test"
     others = {"README.md": b"#", "data/contrast-00000-of-00001.parquet": b"other"}
@@ -117,7 +117,7 @@ def test_what_is_wrong_is_said(hub: Hub, tmp_path: Path, settings: dict[str, Any
 
 def test_without_network(tmp_path: Path) -> None:
     text = run("http://127.0.0.1:9", tmp_path, **dataset("some/set"))
-    assert "this step needs the network and so runs where snakemake itself runs" in text
+    assert "this step needs the network, so it runs where snakemake itself runs" in text
     assert "HF_ENDPOINT (http://127.0.0.1:9)" in text
     assert len(text.splitlines()) == 1
 
@@ -138,7 +138,7 @@ def test_safetensors_are_preferred() -> None:
         choose("notes.md")
 
 
-def test_a_model_is_fetched_with_its_config(hub: Hub, tmp_path: Path) -> None:
+def test_a_model_is_downloaded_with_its_config(hub: Hub, tmp_path: Path) -> None:
     content = {"model.safetensors": b"w", "config.json": b"{}"}
     hub.repositories["some/model"] = {COMMIT: content | {"pytorch_model.bin": b"p"}}
     assert run(hub.url, tmp_path, repository="some/model", revision=None) == ""
@@ -148,16 +148,16 @@ def test_a_model_is_fetched_with_its_config(hub: Hub, tmp_path: Path) -> None:
 def test_weights_by_the_names_of_open_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors", "open_clip_config.json"]
     repository = Repository("timm/vit_base_patch32_clip_224.openai", "model", COMMIT, dict.fromkeys(names))
-    monkeypatch.setattr(fetching, "_look_up", lambda name, *_: {repository.name: repository}[name])
-    monkeypatch.setattr(fetching, "_download", lambda *given: given)
+    monkeypatch.setattr(download, "_look_up", lambda name, *_: {repository.name: repository}[name])
+    monkeypatch.setattr(download, "_download_files", lambda *given: given)
     chosen = (repository, ["open_clip_model.safetensors", "open_clip_config.json"], tmp_path)
-    assert fetching.fetch({"open_clip": "ViT-B-32-quickgelu", "tag": "openai"}, tmp_path) == chosen
+    assert download.download({"open_clip": "ViT-B-32-quickgelu", "tag": "openai"}, tmp_path) == chosen
     with pytest.raises(TatrError, match=r"no weights 'opnai' of ViT-B-32 \(it has: .*openai"):
-        fetching.fetch({"open_clip": "ViT-B-32", "tag": "opnai"}, tmp_path)
+        download.download({"open_clip": "ViT-B-32", "tag": "opnai"}, tmp_path)
     with pytest.raises(TatrError, match=r"weights were trained with QuickGELU .* use ViT-B-32-quickgelu"):
-        fetching.fetch({"open_clip": "ViT-B-32", "tag": "openai"}, tmp_path)
+        download.download({"open_clip": "ViT-B-32", "tag": "openai"}, tmp_path)
     with pytest.raises(TatrError, match="open_clip has no model 'ViT-B-33'"):
-        fetching.fetch({"open_clip": "ViT-B-33", "tag": "openai"}, tmp_path)
+        download.download({"open_clip": "ViT-B-33", "tag": "openai"}, tmp_path)
 
 
 def test_an_address_is_gone_on_with_and_checked(hub: Hub, tmp_path: Path) -> None:
@@ -165,14 +165,14 @@ def test_an_address_is_gone_on_with_and_checked(hub: Hub, tmp_path: Path) -> Non
     digest = hashlib.sha256(content).hexdigest()
     (tmp_path / "model.pt.part").write_bytes(content[:5000])
     url = f"{hub.url}/plain/model.pt"
-    assert _fetch_url(url, tmp_path / "model.pt", digest[:8]) == digest
+    assert _download_url(url, tmp_path / "model.pt", digest[:8]) == digest
     assert hub.asked == [("model.pt", "bytes=5000-")]
     assert (tmp_path / "model.pt").read_bytes() == content
     with pytest.raises(TatrError, match="came damaged"):
-        _fetch_url(url, tmp_path / "model.pt", "0123")
+        _download_url(url, tmp_path / "model.pt", "0123")
     assert not (tmp_path / "model.pt").exists()
     with pytest.raises(TatrError, match="needs the network"):
-        _fetch_url("http://127.0.0.1:9/model.pt", tmp_path / "model.pt", "")
+        _download_url("http://127.0.0.1:9/model.pt", tmp_path / "model.pt", "")
 
 
 def test_digests_in_addresses() -> None:

@@ -40,8 +40,8 @@ def test_every_row_in_order(folder: Path) -> None:
     splits, names = load(settings(None), folder)
     assert names == list(CLASSES)
     expected = [native_files.pixels(label, 10 + i) for i in range(10) for label in range(3)]
-    for found, right in zip(images(splits["test"]), expected, strict=True):
-        np.testing.assert_array_equal(found, right)
+    for image, right in zip(images(splits["test"]), expected, strict=True):
+        np.testing.assert_array_equal(image, right)
     whole = splits["train"].whole
     np.testing.assert_array_equal(np.asarray(whole.decode(20)), native_files.pixels(2, 6))
     assert whole.where(20) == f"{folder}/data/train-00001-of-00002.parquet, row 5"
@@ -53,8 +53,8 @@ def test_several_threads_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     split = load(settings(folder))[0]["test"]
     order = np.random.default_rng(0).permutation(len(split)).tolist() * 3
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda index: np.asarray(split.decode(index)), order))
-    for index, image in zip(order, found, strict=True):
+        decoded = list(pool.map(lambda index: np.asarray(split.decode(index)), order))
+    for index, image in zip(order, decoded, strict=True):
         np.testing.assert_array_equal(image, native_files.pixels(index % 3, 10 + index // 3))
 
 
@@ -96,7 +96,7 @@ def test_plain_bytes_and_truth_values(tmp_path: Path) -> None:
     columns = {"image": pa.array(encoded(20)), "label": pa.array([False, True] * 10)}
     for split in ("train", "test"):
         write(tmp_path / f"default/{split}/0000.parquet", columns)
-    given = settings(tmp_path, labels=None, classnames=["healthy", "ill"], images=None)
+    given = settings(tmp_path, source_classnames=None, classnames=["healthy", "ill"], counts=None)
     splits, names = load(given)
     assert names == ["healthy", "ill"]
     assert splits["test"].labels.tolist() == [0, 1] * 10
@@ -107,7 +107,7 @@ def test_an_image_without_bytes_is_one_that_cannot_be_decoded(tmp_path: Path) ->
     image = pa.array([{"bytes": None, "path": "a.png"}, *({"bytes": b, "path": ""} for b in encoded(19))])
     for split in ("train", "test"):
         write(tmp_path / f"{split}.parquet", {"image": image, "label": pa.array([0, 1] * 10)}, ["a", "b"])
-    splits, _ = load(settings(tmp_path, labels=None, classnames=None, images=None))
+    splits, _ = load(settings(tmp_path, source_classnames=None, classnames=None, counts=None))
     with pytest.raises(UnidentifiedImageError, match="no image bytes"):
         splits["test"].decode(0)
     assert splits["test"].decode(1).size == (3, 2)
@@ -164,8 +164,11 @@ def test_names_that_do_not_do(names: list[str], config: str | None, message: str
         ({"image_column": "label"}, "column 'label' holds int64, expected encoded images"),
         ({"label_column": "image"}, "column 'image' holds struct.*expected whole numbers"),
         ({"train": "test"}, "train and test are both split 'test'"),
-        ({"labels": ["dog", "cat", "eel"]}, "class order differs, first at label 0 is 'cat' there and 'dog'"),
-        ({"images": {"train": 31, "test": 30}}, "has 30 train images, expected 31"),
+        (
+            {"source_classnames": ["dog", "cat", "eel"]},
+            "class order differs, first at label 0 is 'cat' there and 'dog'",
+        ),
+        ({"counts": {"train": 31, "test": 30}}, "has 30 train images, expected 31"),
         ({"root": "/none/such"}, "tasks.hub.root: /none/such is no folder"),
         ({"root": None}, "some/faces was not downloaded"),
     ],
@@ -203,4 +206,4 @@ def test_images_without_labels(tmp_path: Path) -> None:
     for split, labels in (("train", [0, 1] * 10), ("test", [0, None] * 10)):
         write(tmp_path / f"{split}.parquet", {"image": pa.array(encoded(20)), "label": pa.array(labels)}, ["a", "b"])
     with pytest.raises(TatrError, match=r"test.parquet: 10 images have no label"):
-        load(settings(tmp_path, labels=None, classnames=None, images=None))
+        load(settings(tmp_path, source_classnames=None, classnames=None, counts=None))

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tatr.data import decoding as image_writing
-from tatr.data import image_store
+from tatr.data import decoding, image_store
 from tatr.data.decoding import JOURNAL, Decoding, write_pictures
 from tatr.data.image_store import SPLITS, digest_images
+from tatr.errors import TatrError
 from tatr.workflow.artefact import FILE
 from tatr.workflow.code_digest import SCRIPTS
 from tatr.workflow.verification import problems
@@ -204,7 +204,7 @@ def test_nor_is_that_of_other_images_or_another_decoder(
     if what == "a label changed":
         train.labels[29] = 0
     if what == "Pillow changed":
-        monkeypatch.setattr(image_writing.PIL, "__version__", "1.1.7")
+        monkeypatch.setattr(decoding.PIL, "__version__", "1.1.7")
     _, decoded = attempt(train=train)
     assert decoded["train"] == list(range(len(train)))
 
@@ -220,7 +220,7 @@ def test_what_was_left_out_before_the_kill_is_still_counted(attempt: Attempt, tm
     assert decoded["train"][:2] == [3, 97]  # is the one left out still broken? then on, after twelve shards of eight
     with pytest.raises(MemoryError):
         attempt(train=Noise("train", 200, 100, (3, 150, 180)), saved="third")
-    with pytest.raises(image_writing.TatrError, match=r"train 150.*train 180.*more than 1% of the 200 train images"):
+    with pytest.raises(TatrError, match=r"train 150.*train 180.*more than 1% of the 200 train images"):
         attempt(train=Noise("train", 200, -1, (3, 150, 180)), saved="third")
 
 
@@ -233,7 +233,7 @@ def test_what_was_mended_since_is_left_out_no_longer(attempt: Attempt, caplog: p
     broken, mended = Noise("train", 200, broken=(12,)), Noise("train", 200)
     for train in (broken, mended):
         train.labels[:] = np.arange(200) == 12
-    with pytest.raises(image_writing.TatrError, match="no training image of class 'b'"):
+    with pytest.raises(TatrError, match="no training image of class 'b'"):
         attempt(train=broken)
     caplog.clear()
     _, decoded = attempt(train=mended)
@@ -245,10 +245,9 @@ def test_what_was_mended_since_is_left_out_no_longer(attempt: Attempt, caplog: p
 RUNNER = """
 import os, runpy, signal, sys
 sys.path.insert(0, sys.argv[1])
-from tatr.data import image_store
-from tatr.data import decoding as image_writing
+from tatr.data import decoding, image_store
 image_store.SHARD, image_store.CHUNK = 8, 4
-digests, file_digest, at = [], image_writing.file_digest, int(sys.argv[3])
+digests, file_digest, at = [], decoding.file_digest, int(sys.argv[3])
 
 def kill(path):
     digests.append(path)
@@ -256,7 +255,7 @@ def kill(path):
         os.kill(os.getpid(), signal.SIGKILL)
     return file_digest(path)
 
-image_writing.file_digest, target, sys.argv[:3] = kill, sys.argv[2], []
+decoding.file_digest, target, sys.argv[:3] = kill, sys.argv[2], []
 runpy.run_path(target, run_name="__main__")
 """
 
@@ -267,7 +266,7 @@ def test_a_killed_command_goes_on_and_makes_the_same_bytes(tmp_path: Path) -> No
         for i in range(25):
             noise = np.random.default_rng([label, i]).integers(0, 256, (9, 12, 3), np.uint8)
             Image.fromarray(noise).save(tmp_path / "data" / name / f"{i}.png")
-    settings = dict.fromkeys(("classnames", "labels", "images", "lists", "limit"))
+    settings = dict.fromkeys(("classnames", "source_classnames", "counts", "lists", "limit"))
     settings |= {"task": "mine", "source": "folder", "root": str(tmp_path / "data"), "size": 8, "resize": "shortest"}
     settings |= {"test_fraction": 0.2, "validation_fraction": 0.1, "unreadable": "stop"}
     results = tmp_path / "results"

@@ -58,10 +58,10 @@ def test_shape_and_length_are_known_without_reading(store: Path) -> None:
 @given(st.lists(st.integers(0, COUNT - 1), max_size=40))
 def test_images_are_read_by_index_in_any_order_and_more_than_once(stored: StoredImages, indices: list[int]) -> None:
     which = np.array(indices, np.int64)
-    found = stored[which]
-    assert found.dtype == np.uint8
-    assert found.shape == (len(which), 4, 5, 3)
-    np.testing.assert_array_equal(found, IMAGES[which])
+    images = stored[which]
+    assert images.dtype == np.uint8
+    assert images.shape == (len(which), 4, 5, 3)
+    np.testing.assert_array_equal(images, IMAGES[which])
 
 
 @given(st.slices(COUNT))
@@ -148,9 +148,9 @@ def test_the_digest_is_that_of_whole_arrays_but_takes_a_shard_at_a_time(
     largest, read = [0], StoredImages.__getitem__
 
     def spy(images: StoredImages, which: slice | np.ndarray) -> np.ndarray:
-        found = read(images, which)
-        largest[0] = max(largest[0], len(found) if found.ndim == 4 else 0)
-        return found
+        images_read = read(images, which)
+        largest[0] = max(largest[0], len(images_read) if images_read.ndim == 4 else 0)
+        return images_read
 
     monkeypatch.setattr(StoredImages, "__getitem__", spy)
     digest = digest_images(store)

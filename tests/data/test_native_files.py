@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from native_files import DEFAULTS, DIGITS, NATIVE, WORDS
 
-from tatr.data.pictures import Found
+from tatr.data.pictures import SourceSplits
 from tatr.errors import TatrError
 
 PER_CLASS = 6
 
 
-def load(settings: dict[str, Any]) -> Found:
+def load(settings: dict[str, Any]) -> SourceSplits:
     return importlib.import_module(f"tatr.data.sources.{settings['source']}").load(settings)
 
 
@@ -60,10 +60,13 @@ PARTITIONS = {"train": "Partitions/Training_01.txt", "test": "Partitions/Testing
 REAL: dict[str, tuple[dict[str, Any], tuple[int, int], int]] = {
     "mnist": (
         {"dataset": "MNIST", "root": "mnist", "train": [{"train": True}], "test": [{"train": False}],
-         "labels": [f"{digit} - {word}" for digit, word in zip(DIGITS, WORDS, strict=True)]},
+         "source_classnames": [f"{digit} - {word}" for digit, word in zip(DIGITS, WORDS, strict=True)]},
         (10000, 10000), 10,
     ),
-    "gtsrb": ({"dataset": "GTSRB", "root": ".", **SPLIT, "labels": [str(i) for i in range(43)]}, (1290, 600), 43),
+    "gtsrb": (
+        {"dataset": "GTSRB", "root": ".", **SPLIT, "source_classnames": [str(i) for i in range(43)]},
+        (1290, 600), 43,
+    ),
     "dtd": (
         {"dataset": "DTD", "root": ".", "train": [{"split": "train"}, {"split": "val"}], "test": [{"split": "test"}]},
         (80, 40), 10,
@@ -87,7 +90,7 @@ def test_real(name: str) -> None:
         pytest.skip("set TATR_TEST_NATIVE to a folder of real files")
     keys, (train, test), classes = REAL[name]
     source = keys.get("source", "torchvision")
-    common = {"task": name, "classnames": None, "labels": None, "images": {"train": train, "test": test}}
+    common = {"task": name, "classnames": None, "source_classnames": None, "counts": {"train": train, "test": test}}
     settings = DEFAULTS[source] | common | keys | {"root": str(Path(folder) / keys["root"])}
     splits, names = load(settings)
     assert len(names) == classes
@@ -96,4 +99,4 @@ def test_real(name: str) -> None:
         for index in range(0, len(split), max(1, len(split) // 20)):
             assert min(split.decode(index).size) > 0
     with pytest.raises(TatrError, match="expected 1"):
-        load(settings | {"images": {"train": 1, "test": test}})
+        load(settings | {"counts": {"train": 1, "test": test}})

@@ -28,7 +28,8 @@ LABELS = np.arange(COUNT) % 3
 
 
 def settings(root: Path, dataset: str, **keys: object) -> dict[str, Any]:
-    task = {"task": "t", "classnames": None, "labels": None, "images": None, "root": str(root), "dataset": dataset}
+    task = {"task": "t", "root": str(root), "dataset": dataset}
+    task |= dict.fromkeys(("classnames", "source_classnames", "counts"))
     return native_files.DEFAULTS["torchvision"] | task | keys
 
 
@@ -134,9 +135,9 @@ def test_labels_and_classes(name: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_mnist_family_and_letters_that_count_from_one(tmp_path: Path) -> None:
     write_idx(tmp_path, "EMNIST", "emnist-letters-train", "emnist-letters-test", first=1)
-    some = settings(tmp_path, "EMNIST", **LETTERS, labels=[*"abcdefghijklmnopqrstuvwxyz"])
+    letters = settings(tmp_path, "EMNIST", **LETTERS, source_classnames=[*"abcdefghijklmnopqrstuvwxyz"])
     with pytest.raises(TatrError, match=r"23 classes have no train image: d \(label 3\)"):
-        load(some)
+        load(letters)
     for name in ("FashionMNIST", "KMNIST"):
         write_idx(tmp_path, name, "train", "t10k")
         with pytest.raises(TatrError, match=r"7 classes have no train image: .* \(label 3\)"):
@@ -154,7 +155,7 @@ def test_faces_are_counted_in_their_own_order(tmp_path: Path, monkeypatch: pytes
     write_faces(tmp_path)
     alphabetical = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
     with pytest.raises(TatrError, match="class order differs, first at label 4 is 'sad' there and 'neutral'"):
-        load(settings(tmp_path, "FER2013", **SPLITS, labels=alphabetical))
+        load(settings(tmp_path, "FER2013", **SPLITS, source_classnames=alphabetical))
     splits, _ = load(settings(tmp_path, "FER2013", **SPLITS))
     assert splits["test"].labels.tolist() == [*range(7)] * 2
 
@@ -190,17 +191,17 @@ def test_several_threads_at_once(tmp_path: Path) -> None:
     native_files.write_svhn(tmp_path, native_files.DIGITS, 5)
     test = load(native_files.settings("svhn", tmp_path, per_class=5))[0]["test"]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda index: np.asarray(test.decode(index)), [*range(50)] * 4))
-    for index, image in enumerate(found):
+        decoded = list(pool.map(lambda index: np.asarray(test.decode(index)), [*range(50)] * 4))
+    for index, image in enumerate(decoded):
         np.testing.assert_array_equal(image, pixels(index % 10, 5 + index % 50 // 10))
 
 
 def test_the_order_of_the_file_system_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     native_files.NATIVE["sun397"].write(tmp_path, ("abbey", "bar"), 10)
-    some = settings(tmp_path, "SUN397", test_fraction=0.3)
+    undivided = settings(tmp_path, "SUN397", test_fraction=0.3)
 
     def where() -> dict[str, list[str]]:
-        return {name: [split.where(i) for i in range(len(split))] for name, split in load(some)[0].items()}
+        return {name: [split.where(i) for i in range(len(split))] for name, split in load(undivided)[0].items()}
 
     before, rglob = where(), Path.rglob
     assert [len(paths) for paths in before.values()] == [26, 2, 12]
@@ -241,8 +242,8 @@ def test_pickles_that_are_not_official_are_never_read(tmp_path: Path) -> None:
         ({"train": [{"part": 1}]}, "can't be read with .*unexpected keyword"),
         ({"train": [{"download": True}]}, "'download' can't be given"),
         ({"train": [{"split": "train", "partition": 2}]}, "train2.txt"),
-        ({"images": {"train": 12, "test": 12}}, "has 6 train images, expected 12"),
-        ({"labels": ["b", "a"]}, "class order differs"),
+        ({"counts": {"train": 12, "test": 12}}, "has 6 train images, expected 12"),
+        ({"source_classnames": ["b", "a"]}, "class order differs"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, keys: dict[str, Any], message: str) -> None:

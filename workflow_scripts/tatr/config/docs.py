@@ -10,12 +10,12 @@ from pydantic.fields import FieldInfo
 from tatr.config.merges import Merge, Surgery, TrustRegion, settings_of
 from tatr.config.models import Config, Multitask
 from tatr.config.section import Section
-from tatr.config.tasks import SOURCES, Counts, Lists
+from tatr.config.tasks import SOURCES, ImageCounts, SplitLists
 from tatr.config.weights import Sanity
 from tatr.config.words import bare, expected, is_section, members, of_field
 from tatr.merging.methods import load, names
 
-OPTIONAL = (TrustRegion, Surgery, Multitask, Sanity, Counts, Lists)
+OPTIONAL = (TrustRegion, Surgery, Multitask, Sanity, ImageCounts, SplitLists)
 """Sections that a config may leave out altogether."""
 
 WIDTH = 44

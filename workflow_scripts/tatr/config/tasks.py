@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 from tatr.config.section import Section
 
 
-class Task(Section):
+class TaskSection(Section):
     """Where a task's images come from, and what its classes are called."""
 
     source: str = Field(description="kind of source")
@@ -31,7 +31,7 @@ class Task(Section):
         return classnames
 
 
-class Tiny8Task(Task):
+class Tiny8Task(TaskSection):
     """A task of the embedded benchmark."""
 
     source: Literal["tiny8"] = Field(description="the embedded benchmark")
@@ -41,33 +41,39 @@ class Tiny8Task(Task):
     seed: int = Field(0, ge=0, description="of the drawings")
 
 
-class Counts(Section):
+class ImageCounts(Section):
     """How many images a data set is known to have."""
 
     train: int | None = Field(None, ge=1, description="before validation images are set aside")
     test: int | None = Field(None, ge=1, description="in its test split")
 
 
-class Lists(Section):
+class SplitLists(Section):
     """Text files that say which images are of which split, one path per line; relative to the task's root."""
 
     train: str = Field(description="of training images")
     test: str = Field(description="of test images")
 
 
-class RealTask(Task):
-    """A task of decoded images."""
+class RealTask(TaskSection):
+    """A task of decoded images. They are set aside alike for every source (`tatr.data.splits`)."""
 
-    labels: list[str] | None = Field(
+    source_classnames: list[str] | None = Field(
         None,
         min_length=2,
         description="what the source calls the classes, in the order of the labels; checked if given",
     )
-    images: Counts | None = Field(
+    counts: ImageCounts | None = Field(
         None, description="how many images there must be: {train: n, test: n}; checked if given"
     )
-    validation_fraction: float = Field(0.1, gt=0, lt=1, description="share of train taken as validation (at most 5000)")
-    limit: int | None = Field(None, ge=1, description="use at most this many training images")
+    validation_fraction: float = Field(
+        0.1, gt=0, lt=1, description="share of every class of train taken as validation, at most 5000 images in all"
+    )
+    limit: int | None = Field(
+        None,
+        ge=1,
+        description="use at most this many training images, drawn at random with the same share of every class",
+    )
     unreadable: Literal["stop", "skip"] = Field("stop", description="what to do about images that can't be decoded")
     paper: str | None = Field(None, description="its column in the paper's tables, if it has one")
 
@@ -80,8 +86,10 @@ class FolderTask(RealTask):
     classnames: list[str] | None = Field(
         None, min_length=2, description="in the order of the class folders (2 before 10); null takes the folders' names"
     )
-    test_fraction: float | None = Field(None, gt=0, lt=1, description="for ROOT/CLASS/*: share taken as test")
-    lists: Lists | None = Field(
+    test_fraction: float | None = Field(
+        None, gt=0, lt=1, description="for ROOT/CLASS/*: share of every class taken as test"
+    )
+    lists: SplitLists | None = Field(
         None, description="for ROOT/CLASS/*: {train: FILE, test: FILE}, text files that list images"
     )
 
@@ -97,8 +105,10 @@ class TorchvisionTask(RealTask):
     dataset: str = Field(description="class of torchvision.datasets", examples=["DTD"])
     train: Arguments = Field([], description="arguments of the class, once per part of train")
     test: Arguments = Field([], description="arguments of the class, once per part of test")
-    test_fraction: float | None = Field(None, gt=0, lt=1, description="for sets without splits: share taken as test")
-    lists: Lists | None = Field(None, description="for sets without splits: {train: FILE, test: FILE}")
+    test_fraction: float | None = Field(
+        None, gt=0, lt=1, description="for sets without splits: share of every class taken as test"
+    )
+    lists: SplitLists | None = Field(None, description="for sets without splits: {train: FILE, test: FILE}")
 
 
 class HubTask(RealTask):
@@ -112,7 +122,7 @@ class HubTask(RealTask):
     test: str = Field("test", description="name of its test split")
     image_column: str = Field("image", description="column of images")
     label_column: str = Field("label", description="column of labels")
-    root: str | None = Field(None, description="folder that holds its Parquet files already; null fetches them")
+    root: str | None = Field(None, description="folder that holds its Parquet files already; null downloads them")
 
     @field_validator("dataset")
     @classmethod
@@ -122,7 +132,7 @@ class HubTask(RealTask):
         return dataset
 
 
-SOURCES: dict[str, type[Task]] = {
+SOURCES: dict[str, type[TaskSection]] = {
     "folder": FolderTask,
     "hub": HubTask,
     "tiny8": Tiny8Task,
@@ -130,7 +140,7 @@ SOURCES: dict[str, type[Task]] = {
 }
 
 
-class AnySource(Task):
+class AnySource(TaskSection):
     """Stands in where the source is missing or unknown, to say so."""
 
     model_config = ConfigDict(extra="ignore")
@@ -138,7 +148,7 @@ class AnySource(Task):
 
 
 def _task(raw: Any) -> Any:  # noqa: ANN401
-    if isinstance(raw, Task):
+    if isinstance(raw, TaskSection):
         return raw
     if not isinstance(raw, dict):
         raise ValueError

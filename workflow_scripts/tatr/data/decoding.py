@@ -87,7 +87,7 @@ def write_pictures(
     Raises:
         TatrError: an image can't be decoded, or more of them than may be skipped.
     """
-    journal = _Journal(saved, _key(key, splits), lambda split, index: _one(splits[split], index, how))
+    journal = _Journal(saved, _key(key, splits), lambda split, index: _decode_one(splits[split], index, how))
     group = zarr.create_group(journal.store)
     counts: dict[str, Any] = {**dict.fromkeys(SPLITS, 0), "skipped": {}}
     for split in SPLITS:
@@ -203,7 +203,7 @@ def _write_split(group: zarr.Group, split: str, pictures: Pictures, how: Decodin
     buffer = np.empty((min(image_store.SHARD, len(pictures) - start), how.size, how.size, 3), np.uint8)
     left_out = _LeftOut(split, pictures, how, len(skipped))
     filled = 0
-    decoded = _decode(pictures, start, how)
+    decoded = _decode_all(pictures, start, how)
     for index, image in progress(decoded, f"{how.task} {split}", len(pictures) - start):
         if isinstance(image, str):
             left_out.add(index, image)
@@ -221,7 +221,7 @@ def _write_split(group: zarr.Group, split: str, pictures: Pictures, how: Decodin
     return skipped
 
 
-def _decode(pictures: Pictures, start: int, how: Decoding) -> Iterator[tuple[int, np.ndarray | str]]:
+def _decode_all(pictures: Pictures, start: int, how: Decoding) -> Iterator[tuple[int, np.ndarray | str]]:
     """Pictures from `start` on, in order: index and pixels, or why it can't be decoded."""
     Image.init()  # while one thread loads Pillow's rarer formats, another would not know them
     # Threads, not processes: decoding and scaling run without the interpreter's lock, and nothing has to be copied.
@@ -229,7 +229,7 @@ def _decode(pictures: Pictures, start: int, how: Decoding) -> Iterator[tuple[int
         ahead: deque[tuple[int, Future[np.ndarray | str]]] = deque()
         try:
             for index in range(start, len(pictures)):
-                ahead.append((index, pool.submit(_one, pictures, index, how)))
+                ahead.append((index, pool.submit(_decode_one, pictures, index, how)))
                 if len(ahead) > AHEAD:
                     first, future = ahead.popleft()
                     yield first, future.result()
@@ -241,7 +241,7 @@ def _decode(pictures: Pictures, start: int, how: Decoding) -> Iterator[tuple[int
                 future.cancel()
 
 
-def _one(pictures: Pictures, index: int, how: Decoding) -> np.ndarray | str:
+def _decode_one(pictures: Pictures, index: int, how: Decoding) -> np.ndarray | str:
     """The pixels of a picture, or why it can't be decoded."""
     try:
         picture = pictures.decode(index)

@@ -1,4 +1,4 @@
-"""Fetching what others published: data sets and weights of the Hugging Face Hub, and weights from an address.
+"""Downloading what others published: data sets and weights of the Hugging Face Hub, and weights from an address.
 
 Files are kept in a folder that survives a kill; those that are whole are not downloaded again.
 """
@@ -47,8 +47,8 @@ class Repository:
     """Names, and the SHA-256 of those that the Hub knows it of."""
 
 
-def fetch(settings: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Fetch what the settings ask for into `folder`, keeping the files that are there already.
+def download(settings: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Download what the settings ask for into `folder`, keeping the files that are there already.
 
     Args:
         settings: one of
@@ -66,13 +66,13 @@ def fetch(settings: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], di
     """
     folder.mkdir(parents=True, exist_ok=True)
     if "open_clip" in settings:
-        return _fetch_open_clip(settings["open_clip"], settings["tag"], folder)
+        return _download_open_clip(settings["open_clip"], settings["tag"], folder)
     if "dataset" in settings:
         repository, names = _find_splits(settings)
     else:
         repository = _look_up(settings["repository"], "model", settings["revision"])
         names = _choose_weights(repository)
-    return _download(repository, names, folder)
+    return _download_files(repository, names, folder)
 
 
 def _find_splits(settings: Mapping[str, Any]) -> tuple[Repository, list[str]]:
@@ -90,19 +90,19 @@ def _find_splits(settings: Mapping[str, Any]) -> tuple[Repository, list[str]]:
 def _choose_weights(repository: Repository, wanted: str = "") -> list[str]:
     # A file that a name asks for may also be there as safetensors.
     ranking = (str(PurePosixPath(wanted).with_suffix(".safetensors")), wanted) if wanted else WEIGHTS
-    there = [name for name in repository.files if name.endswith(SUFFIXES)]
-    known = [name for name in ranking if name in there]
-    safe = [name for name in there if name.endswith(".safetensors")]
-    weights = known[:1] or safe or there
+    candidates = [name for name in repository.files if name.endswith(SUFFIXES)]
+    known = [name for name in ranking if name in candidates]
+    safe = [name for name in candidates if name.endswith(".safetensors")]
+    weights = known[:1] or safe or candidates
     if len(weights) != 1:
         what = (
             f"several files of weights ({', '.join(weights[:4])}, …)" if weights else f"no weights ({wanted or 'any'})"
         )
-        raise TatrError(f"{repository.name}: has {what}; fetch the file that you mean, and give its path instead")
+        raise TatrError(f"{repository.name}: has {what}; download the file that you mean, and give its path instead")
     return weights + [name for name in ("config.json", "open_clip_config.json") if name in repository.files]
 
 
-def _fetch_open_clip(model: str, tag: str, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _download_open_clip(model: str, tag: str, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     from open_clip.pretrained import get_pretrained_cfg
 
     from tatr.clip.backbone import check_activation, of_tag
@@ -110,14 +110,14 @@ def _fetch_open_clip(model: str, tag: str, folder: Path) -> tuple[dict[str, Any]
 
     # Before hundreds of megabytes are downloaded, not after.
     check_activation(model_config(model), of_tag(model, tag), model, tag)
-    source = get_pretrained_cfg(model, tag)
-    if source.get("hf_hub"):
+    address = get_pretrained_cfg(model, tag)
+    if address.get("hf_hub"):
         # OWNER/NAME/FILE, or OWNER/NAME/ for the usual file.
-        name, _, wanted = source["hf_hub"].rpartition("/")
+        name, _, wanted = address["hf_hub"].rpartition("/")
         repository = _look_up(name, "model", None)
-        return _download(repository, _choose_weights(repository, wanted), folder)
-    url = source["url"]
-    digest = _fetch_url(url, folder / PurePosixPath(url).name, _stated_digest(url))
+        return _download_files(repository, _choose_weights(repository, wanted), folder)
+    url = address["url"]
+    digest = _download_url(url, folder / PurePosixPath(url).name, _stated_digest(url))
     return {"url": url}, {PurePosixPath(url).name: digest}
 
 
@@ -136,7 +136,9 @@ def _look_up(name: str, kind: str, revision: str | None) -> Repository:
     return Repository(name, kind, str(info.sha), files)
 
 
-def _download(repository: Repository, names: Sequence[str], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _download_files(
+    repository: Repository, names: Sequence[str], folder: Path
+) -> tuple[dict[str, Any], dict[str, str]]:
     # huggingface_hub begins a file that was cut off anew, under another name.
     for path in (folder / ".cache").rglob("*.incomplete"):
         path.unlink()
@@ -151,7 +153,7 @@ def _download(repository: Repository, names: Sequence[str], folder: Path) -> tup
     return {"repository": repository.name, "type": repository.kind, "commit": repository.commit}, digests
 
 
-def _fetch_url(url: str, path: Path, digest: str) -> str:
+def _download_url(url: str, path: Path, digest: str) -> str:
     # A finished file has its own name; what is there of an unfinished one is asked for no more.
     part = path.with_name(path.name + ".part")
     if not path.is_file():
@@ -177,12 +179,12 @@ def _append(url: str, part: Path, start: int) -> None:
         raise ConnectionError(f"it ended after {part.stat().st_size} of {expected} bytes")
 
 
-def _checked(path: Path, expected: str, source: str) -> str:
-    found = file_digest(path)
-    if not found.startswith(expected):
+def _checked(path: Path, expected: str, where: str) -> str:
+    digest = file_digest(path)
+    if not digest.startswith(expected):
         path.unlink()
-        raise TatrError(f"{source}: {path.name} came damaged (SHA-256 {found[:12]}…, not {expected[:12]}…); run again")
-    return found
+        raise TatrError(f"{where}: {path.name} came damaged (SHA-256 {digest[:12]}…, not {expected[:12]}…); run again")
+    return digest
 
 
 @contextmanager

@@ -9,20 +9,20 @@ PIECE = 8
 """Exemplars read at once. Each drags a whole compressed chunk through memory (5 MiB at 224 × 224, several times)."""
 
 
-def draw_exemplars(available: int, count: int, seed: int, source: str) -> np.ndarray:
+def draw_exemplars(available: int, count: int, seed: int, where: str) -> np.ndarray:
     """Indices, int64 [count]: the first `count` of one seeded permutation, so smaller draws are part of larger ones.
 
     Raises:
         TatrError: fewer images than asked for.
     """
     if count > available:
-        raise TatrError(f"{source}: {count} exemplars asked for, but there are {available} training images")
+        raise TatrError(f"{where}: {count} exemplars asked for, but there are {available} training images")
     return np.random.default_rng(seed).permutation(available)[:count]
 
 
 def read_exemplars(images: StoredImages, chosen: np.ndarray) -> np.ndarray:
     """The images with these indices, uint8 [count, H, W, 3], in their order; a few are read at a time."""
-    found = np.empty((len(chosen), *images.shape[1:]), np.uint8)
+    exemplars = np.empty((len(chosen), *images.shape[1:]), np.uint8)
     for start in range(0, len(chosen), PIECE):
-        found[start : start + PIECE] = images[chosen[start : start + PIECE]]
-    return found
+        exemplars[start : start + PIECE] = images[chosen[start : start + PIECE]]
+    return exemplars

@@ -51,13 +51,13 @@ class StoredImages:
     def _gather(self, indices: np.ndarray) -> np.ndarray:
         if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
             raise IndexError(f"indices from {indices.min()} to {indices.max()} of {len(self)} images")
-        found = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        images = np.empty((len(indices), *self.shape[1:]), self.dtype)
         step = self._array.chunks[0]
         # Chunk by chunk: Zarr's own selection by index takes tens of times as long.
         for start in np.unique(indices // step) * step:
-            here = np.flatnonzero(indices // step == start // step)
-            found[here] = self._read(start, min(start + step, len(self)))[indices[here] - start]
-        return found
+            rows = np.flatnonzero(indices // step == start // step)
+            images[rows] = self._read(start, min(start + step, len(self)))[indices[rows] - start]
+        return images
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         self._check_shards(start, stop)

@@ -12,15 +12,19 @@ _UNNAMED = ("", "data", "default")
 
 
 @dataclass(frozen=True)
-class _Shard:
+class _SplitFile:
+    """What a file's name tells."""
+
     name: str
     folder: str
     split: str
     number: int
+    """Of the file among those of its split, from 0."""
     total: int | None
+    """How many files its split has."""
 
 
-def split_files(names: Iterable[str], config: str | None, split: str, source: str, key: str) -> list[str]:
+def split_files(names: Iterable[str], config: str | None, split: str, where: str, key: str) -> list[str]:
     """The files of a split, in order.
 
     The names of the Hub are known: `data/train-00000-of-00002.parquet` (perhaps with a hash at the end),
@@ -30,36 +34,36 @@ def split_files(names: Iterable[str], config: str | None, split: str, source: st
         names: paths of all files, relative to the data set's root.
         config: the subset of the data set, if it has several.
         split: name of the split.
-        source: what the names are from, for messages.
+        where: what the names are from, for messages.
         key: of the task's configuration, for messages.
 
     Raises:
         TatrError: there are no such files, one of them is missing, or there is more than one set of them.
     """
-    shards = [_parse(name) for name in names if name.endswith(".parquet")]
-    if not shards:
-        raise TatrError(f"{source}: holds no Parquet files; expected names such as data/{split}-00000-of-00001.parquet")
-    folder = _folder(sorted({shard.folder for shard in shards}), config, source, key)
-    found = sorted((s for s in shards if (s.folder, s.split) == (folder, split)), key=lambda s: (s.number, s.name))
-    if not found:
-        splits = sorted({shard.split for shard in shards if shard.folder == folder})
+    files = [_parse(name) for name in names if name.endswith(".parquet")]
+    if not files:
+        raise TatrError(f"{where}: holds no Parquet files; expected names such as data/{split}-00000-of-00001.parquet")
+    folder = _folder(sorted({file.folder for file in files}), config, where, key)
+    chosen = sorted((f for f in files if (f.folder, f.split) == (folder, split)), key=lambda f: (f.number, f.name))
+    if not chosen:
+        splits = sorted({file.split for file in files if file.folder == folder})
         raise TatrError(
-            f"{source}: has no Parquet files of split '{split}' (it has {_some(splits)}); set {key}.train and .test"
+            f"{where}: has no Parquet files of split '{split}' (it has {_first(splits)}); set {key}.train and .test"
         )
-    _check_whole(found, source)
-    return [shard.name for shard in found]
+    _check_whole(chosen, where)
+    return [file.name for file in chosen]
 
 
-def _parse(name: str) -> _Shard:
+def _parse(name: str) -> _SplitFile:
     path = PurePosixPath(name)
     if path.stem.isdecimal() and len(path.parts) > 1:
-        return _Shard(name, path.parent.parent.name, path.parent.name, int(path.stem), None)
+        return _SplitFile(name, path.parent.parent.name, path.parent.name, int(path.stem), None)
     match = re.fullmatch(r"(.+?)(?:-(\d+)-of-(\d+)(?:-[0-9a-f]+)?)?", path.stem)
     split, number, total = match.groups() if match else (path.stem, None, None)
-    return _Shard(name, path.parent.name, split, int(number or 0), int(total) if total else None)
+    return _SplitFile(name, path.parent.name, split, int(number or 0), int(total) if total else None)
 
 
-def _folder(folders: list[str], config: str | None, source: str, key: str) -> str:
+def _folder(folders: list[str], config: str | None, where: str, key: str) -> str:
     if config in folders:
         return str(config)
     unnamed = [folder for folder in folders if folder in _UNNAMED]
@@ -68,27 +72,27 @@ def _folder(folders: list[str], config: str | None, source: str, key: str) -> st
     if config is None and len(folders) == 1:
         return folders[0]
     raise TatrError(
-        f"{source}: has "
+        f"{where}: has "
         + (f"no configuration '{config}'" if config else "several configurations")
-        + f" ({_some(folders)}); set {key}.config to one of them"
+        + f" ({_first(folders)}); set {key}.config to one of them"
     )
 
 
-def _check_whole(shards: list[_Shard], source: str) -> None:
-    first, numbers = shards[0], [shard.number for shard in shards]
-    if len({shard.total for shard in shards}) > 1 or len(set(numbers)) < len(numbers):
+def _check_whole(files: list[_SplitFile], where: str) -> None:
+    first, numbers = files[0], [file.number for file in files]
+    if len({file.total for file in files}) > 1 or len(set(numbers)) < len(numbers):
         raise TatrError(
-            f"{source}: has several sets of files of split '{first.split}' ({first.name}, {shards[1].name}); "
+            f"{where}: has several sets of files of split '{first.split}' ({first.name}, {files[1].name}); "
             "keep one of them"
         )
     total = first.total or numbers[-1] + 1
     if missing := sorted(set(range(total)) - set(numbers)):
         name = f"{first.split}-{missing[0]:05d}-of-{total:05d}" if first.total else f"{missing[0]:04d}"
         raise TatrError(
-            f"{source}: {PurePosixPath(first.name).parent / name}.parquet is missing ({len(shards)} of {total} are "
-            "there); fetch it again"
+            f"{where}: {PurePosixPath(first.name).parent / name}.parquet is missing ({len(files)} of {total} are "
+            "there); download it again"
         )
 
 
-def _some(names: list[str]) -> str:
+def _first(names: list[str]) -> str:
     return ", ".join(name or "." for name in names[:6]) + (", …" if len(names) > 6 else "")

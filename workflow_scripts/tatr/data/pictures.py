@@ -1,14 +1,12 @@
-"""Images of a task before they are decoded: what a source finds, and how training images are set aside."""
+"""Images of a task before they are decoded: what a source finds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
-
-from tatr.errors import TatrError
 
 
 class Pictures(Protocol):
@@ -55,27 +53,6 @@ class Selection:
         return self.whole.where(int(self.indices[index]))
 
 
-def set_aside(pictures: Pictures, fraction: float, most: int, source: str) -> tuple[Selection, Selection]:
-    """Divide a split at random into (the rest, those set aside), both in the split's own order.
-
-    Seed 0 whatever the run's seed is: splits belong to the data set.
-
-    Args:
-        pictures: to be divided.
-        fraction: share to set aside.
-        most: at most so many are set aside.
-        source: for errors.
-
-    Raises:
-        TatrError: there are too few to set any aside, or none would be left.
-    """
-    count = min(int(len(pictures) * fraction), most)
-    if not 0 < count < len(pictures):
-        raise TatrError(f"{source}: {len(pictures)} images are too few to set {fraction:g} of them aside")
-    order = np.random.default_rng(0).permutation(len(pictures))
-    return Selection(pictures, np.sort(order[count:])), Selection(pictures, np.sort(order[:count]))
-
-
 @dataclass(frozen=True)
 class ImageFiles:
     """Images in files of their own."""
@@ -106,8 +83,8 @@ class ImageArray:
     """uint8 [n, H, W, 3]."""
     labels: np.ndarray
     """int64 [n]."""
-    source: str
-    """For messages."""
+    name: str
+    """Of their split, for messages."""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -117,9 +94,14 @@ class ImageArray:
         return Image.fromarray(self.pixels[index])
 
     def where(self, index: int) -> str:
-        """Source and index."""
-        return f"{self.source} {index}"
+        """Name and index."""
+        return f"{self.name} {index}"
 
 
-Found = tuple[dict[str, Pictures], Sequence[str]]
-"""What a source's `load` returns: the splits "train", "validation" and "test", and the class names in label order."""
+class SourceSplits(NamedTuple):
+    """What a source's `load` returns."""
+
+    splits: Mapping[str, Pictures]
+    """The splits "train", "validation" and "test"."""
+    classnames: Sequence[str]
+    """For prompts, in label order."""

@@ -1,28 +1,27 @@
 """Images in folders, one per class: ROOT/train/CLASS/* and ROOT/test/CLASS/*, or ROOT/CLASS/* to be divided."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tatr.data.checks import check_counts, check_labels, check_names
-from tatr.data.pictures import Found, ImageFiles, Pictures, Selection
-from tatr.data.sources.lists import listed_splits
+from tatr.data.checks import check_names
+from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits
+from tatr.data.split_lists import listed_splits
+from tatr.data.splits import set_aside, three_splits
 from tatr.errors import TatrError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
 
 
-def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> Found:
+def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceSplits:
     """Find the images of all splits of a task.
 
     Folders are classes, in the order in which a person sorts them (2 before 10); `classnames`, if given, names them
     in that order. A class may have no test image, as in small samples of a data set. Folders that are not divided
-    into train and test are divided by `lists`, or at random by `test_fraction`. Validation is a seeded share of every
-    class of train, at most 5,000 images in all.
+    into train and test are divided by `lists`, or at random by `test_fraction`.
 
     Args:
         settings: those of all sources, `root`, `test_fraction` and `lists`.
@@ -32,31 +31,27 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> Found:
         TatrError: a folder or a class is missing or empty, or is not as the settings expect it.
     """
     root = Path(settings["root"]).expanduser()
-    where = f"tasks.{settings['task']}"
+    key = f"tasks.{settings['task']}"
     if not root.is_dir():
-        raise TatrError(f"{where}.root: {root} is no folder (seen from {Path.cwd()})")
-    divided = (root / "train").is_dir() and (root / "test").is_dir()
-    given = [key for key in ("test_fraction", "lists") if settings[key] is not None]
-    if given and divided:
-        raise TatrError(f"{where}.{given[0]}: {root} has folders 'train' and 'test' already; leave the key out")
+        raise TatrError(f"{key}.root: {root} is no folder (seen from {Path.cwd()})")
+    has_splits = (root / "train").is_dir() and (root / "test").is_dir()
+    given = [name for name in ("test_fraction", "lists") if settings[name] is not None]
+    if given and has_splits:
+        raise TatrError(f"{key}.{given[0]}: {root} has folders 'train' and 'test' already; leave the key out")
     if len(given) == 2:
-        raise TatrError(f"{where}: test_fraction and lists both say what the test images are; leave one out")
+        raise TatrError(f"{key}: test_fraction and lists both say what the test images are; leave one out")
     if not given and not (root / "train").is_dir():
         raise TatrError(
-            f"{root}: has no folder 'train'; set {where}.test_fraction to set some images aside as test, "
-            f"or {where}.lists to name files that list the images of train and test"
+            f"{root}: has no folder 'train'; set {key}.test_fraction to set some images aside as test, "
+            f"or {key}.lists to name files that list the images of train and test"
         )
     folder = root if given else root / "train"
     # A folder that holds the lists is no class.
-    others = {Path(file).parts[0] for file in (settings["lists"] or {}).values() if Path(file).parent.parts}
-    classes = _classes(folder, others)
+    list_folders = {Path(file).parts[0] for file in (settings["lists"] or {}).values() if Path(file).parent.parts}
+    classes = _classes(folder, list_folders)
     names = check_names(classes, settings, str(folder))
     train, test = _train_and_test(root, classes, settings)
-    check_counts({"train": len(train), "test": len(test)}, settings, str(root))
-    check_labels(train.labels, test.labels, classes, str(root))
-    train, validation = _divide(train, settings["validation_fraction"], 5000, str(folder))
-    train = Selection(train.whole, train.indices[: settings["limit"]])
-    return {"train": train, "validation": validation, "test": test}, names
+    return SourceSplits(three_splits(train, test, classes, settings, str(root)), names)
 
 
 def _train_and_test(root: Path, classes: Sequence[str], settings: Mapping[str, Any]) -> tuple[Pictures, Pictures]:
@@ -65,7 +60,8 @@ def _train_and_test(root: Path, classes: Sequence[str], settings: Mapping[str, A
         train, test = listed_splits(files.paths, root, settings["lists"])
         return Selection(files, train), Selection(files, test)
     if settings["test_fraction"] is not None:
-        return _divide(_files(root, classes), settings["test_fraction"], None, str(root))
+        key = f"tasks.{settings['task']}.test_fraction"
+        return set_aside(_files(root, classes), settings["test_fraction"], classes, key, str(root))
     if not (root / "test").is_dir():
         raise TatrError(f"{root / 'test'}: no such folder")
     if extra := sorted(_folders(root / "test") - set(classes)):
@@ -73,8 +69,8 @@ def _train_and_test(root: Path, classes: Sequence[str], settings: Mapping[str, A
     return _files(root / "train", classes), _files(root / "test", classes, may_lack=True)
 
 
-def _classes(folder: Path, others: set[str]) -> list[str]:
-    classes = sorted(_folders(folder) - others, key=_by_number)
+def _classes(folder: Path, without: set[str]) -> list[str]:
+    classes = sorted(_folders(folder) - without, key=_by_number)
     if len(classes) < 2:
         raise TatrError(f"{folder}: expected at least two class folders, found {len(classes)}")
     return classes
@@ -105,24 +101,3 @@ def _files(folder: Path, classes: Sequence[str], may_lack: bool = False) -> Imag
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
-
-
-def _divide(pictures: Pictures, fraction: float, most: int | None, source: str) -> tuple[Selection, Selection]:
-    """Divide at random into (the rest, those set aside), at most so many, both shuffled."""
-    # Seed 0 whatever the run's seed is: splits belong to the data set.
-    random = np.random.default_rng(0)
-    order = random.permutation(len(pictures))
-    count = min(int(len(pictures) * fraction), most or len(pictures))
-    if not 0 < count < len(pictures):
-        raise TatrError(f"{source}: {len(pictures)} images are too few to set {fraction:g} of them aside")
-    # The same share of every class: an image's rank within its class, from 0 to 1, says who goes first.
-    labels = pictures.labels.tolist()
-    size, seen = Counter(labels), Counter[int]()
-    rank = np.empty(len(pictures))
-    for index in order:
-        label = labels[index]
-        rank[index] = (seen[label] + random.random()) / size[label]
-        seen[label] += 1
-    aside = np.zeros(len(pictures), bool)
-    aside[np.argsort(rank)[:count]] = True
-    return Selection(pictures, order[~aside[order]]), Selection(pictures, order[aside[order]])

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from tatr.data.checks import check_names, three_splits
+from tatr.data.checks import check_names
 from tatr.data.parquet_names import split_files
-from tatr.data.pictures import Found
+from tatr.data.pictures import SourceSplits
+from tatr.data.splits import three_splits
 from tatr.errors import TatrError
 
 CACHE = 2**26
@@ -39,7 +40,7 @@ class RowGroup:
 
 
 @dataclass
-class Rows:
+class ParquetImages:
     """The images of a split, in the order of its files."""
 
     groups: Sequence[RowGroup]
@@ -85,7 +86,7 @@ class Rows:
             return self._read[number]
 
 
-def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> Found:
+def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceSplits:
     """Find all splits of a task; no image is decoded.
 
     Args:
@@ -105,20 +106,21 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> Found:
         raise TatrError(f"{key}.root: {settings['dataset']} was not downloaded, and no folder with its files is given")
     if not root.is_dir():
         raise TatrError(f"{key}.root: {root} is no folder (seen from {Path.cwd()})")
-    source = f"{root} ({settings['dataset']})"
+    where = f"{root} ({settings['dataset']})"
     names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.parquet"))
     paths = {
-        split: [root / name for name in split_files(names, settings["config"], settings[split], source, key)]
+        split: [root / name for name in split_files(names, settings["config"], settings[split], where, key)]
         for split in ("train", "test")
     }
     if settings["train"] == settings["test"]:
         raise TatrError(f"{key}: train and test are both split '{settings['train']}'")
     classes = _class_names([*paths["train"], *paths["test"]], settings["label_column"])
-    train, test = (_rows(paths[split], settings, key) for split in ("train", "test"))
-    return three_splits(train, test, check_names(classes, settings, source), settings, source)
+    train, test = (_open_split(paths[split], settings, key) for split in ("train", "test"))
+    names = check_names(classes, settings, where)
+    return SourceSplits(three_splits(train, test, names, settings, where), names)
 
 
-def _rows(paths: Sequence[Path], settings: Mapping[str, Any], key: str) -> Rows:
+def _open_split(paths: Sequence[Path], settings: Mapping[str, Any], key: str) -> ParquetImages:
     groups, labels, first = list[RowGroup](), list[np.ndarray](), 0
     for path in paths:
         try:
@@ -133,7 +135,7 @@ def _rows(paths: Sequence[Path], settings: Mapping[str, Any], key: str) -> Rows:
                 first += offset
         except (pa.ArrowException, OSError) as error:
             raise _damaged(path, error) from error
-    return Rows([group for group in groups if group.rows], np.concatenate(labels), settings["image_column"])
+    return ParquetImages([group for group in groups if group.rows], np.concatenate(labels), settings["image_column"])
 
 
 def _check_columns(schema: pa.Schema, settings: Mapping[str, Any], key: str, path: Path) -> None:
@@ -163,8 +165,8 @@ def _labels(column: pa.ChunkedArray, path: Path) -> np.ndarray:
 
 def _class_names(paths: Sequence[Path], column: str) -> list[str] | None:
     names = [_names(path, column) for path in paths]
-    for path, other in zip(paths, names, strict=True):
-        if other != names[0]:
+    for path, classes in zip(paths, names, strict=True):
+        if classes != names[0]:
             raise TatrError(f"{path}: names other classes than {paths[0]}; are the files of one data set?")
     return names[0]
 
@@ -193,4 +195,4 @@ def _read_images(group: RowGroup, column: str) -> pa.ChunkedArray:
 
 def _damaged(path: Path, error: Exception) -> TatrError:
     text = str(error).split("\n")[0]
-    return TatrError(f"{path}: not a whole Parquet file ({text}); fetch or copy it again")
+    return TatrError(f"{path}: not a whole Parquet file ({text}); download or copy it again")

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from tatr.data.image_store import SPLITS
-from tatr.data.pictures import Found, ImageArray
+from tatr.data.pictures import ImageArray, SourceSplits
 from tatr.data.tiny8 import SIZE, draw_split
 from tatr.errors import TatrError
 
 
-def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> Found:
+def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceSplits:
     """Draw all splits of a task.
 
     Args:
@@ -27,4 +27,4 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> Found:
         drawn = {split: draw_split(task, names, split, settings[split], settings["seed"]) for split in SPLITS}
     except ValueError as error:
         raise TatrError(f"tasks.{task}: {error}") from error
-    return {split: ImageArray(*drawn[split], f"{task} {split} image") for split in SPLITS}, list(names)
+    return SourceSplits({split: ImageArray(*drawn[split], f"{task} {split} image") for split in SPLITS}, list(names))

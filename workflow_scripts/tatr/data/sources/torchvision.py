@@ -1,30 +1,74 @@
-"""Images of torchvision's own data set classes, in a folder that already holds them; nothing is ever downloaded."""
+"""Images of torchvision's data set classes, in a folder that already holds them; nothing is ever downloaded.
 
+What these classes expect on disk and don't tell is written down here: the files, the names of the classes, labels that
+begin at 1.
+"""
+
+import gzip
 import importlib
+import logging
+import shutil
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from tatr.data.checks import check_names, three_splits
-from tatr.data.pictures import Found, ImageFiles, Pictures, Selection
-from tatr.data.sources.lists import listed_splits
-from tatr.data.sources.torchvision_layouts import class_names, expected, first_label, open_dataset
+from tatr.data.checks import check_names
+from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits
+from tatr.data.split_lists import listed_splits
+from tatr.data.splits import set_aside, three_splits
 from tatr.errors import TatrError
+
+EXPECTED = {
+    "CIFAR10": "cifar-10-batches-py/data_batch_1 … test_batch",
+    "DTD": "dtd/dtd/images and dtd/dtd/labels",
+    "EMNIST": "EMNIST/raw/emnist-letters-train-images-idx3-ubyte and three files like it",
+    "EuroSAT": "eurosat/2750/AnnualCrop and nine folders like it",
+    "FER2013": "fer2013/fer2013.csv or fer2013/icml_face_data.csv",
+    "FashionMNIST": "FashionMNIST/raw/train-images-idx3-ubyte and three files like it",
+    "Flowers102": "flowers-102/jpg, imagelabels.mat and setid.mat",
+    "Food101": "food-101/images and food-101/meta",
+    "GTSRB": "gtsrb/GTSRB/Training, gtsrb/GTSRB/Final_Test/Images and gtsrb/GT-final_test.csv",
+    "KMNIST": "KMNIST/raw/train-images-idx3-ubyte and three files like it",
+    "MNIST": "MNIST/raw/train-images-idx3-ubyte and three files like it",
+    "OxfordIIITPet": "oxford-iiit-pet/images and oxford-iiit-pet/annotations",
+    "PCAM": "pcam/camelyonpatch_level_2_split_train_x.h5 and five files like it",
+    "RenderedSST2": "rendered-sst2/train/negative and folders like it",
+    "STL10": "stl10_binary/train_X.bin and the other files of its archive",
+    "SUN397": "SUN397/ClassName.txt and SUN397/a/abbey and folders like it",
+    "SVHN": "train_32x32.mat and test_32x32.mat",
+    "StanfordCars": "stanford_cars/cars_train, cars_test, devkit and cars_test_annos_withlabels.mat",
+}
+"""Per class, what its root has to hold."""
+
+_NAMES = {
+    "FER2013": ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"],
+    "PCAM": ["no tumor", "tumor"],
+    "SVHN": [str(digit) for digit in range(10)],
+}
+"""What labels mean where a class of torchvision doesn't say; from the data sets' own descriptions."""
+
+_NO_PICKLES = ("Flowers102", "STL10", "SVHN")
+"""Classes whose checksums guard against damage alone. Others unpickle (CIFAR10): only official files are safe."""
+
+logger = logging.getLogger("tatr")
 
 
 @dataclass(frozen=True)
-class Rows:
+class DatasetImages:
     """Images that torchvision keeps in memory, or in one file."""
 
     dataset: Any
     labels: np.ndarray
     """int64 [n]."""
-    source: str
+    name: str
+    """Of the data set, for messages."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -34,8 +78,8 @@ class Rows:
         return self.dataset[index][0]
 
     def where(self, index: int) -> str:
-        """The source and a row."""
-        return f"{self.source}, image {index}"
+        """The data set and the image's number."""
+        return f"{self.name}, image {index}"
 
 
 @dataclass(frozen=True)
@@ -71,7 +115,7 @@ class Parts:
         return self.parts[number], index - int(self._starts[number])
 
 
-def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> Found:
+def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceSplits:
     """Find all splits of a task; nothing is decoded.
 
     Args:
@@ -87,63 +131,64 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> Found:
         TatrError: files are missing, or are not what the settings expect.
     """
     root, name, key = Path(settings["root"]).expanduser(), settings["dataset"], f"tasks.{settings['task']}"
-    source = f"{root} ({name})"
+    where = f"{root} ({name})"
     kind = getattr(importlib.import_module("torchvision.datasets"), name, None)
     if not isinstance(kind, type):
         raise TatrError(f"{key}.dataset: torchvision.datasets has no '{name}'")
     if not root.is_dir():
-        raise TatrError(f"{key}.root: {root} is no folder (seen from {Path.cwd()}); {expected(name)}")
-    divided = bool(settings["lists"]) or settings["test_fraction"] is not None
+        raise TatrError(f"{key}.root: {root} is no folder (seen from {Path.cwd()}); {_expects(name)}")
+    undivided = bool(settings["lists"]) or settings["test_fraction"] is not None
     options = {split: settings[split] or [{}] for split in ("train", "test")}
-    if not divided and options["train"] == options["test"]:
+    if not undivided and options["train"] == options["test"]:
         raise TatrError(
             f"{key}: train and test are the same part of {name}; give each its arguments, or, if {name} has no splits, "
             f"give lists or test_fraction"
         )
     opened = {
-        split: [open_dataset(kind, root, part, key) for part in options[split]]
-        for split in (["train"] if divided else ["train", "test"])
+        split: [_open_dataset(kind, root, part, key) for part in options[split]]
+        for split in (["train"] if undivided else ["train", "test"])
     }
-    names = _same_classes([dataset for parts in opened.values() for dataset in parts], source)
-    parts = {split: Parts([_pictures(d, source) for d in datasets]) for split, datasets in opened.items()}
-    train, test = _divided(parts["train"], settings, root) if divided else (parts["train"], parts["test"])
-    return three_splits(train, test, check_names(names, settings, source), settings, source)
+    classes = _same_classes([dataset for parts in opened.values() for dataset in parts], where)
+    parts = {split: Parts([_pictures(d, where) for d in datasets]) for split, datasets in opened.items()}
+    names = check_names(classes, settings, where)
+    train, test = _divided(parts["train"], names, settings, where) if undivided else (parts["train"], parts["test"])
+    return SourceSplits(three_splits(train, test, names, settings, where), names)
 
 
-def _same_classes(datasets: Sequence[Any], source: str) -> list[str] | None:
-    names = [class_names(dataset) for dataset in datasets]
+def _same_classes(datasets: Sequence[Any], where: str) -> list[str] | None:
+    names = [_class_names(dataset) for dataset in datasets]
     for other in names[1:]:
         if other != names[0]:
             only = sorted(set(names[0] or ()) ^ set(other or ()))
             raise TatrError(
-                f"{source}: its parts have different classes ({', '.join(only[:4])}), so their labels differ in "
+                f"{where}: its parts have different classes ({', '.join(only[:4])}), so their labels differ in "
                 "meaning; every part must have images of every class"
             )
     return names[0]
 
 
-def _pictures(dataset: Any, source: str) -> Pictures:  # noqa: ANN401
-    labels = np.asarray(_labels(dataset, source), np.int64).reshape(-1) - first_label(dataset)
+def _pictures(dataset: Any, where: str) -> Pictures:  # noqa: ANN401
+    labels = np.asarray(_labels(dataset, where), np.int64).reshape(-1) - _first_label(dataset)
     if (paths := _paths(dataset)) is None:
-        return Rows(dataset, labels, source)
+        return DatasetImages(dataset, labels, where)
     if paths and not paths[0].is_file():
-        raise TatrError(f"{paths[0]}: missing; {expected(type(dataset).__name__)}")
+        raise TatrError(f"{paths[0]}: missing; {_expects(type(dataset).__name__)}")
     return ImageFiles(paths, labels)
 
 
-def _labels(dataset: Any, source: str) -> Any:  # noqa: ANN401
+def _labels(dataset: Any, where: str) -> Any:  # noqa: ANN401
     for attribute in ("targets", "labels", "_labels"):
         if (labels := getattr(dataset, attribute, None)) is not None:
             return labels
     if samples := getattr(dataset, "_samples", None):
         if any(label is None for _, label in samples):
-            raise TatrError(f"{source}: has images without labels; {expected(type(dataset).__name__)}")
+            raise TatrError(f"{where}: has images without labels; {_expects(type(dataset).__name__)}")
         return [label for _, label in samples]
     if hasattr(dataset, "h5py"):  # PCAM, which gives a label only together with its image
         file, *_ = dataset._FILES[dataset._split]["targets"]
         with dataset.h5py.File(dataset._base_folder / file) as targets:
             return targets["y"][:]
-    raise TatrError(f"{source}: its labels can't be read without decoding its images; this class is not supported")
+    raise TatrError(f"{where}: its labels can't be read without decoding its images; this class is not supported")
 
 
 def _paths(dataset: Any) -> list[Path] | None:  # noqa: ANN401
@@ -157,21 +202,97 @@ def _paths(dataset: Any) -> list[Path] | None:  # noqa: ANN401
     return None
 
 
-def _divided(pictures: Parts, settings: Mapping[str, Any], root: Path) -> tuple[Selection, Selection]:
-    paths = [Path(pictures.where(index)) for index in range(len(pictures))]
+def _divided(
+    pictures: Parts, classes: Sequence[str], settings: Mapping[str, Any], where: str
+) -> tuple[Selection, Selection]:
+    """Training and test images of a data set that has no splits."""
+    root, paths = Path(settings["root"]).expanduser(), [Path(pictures.where(index)) for index in range(len(pictures))]
     if settings["lists"]:
         train, test = listed_splits(paths, root, settings["lists"])
-    else:
-        # torchvision lists some sets in the order of the file system, which differs between machines.
-        order = np.array(sorted(range(len(paths)), key=lambda i: paths[i].parts), np.int64)
-        train, test = _shares(order, pictures.labels[order], settings["test_fraction"])
-    return Selection(pictures, train), Selection(pictures, test)
+        return Selection(pictures, train), Selection(pictures, test)
+    # torchvision lists some sets in the order of the file system, which differs between machines.
+    order = np.array(sorted(range(len(paths)), key=lambda index: paths[index].parts), np.int64)
+    key = f"tasks.{settings['task']}.test_fraction"
+    return set_aside(Selection(pictures, order), settings["test_fraction"], classes, key, where)
 
 
-def _shares(indices: np.ndarray, labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    # Seed 0 whatever the run's seed is: splits belong to the data set.
-    random, test = np.random.default_rng(0), np.zeros(len(indices), bool)
-    for label in np.unique(labels):
-        members = random.permutation(np.flatnonzero(labels == label))
-        test[members[: round(len(members) * fraction)]] = True
-    return indices[~test], indices[test]
+def _expects(name: str) -> str:
+    """What a class expects in its root, for messages."""
+    return f"{name} expects {EXPECTED[name]}" if name in EXPECTED else f"see torchvision.datasets.{name}"
+
+
+def _class_names(dataset: Any) -> list[str] | None:  # noqa: ANN401
+    """What a data set calls its classes, in label order; None if that isn't known."""
+    name = type(dataset).__name__
+    if name == "GTSRB":
+        return sorted(folder.name for folder in (dataset._base_folder / "GTSRB/Training").iterdir() if folder.is_dir())
+    names = getattr(dataset, "classes", None) or _NAMES.get(name)
+    return [str(name) for name in names][_first_label(dataset) :] if names else None
+
+
+def _first_label(dataset: Any) -> int:  # noqa: ANN401
+    """The label of the first class: 1 for the letters of EMNIST, else 0."""
+    return int(list(getattr(dataset, "classes", ()))[:1] == ["N/A"])
+
+
+def _open_dataset(kind: Any, root: Path, options: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401
+    """Open a data set, or a part of one.
+
+    The files of MNIST and its like may also be packed, in `raw` or in the root itself. A file that is not the official
+    one is taken with a warning where reading it runs no code.
+
+    Args:
+        kind: a class of `torchvision.datasets`.
+        root: the folder that it takes.
+        options: its other arguments.
+        key: of the task's configuration, for messages.
+
+    Raises:
+        TatrError: files are missing or damaged, or an argument is not one of the class.
+    """
+    name = kind.__name__
+    if unknown := [option for option in options if option in ("root", "download")]:
+        raise TatrError(
+            f"{key}: '{unknown[0]}' can't be given to {name} here; set {key}.root, and nothing is downloaded"
+        )
+    try:
+        with TemporaryDirectory() as unpacked:
+            try:
+                return _unpacking(kind, root, options, Path(unpacked))(root, **options)
+            except RuntimeError:
+                if name not in _NO_PICKLES:
+                    raise
+                dataset = type(name, (kind,), {"_check_integrity": lambda _: True})(root, **options)
+                logger.warning("%s: the files of %s are not the official ones (by checksum)", root, name)
+                return dataset
+    except RuntimeError as error:
+        if "h5py" in str(error):
+            raise TatrError(
+                f"{key}: {name} needs the package h5py, which is not installed; pip install h5py"
+            ) from error
+        raise TatrError(f"{root}: {name} is not there, or not whole ({_first(error)}); {_expects(name)}") from error
+    except (OSError, EOFError, zlib.error, KeyError, IndexError, StopIteration) as error:
+        raise TatrError(f"{root}: {name} can't be read ({_first(error)}); {_expects(name)}") from error
+    except (TypeError, ValueError) as error:
+        raise TatrError(
+            f"{root}: {name} can't be read with {dict(options)} ({_first(error)}); check {key}.train and .test, which "
+            f"give arguments of torchvision.datasets.{name}, and the files: {_expects(name)}"
+        ) from error
+
+
+def _first(error: Exception) -> str:
+    # torchvision's advice to set download=True would lead astray.
+    text = str(error).split(" You can use download")[0].split("\n")[0]
+    return f"{type(error).__name__}: {text}"
+
+
+def _unpacking(kind: Any, root: Path, options: Mapping[str, Any], folder: Path) -> Any:  # noqa: ANN401
+    raw = root / kind.__name__ / "raw"
+    if not hasattr(kind, "raw_folder") or any(raw.glob("*-ubyte")):
+        return kind
+    prefix = f"emnist-{options.get('split', '')}-" if kind.__name__ == "EMNIST" else ""
+    packed = sorted(raw.glob(f"{prefix}*-ubyte.gz")) or sorted(root.glob(f"{prefix}*-ubyte.gz"))
+    for path in packed:
+        with gzip.open(path) as stream, (folder / path.stem).open("wb") as file:
+            shutil.copyfileobj(stream, file)
+    return type(kind.__name__, (kind,), {"raw_folder": str(folder)}) if packed else kind

@@ -31,16 +31,16 @@ def listed(paths: Sequence[Path], file: Path) -> np.ndarray:
     by_name = defaultdict[str, list[int]](list)
     for index, path in enumerate(paths):
         by_name[path.name].append(index)
-    found: dict[int, int] = {}
+    line_of: dict[int, int] = {}
     for number, line in enumerate(lines, 1):
         if entry := line.strip().strip("/"):
             index = _match(paths, by_name, entry, f"{file}:{number}")
-            if index in found:
-                raise TatrError(f"{file}:{number}: names '{entry}' again, after line {found[index]}")
-            found[index] = number
-    if not found:
+            if index in line_of:
+                raise TatrError(f"{file}:{number}: names '{entry}' again, after line {line_of[index]}")
+            line_of[index] = number
+    if not line_of:
         raise TatrError(f"{file}: names no images")
-    return np.array(list(found), np.int64)
+    return np.array(list(line_of), np.int64)
 
 
 def listed_splits(paths: Sequence[Path], root: Path, lists: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
