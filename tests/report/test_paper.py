@@ -25,7 +25,7 @@ from tatr.report.paper.matching import (
 )
 from tatr.report.paper.printed import coinciding, rows
 
-DOCS = Path(__file__).parents[2] / "docs/paper.md"
+DOCS = Path(__file__).parents[2] / "docs/report/paper.md"
 TASKS = ["SUN397", "Cars", "RESISC45", "EuroSAT", "SVHN", "GTSRB", "MNIST", "DTD"]
 GRID = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05]
 TUNED = {"tau": {"search": GRID}}

@@ -1,4 +1,4 @@
-"""Write docs/what-reruns.md from the cases that the tests prove: python tests/workflow/document_reruns.py"""
+"""Write docs/workflow/what-reruns.md from the cases that the tests prove: python tests/workflow/document_reruns.py"""
 
 from collections import Counter
 from collections.abc import Collection
@@ -9,7 +9,7 @@ from checkout import ROOT
 from jobs import EVERYTHING
 from rerun_cases import FURTHER, SECTIONS
 
-PAGE = Path("docs/what-reruns.md")
+PAGE = Path("docs/workflow/what-reruns.md")
 STAGES = (
     "images",
     "backbone",

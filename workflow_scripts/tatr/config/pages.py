@@ -92,7 +92,8 @@ def _results(method: Method, results: Path) -> Iterator[str]:
     if not rows:
         return
     yield from ["## On the embedded benchmark", ""]
-    yield "Test accuracy in %, average over the tasks of [tiny8](../tiny8.md), one seed ([all rows](../results.md))."
+    yield "Test accuracy in %, average over the tasks of [tiny8](../../data/tiny8.md), one seed"
+    yield "([all rows](../../report/results.md))."
     yield from ["", "| row | average | lowest task | highest task | λ |", "|---|---:|---:|---:|---:|"]
     for name, row in table.loc[rows].iterrows():
         tasks = accuracies(table).loc[[name]].drop(columns="average").iloc[0]
