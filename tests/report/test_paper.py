@@ -12,7 +12,7 @@ import pytest
 
 from tatr.config.merges import Merge
 from tatr.merging.methods import load
-from tatr.report.paper.beside import as_text, averages, beside, files, markdown, superscript
+from tatr.report.paper.comparison import as_text, averages, compare, files, markdown, superscript
 from tatr.report.paper.matching import (
     ANY,
     FIXED_TAU,
@@ -216,9 +216,9 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(columns).set_index("method")
 
 
-class TestBeside:
+class TestComparison:
     def test_three_lines_per_row_that_the_paper_has(self, table: pd.DataFrame, settings: dict[str, Any]) -> None:
-        compared = beside(table, settings["rows"], NAMES)
+        compared = compare(table, settings["rows"], NAMES)
         assert compared["method"].tolist() == ["Ours"] * 3 + ["<Last>"] * 3
         assert compared["value"].tolist() == ["paper", "ours", "difference"] * 2
         np.testing.assert_allclose(compared["cars"], [59.3, 60.0, 0.7, 50.0, 49.96, -0.04])
@@ -228,7 +228,7 @@ class TestBeside:
     def test_text_has_signs_and_footnotes_in_the_order_of_their_numbers(
         self, table: pd.DataFrame, settings: dict[str, Any]
     ) -> None:
-        compared = beside(table, settings["rows"], NAMES)
+        compared = compare(table, settings["rows"], NAMES)
         lines, notes = as_text(compared, {"cars": "My cars"}, 1, settings["paper"])
         assert lines[0] == ["Row", "In the paper", "", "My cars", "sun397 ¹", "average"]
         assert lines[1] == ["Ours", "Table 1: TATR ² ³", "paper", "59.3", "62.7", "72.8"]
@@ -238,7 +238,7 @@ class TestBeside:
         assert [note[:12] for note in notes] == ["¹ SUN397's o", "² The paper ", "³ The paper "]
 
     def test_markdown_has_as_many_cells_in_every_line(self, table: pd.DataFrame, settings: dict[str, Any]) -> None:
-        lines, notes = as_text(beside(table, settings["rows"], NAMES), {}, 1, settings["paper"])
+        lines, notes = as_text(compare(table, settings["rows"], NAMES), {}, 1, settings["paper"])
         text = markdown(lines, notes, ["look out"])
         grid = [line for line in text.splitlines() if line.startswith("|")]
         assert {len(re.split(r"(?<!\\)\|", line)) for line in grid} == {8}

@@ -1,4 +1,4 @@
-"""The paper's figures beside ours: three lines per row (paper, ours, difference), with numbered footnotes."""
+"""The paper's figures next to ours: three lines per row (paper, ours, difference), with numbered footnotes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from tatr.report.html_page import page
+from tatr.report.markdown import table as markdown_table
+from tatr.report.markdown import with_remarks
 from tatr.report.tables import accuracies, rounded, signed
 
 LINES = ("paper", "ours", "difference")
@@ -15,8 +17,8 @@ WORDS = 3
 """Columns, from the left, that hold words and not figures."""
 
 
-def beside(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> pd.DataFrame:
-    """Compare the rows that the paper has, too.
+def compare(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> pd.DataFrame:
+    """Compare each row that the paper also has with the paper's figures.
 
     Args:
         table: of `tatr.report.tables.methods_table`.
@@ -29,40 +31,40 @@ def beside(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], names: Mappin
         per task and `average` in percent, `notes` (keys of footnotes, separated by spaces). The paper's average is the
         one that it prints.
     """
-    here = accuracies(table)
-    found = []
-    for row, ours in zip(rows, here.to_dict("records"), strict=True):
+    ours_all = accuracies(table)
+    lines = []
+    for row, ours in zip(rows, ours_all.to_dict("records"), strict=True):
         if match := row.get("paper"):
             paper = {task: match["accuracies"][name] for task, name in names.items()} | {"average": match["average"]}
             difference = {key: ours[key] - paper[key] for key in ours}
-            about = {"method": row["name"], "table": match["table"], "row": match["method"]}
+            labels = {"method": row["name"], "table": match["table"], "row": match["method"]}
             notes = {"notes": " ".join(match["notes"])}
             values = zip(LINES, (paper, ours, difference), strict=True)
-            found += [{**about, "value": value, **figures, **notes} for value, figures in values]
-    return pd.DataFrame(found, columns=["method", "table", "row", "value", *here.columns, "notes"])
+            lines += [{**labels, "value": value, **figures, **notes} for value, figures in values]
+    return pd.DataFrame(lines, columns=["method", "table", "row", "value", *ours_all.columns, "notes"])
 
 
 def files(
     table: pd.DataFrame,
     settings: Mapping[str, Any],
     names: Mapping[str, str],
-    further: Sequence[str],
+    extra_notes: Sequence[str],
     warnings: Sequence[str],
 ) -> dict[str, str]:
-    """The comparison as files: their names and what stands in them.
+    """The comparison as files: per name the text.
 
     Args:
         table: of `tatr.report.tables.methods_table`.
         settings: of the table: `rows`, `digits`, and `paper`, which is of `tatr.report.paper.matching.comparison`.
         names: display names of tasks.
-        further: notes beside the footnotes.
+        extra_notes: notes to add to the footnotes.
         warnings: what a reader must not miss.
     """
     about = settings["paper"]
-    compared = beside(table, settings["rows"], about["names"])
+    compared = compare(table, settings["rows"], about["names"])
     lines, footnotes = as_text(compared, names, settings["digits"], about)
     title = f"Accuracy in %: the paper's tables ({about['backbone']}) beside this run"
-    notes = [*footnotes, *further]
+    notes = [*footnotes, *extra_notes]
     return {
         "paper.csv": compared.to_csv(index=False),
         "paper.md": markdown(lines, notes, warnings),
@@ -71,7 +73,7 @@ def files(
 
 
 def averages(path: Path) -> dict[str, float]:
-    """The paper's averages by our row's name, out of a comparison that was written as CSV."""
+    """The paper's averages by our row's name, from a comparison that was written as CSV."""
     table = pd.read_csv(path)
     return table[table["value"] == "paper"].set_index("method")["average"].to_dict()
 
@@ -82,7 +84,7 @@ def as_text(
     """A comparison as text for people.
 
     Args:
-        compared: of `beside`.
+        compared: of `compare`.
         names: display names of tasks.
         digits: decimals.
         about: of `tatr.report.paper.matching.comparison`.
@@ -99,20 +101,19 @@ def as_text(
 
     lines = [["Row", "In the paper", "", *(marked(names.get(task, task), notes) for task, notes in columns.items())]]
     for line in compared.to_dict("records"):
-        place = marked(f"Table {line['table']}: {line['row']}", line["notes"].split())
+        printed_in = marked(f"Table {line['table']}: {line['row']}", line["notes"].split())
         shown = signed if line["value"] == LINES[2] else rounded
         cells = (shown(line[task], digits) for task in columns)
-        # What the three lines have in common stands in the first.
-        lines.append([*((line["method"], place) if line["value"] == LINES[0] else ("", "")), line["value"], *cells])
+        # The first of the three lines says what they have in common.
+        lines.append(
+            [*((line["method"], printed_in) if line["value"] == LINES[0] else ("", "")), line["value"], *cells]
+        )
     return lines, [f"{number} {about['notes'][key]}" for key, number in numbers.items()]
 
 
 def markdown(lines: Sequence[Sequence[str]], notes: Sequence[str], warnings: Sequence[str] = ()) -> str:
-    """What `as_text` gave, in Markdown, with warnings before its notes."""
-    ruled = [lines[0], [*["---"] * WORDS, *["---:"] * (len(lines[0]) - WORDS)], *lines[1:]]
-    written = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in ruled]
-    said = [f"\n**⚠ {warning}**" for warning in warnings] + [f"\n{note}" for note in notes]
-    return "\n".join([*written, *said]) + "\n"
+    """The result of `as_text` in Markdown, with warnings before its notes."""
+    return with_remarks(markdown_table(lines, "l" * WORDS + "r" * (len(lines[0]) - WORDS)), warnings, notes)
 
 
 def superscript(number: int) -> str:
