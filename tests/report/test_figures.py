@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from tatr.report.figures import methods_figure
+from tatr.report.figures import methods_figure, rendered
 
 mpl.use("Agg")
 
@@ -40,3 +40,10 @@ def test_without_the_paper_all_is_as_before(table: pd.DataFrame) -> None:
     assert "paper" not in figure.axes[0].get_xlabel()
     averages = figure.axes[0].collections[-1]
     assert averages.get_facecolor()[1:].tolist() == [list(to_rgba("tab:blue"))] * 2
+
+
+def test_equal_figures_give_equal_files(table: pd.DataFrame) -> None:
+    files = [rendered(methods_figure(table, 6, "tab:blue")) for _ in range(2)]
+    assert files[0] == files[1]
+    assert files[0]["methods.png"].startswith(b"\x89PNG")
+    assert b"<svg" in files[0]["methods.svg"]

@@ -31,8 +31,8 @@ def methods_table(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any], 
         tasks: columns, in order.
 
     Returns:
-        Index `method`; a column per task, then `average` (their mean), `coefficient` (λ, NaN for references), `tau` (NaN
-        unless it was chosen on validation) and `unlabelled` (the split, or an empty text).
+        Index `method`; a column per task, then `average` (their mean), `coefficient` (λ, NaN for references), `tau`
+        (NaN unless it was chosen on validation) and `unlabelled` (the split, or an empty text).
     """
     lines = []
     for row in rows:
@@ -104,7 +104,7 @@ def references(table: pd.DataFrame) -> int:
 
 
 def ranks(table: pd.DataFrame, digits: int) -> pd.DataFrame:
-    """Per column, 1 for the best merge, 2 for the second best, else 0. Equal figures share a rank; references have 0."""
+    """Per column, 1 for the best merge, 2 for the second best, else 0. Equal figures share a rank."""
     merges = accuracies(table).iloc[references(table) :]
     # Of the rounded figures that are shown: two rows that read the same must be marked the same.
     among_merges = merges.round(digits).rank(ascending=False, method="dense")

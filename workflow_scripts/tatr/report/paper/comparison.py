@@ -105,9 +105,8 @@ def as_text(
         shown = signed if line["value"] == LINES[2] else rounded
         cells = (shown(line[task], digits) for task in columns)
         # The first of the three lines says what they have in common.
-        lines.append(
-            [*((line["method"], printed_in) if line["value"] == LINES[0] else ("", "")), line["value"], *cells]
-        )
+        shared = (line["method"], printed_in) if line["value"] == LINES[0] else ("", "")
+        lines.append([*shared, line["value"], *cells])
     return lines, [f"{number} {about['notes'][key]}" for key, number in numbers.items()]
 
 

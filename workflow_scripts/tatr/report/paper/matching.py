@@ -82,8 +82,8 @@ def comparison(backbone: str, names: Mapping[str, str], matches: Iterable[Match]
         matches: of all rows that have one.
 
     Returns:
-        `backbone`, `names`, `columns` (per task of the paper, keys of footnotes) and `notes` (per key, the footnote, for
-        those that occur).
+        `backbone`, `names`, `columns` (per task of the paper, keys of footnotes) and `notes` (per key, the footnote;
+        only those that occur).
     """
     columns: dict[str, list[str]] = coinciding()["columns"]
     keys = {key for notes in columns.values() for key in notes} | {key for match in matches for key in match.notes}
