@@ -64,7 +64,8 @@ def _paragraphs(method: Method) -> list[str]:
 
 def _labelled(paragraph: str) -> str:
     # A word becomes the start of a sentence; a symbol (λ, r) stays as it is.
-    return re.sub(rf"^{LABEL}([a-z](?=[a-z]))?", lambda match: f"**{match[1]}.** {(match[2] or '').upper()}", paragraph)
+    start = rf"^{LABEL}([a-z](?=[a-z])|a(?= ))?"
+    return re.sub(start, lambda match: f"**{match[1]}.** {(match[2] or '').upper()}", paragraph)
 
 
 def _settings(method: Method) -> Iterator[str]:
