@@ -1,4 +1,4 @@
-"""Write what is made from the code: the config's schema and defaults, a docs page per method, the table of results."""
+"""Write the generated files: the config's schema and defaults, a docs page per method, the table of results."""
 
 import argparse
 import sys

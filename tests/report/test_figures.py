@@ -20,11 +20,11 @@ def table() -> pd.DataFrame:
 
 def marks(figure: Figure) -> dict[str, list[list[float]]]:
     """Positions of filled and of hollow marks."""
-    found: dict[str, list[list[float]]] = {"filled": [], "hollow": []}
+    positions: dict[str, list[list[float]]] = {"filled": [], "hollow": []}
     for collection in figure.axes[0].collections:
         kind = "filled" if len(collection.get_facecolor()) else "hollow"
-        found[kind] += collection.get_offsets().tolist()
-    return found
+        positions[kind] += collection.get_offsets().tolist()
+    return positions
 
 
 def test_the_papers_averages_are_hollow_marks_on_the_rows_that_it_has(table: pd.DataFrame) -> None:

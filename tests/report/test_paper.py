@@ -43,7 +43,7 @@ def as_planned(raw: dict[str, Any]) -> dict[str, Any]:
     return planned
 
 
-def found(raw: dict[str, Any], backbone: str = B32) -> tuple[int, str] | None:
+def matched(raw: dict[str, Any], backbone: str = B32) -> tuple[int, str] | None:
     match = paper_row(as_planned(raw), backbone)
     return (match.table, match.method) if match else None
 
@@ -108,7 +108,7 @@ class TestMatching:
         ],
     )
     def test_the_authors_settings_are_rows_of_table_1(self, raw: dict[str, Any], expected: str) -> None:
-        assert found(raw) == (1, expected)
+        assert matched(raw) == (1, expected)
 
     @pytest.mark.parametrize(
         "raw",
@@ -135,19 +135,19 @@ class TestMatching:
         ],
     )
     def test_other_settings_are_none(self, raw: dict[str, Any]) -> None:
-        assert found(raw) is None
+        assert matched(raw) is None
 
     def test_tables_go_by_backbone(self) -> None:
         tatr, layers = {"method": "task_arithmetic", "trust_region": TUNED}, {"method": "ada_merging"}
-        assert [found(tatr, name) for name in (B32, L14, B16)] == [(1, "TATR"), (2, "TATR"), (3, "TATR")]
-        assert [found(layers, name) for name in (L14, B16)] == [(2, "AdaMerging"), None]
-        assert found(layers | {"granularity": "task"}, L14) is None
+        assert [matched(tatr, name) for name in (B32, L14, B16)] == [(1, "TATR"), (2, "TATR"), (3, "TATR")]
+        assert [matched(layers, name) for name in (L14, B16)] == [(2, "AdaMerging"), None]
+        assert matched(layers | {"granularity": "task"}, L14) is None
 
     @pytest.mark.parametrize("count", [1, 2, 4, 8, 16, 32, 64])
     def test_numbers_of_exemplars_are_rows_of_table_5(self, count: int) -> None:
         raw = {"method": "task_arithmetic", "trust_region": TUNED | {"exemplars": count}}
-        assert found(raw) == (5, f"TATR, {count} exemplar{'s' if count > 1 else ''}")
-        assert found(raw, L14) is None
+        assert matched(raw) == (5, f"TATR, {count} exemplar{'s' if count > 1 else ''}")
+        assert matched(raw, L14) is None
 
     def test_a_tau_that_was_not_tuned_has_a_footnote(self) -> None:
         tuned, fixed = (as_planned({"method": "ties", "trust_region": r}) for r in (TUNED, {"tau": 0.01}))

@@ -105,7 +105,7 @@ def _results(method: Method, results: Path) -> Iterator[str]:
 
 
 def with_table(text: str, results: Path) -> str:
-    """A page with the benchmark's table, as it stands in a CSV file, between its two marks."""
+    """The page with the benchmark's table, read from a CSV file, between its two marks."""
     begin, end = "<!-- table: written by workflow_scripts/config_docs.py -->\n", "<!-- end of table -->"
     before, _, rest = text.partition(begin)
     return f"{before}{begin}\n{markdown(load_table(results), {}, 1)}\n{end}{rest.partition(end)[2]}"

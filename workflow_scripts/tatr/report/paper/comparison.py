@@ -31,9 +31,9 @@ def compare(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], names: Mappi
         per task and `average` in percent, `notes` (keys of footnotes, separated by spaces). The paper's average is the
         one that it prints.
     """
-    ours_all = accuracies(table)
+    percent = accuracies(table)
     lines = []
-    for row, ours in zip(rows, ours_all.to_dict("records"), strict=True):
+    for row, ours in zip(rows, percent.to_dict("records"), strict=True):
         if match := row.get("paper"):
             paper = {task: match["accuracies"][name] for task, name in names.items()} | {"average": match["average"]}
             difference = {key: ours[key] - paper[key] for key in ours}
@@ -41,7 +41,7 @@ def compare(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], names: Mappi
             notes = {"notes": " ".join(match["notes"])}
             values = zip(LINES, (paper, ours, difference), strict=True)
             lines += [{**labels, "value": value, **figures, **notes} for value, figures in values]
-    return pd.DataFrame(lines, columns=["method", "table", "row", "value", *ours_all.columns, "notes"])
+    return pd.DataFrame(lines, columns=["method", "table", "row", "value", *percent.columns, "notes"])
 
 
 def files(
