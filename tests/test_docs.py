@@ -43,6 +43,14 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{name(page)}: no heading {path}#{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"(?<![\w./-])(?:workflow_scripts|tests|benchmarks|backbones|rules)/[\w./-]*[\w/]", text)
+    named += [f"workflow_scripts/{path}" for path in re.findall(r"(?<![\w./-])tatr/[\w./-]*[\w/]", text)]
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_every_page_is_reached_from_the_readme_or_the_index() -> None:
     reached: set[Path] = set()
     waiting = list(STARTS)

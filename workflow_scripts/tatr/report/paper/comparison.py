@@ -63,7 +63,7 @@ def files(
     about = settings["paper"]
     compared = compare(table, settings["rows"], about["names"])
     lines, footnotes = as_text(compared, names, settings["digits"], about)
-    title = f"Accuracy in %: the paper's tables ({about['backbone']}) beside this run"
+    title = f"Accuracy in %: the paper's tables ({about['backbone']}) next to this run"
     notes = [*footnotes, *extra_notes]
     return {
         "paper.csv": compared.to_csv(index=False),
