@@ -15,6 +15,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
 
+from tatr.report.markdown import table as markdown_table
 from tatr.report.tables import accuracies, load_table
 
 BASE = Path(__file__).resolve().parent.parent
@@ -26,7 +27,7 @@ def table_of(seed: int, config: Path, cores: int) -> pd.DataFrame:
     command = [sys.executable, "-m", "snakemake", "-s", BASE / "Snakefile", "--configfile", config, "--cores", cores]
     command += ["--quiet", "rules", "progress", "--config", f"seed={seed}", f"name={name}", "--", "tables"]
     subprocess.run([*map(str, command)], check=True)
-    # Older tables of the same name may stand beside it; the newest is this run's.
+    # Older tables may have the same name; the newest is this run's.
     tables = sorted(Path("results/tables").glob(f"{name}-*/methods.csv"), key=lambda path: path.stat().st_mtime)
     return load_table(tables[-1])
 
@@ -36,11 +37,11 @@ def summary(tables: list[pd.DataFrame]) -> str:
     joined = accuracies(pd.concat(tables)).groupby(level=0, sort=False)
     mean, deviation = joined.mean(), joined.std()
     chosen = pd.concat(tables)["coefficient"].groupby(level=0, sort=False).agg(lambda values: sorted(set(values)))
-    lines = [["Method", *mean.columns, "λ"], ["---", *["---:"] * (len(mean.columns) + 1)]]
+    lines = [["Method", *mean.columns, "λ"]]
     for name in mean.index:
         cells = [f"{m:.1f} ± {d:.1f}" for m, d in zip(mean.loc[name], deviation.loc[name], strict=True)]
         lines.append([str(name), *cells, ", ".join(f"{value:g}" for value in chosen[name] if value == value)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(lines, "l" + "r" * (len(lines[0]) - 1))
 
 
 def main() -> None:

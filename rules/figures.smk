@@ -6,7 +6,7 @@ rule figures:
         manifest=plan.figures.manifest,
         png=report(
             plan.figures.content,
-            caption="../docs/captions/figure.rst",
+            caption="../docs/report/captions/figure.rst",
             category="Figures",
             labels={"figure": "methods", "run": plan.config.name},
         ),

@@ -11,7 +11,7 @@ if plan.sanity:
             csv=f"{plan.sanity.folder}/sanity.csv",
             page=report(
                 f"{plan.sanity.folder}/sanity.html",
-                caption="../docs/captions/sanity.rst",
+                caption="../docs/report/captions/sanity.rst",
                 category="Warnings",
                 labels={"table": "individual models", "run": plan.config.name},
             ),

@@ -8,14 +8,14 @@ rule tables:
         manifest=plan.table.manifest,
         csv=report(
             plan.table.content,
-            caption="../docs/captions/table.rst",
+            caption="../docs/report/captions/table.rst",
             category="Tables",
             labels={"table": "methods", "run": plan.config.name},
         ),
         markdown=f"{plan.table.folder}/methods.md",
         search=report(
             f"{plan.table.folder}/search.csv",
-            caption="../docs/captions/search.rst",
+            caption="../docs/report/captions/search.rst",
             category="Tables",
             labels={"table": "tried on validation", "run": plan.config.name},
         ),
@@ -28,7 +28,7 @@ rule tables:
             [
                 report(
                     f"{plan.table.folder}/paper.html",
-                    caption="../docs/captions/paper.rst",
+                    caption="../docs/report/captions/paper.rst",
                     category="Tables",
                     labels={"table": "the paper beside this run", "run": plan.config.name},
                 )

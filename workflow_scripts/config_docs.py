@@ -1,4 +1,4 @@
-"""Write what is made from the code: the config's schema and defaults, a docs page per method, the table of results."""
+"""Write the generated files: the config's schema and defaults, a docs page per method, the table of results."""
 
 import argparse
 import sys
@@ -21,10 +21,10 @@ def main() -> int:
     from tatr.merging.methods import names
 
     texts = {"config/schema.json": schema_text(), "config/default.yaml": default_text()}
-    results = BASE / "docs/results.csv"
-    texts |= {f"docs/methods/{name}.md": page(name, results) for name in names()}
+    results = BASE / "docs/report/results.csv"
+    texts |= {f"docs/merging/methods/{name}.md": page(name, results) for name in names()}
     if results.is_file():
-        texts["docs/results.md"] = with_table((BASE / "docs/results.md").read_text(), results)
+        texts["docs/report/results.md"] = with_table((BASE / "docs/report/results.md").read_text(), results)
     stale = 0
     for name, text in texts.items():
         path = arguments.folder / name

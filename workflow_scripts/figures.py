@@ -5,20 +5,15 @@ from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
-    from tatr.report.figures import methods_figure
+    from tatr.report.figures import methods_figure, rendered
+    from tatr.report.paper.comparison import averages
     from tatr.report.tables import load_table
 
-    made = job.one("table")
-    table = load_table(made / "methods.csv")
-    paper = {}
-    if "paper.csv" in made.manifest.content:
-        from tatr.report.paper.beside import averages
-
-        paper = averages(made / "paper.csv")
-    figure = methods_figure(table, job.settings["width"], job.settings["colour"], paper)
-    for name in ("methods.png", "methods.svg"):
-        # Without a date, equal tables give equal files.
-        figure.savefig(job.folder / name, dpi=150, metadata={"Date": None} if name.endswith("svg") else None)
+    tables = job.one("table")
+    paper = averages(tables / "paper.csv") if "paper.csv" in tables.manifest.content else {}
+    table = load_table(tables / "methods.csv")
+    for name, content in rendered(methods_figure(table, job.settings["width"], job.settings["colour"], paper)).items():
+        (job.folder / name).write_bytes(content)
         job.add_file(name)
 
 

@@ -19,11 +19,10 @@ def test_documents_are_up_to_date() -> None:
 
 @pytest.mark.parametrize("name", methods.names())
 def test_every_method_has_a_page_and_a_line_that_states_its_coefficient(name: str) -> None:
-    (line,) = (
-        line for line in (BASE / "docs/methods.md").read_text().splitlines() if f"`{name}`](methods/{name}.md)" in line
-    )
+    table = (BASE / "docs/merging/methods.md").read_text().splitlines()
+    (line,) = (line for line in table if f"`{name}`](methods/{name}.md)" in line)
     assert f"| {methods.load(name).coefficient:g} |" in line
-    page = (BASE / f"docs/methods/{name}.md").read_text()
+    page = (BASE / f"docs/merging/methods/{name}.md").read_text()
     assert page.startswith(f"# {methods.load(name).title}\n")
     for label in ("```\nv = ", "Cost.", "rust region"):
         assert label in page

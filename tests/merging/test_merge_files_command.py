@@ -15,7 +15,7 @@ from tatr.weights.encoder_file import save_tensors
 from tatr.workflow.code_digest import SCRIPTS
 
 Run = Callable[..., tuple[int, str, set[str]]]
-PAGE = (SCRIPTS.parent / "docs" / "state-dicts.md").read_text(encoding="utf-8")
+PAGE = (SCRIPTS.parent / "docs/merging/state-dicts.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture

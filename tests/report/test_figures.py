@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from tatr.report.figures import methods_figure
+from tatr.report.figures import methods_figure, rendered
 
 mpl.use("Agg")
 
@@ -20,11 +20,11 @@ def table() -> pd.DataFrame:
 
 def marks(figure: Figure) -> dict[str, list[list[float]]]:
     """Positions of filled and of hollow marks."""
-    found: dict[str, list[list[float]]] = {"filled": [], "hollow": []}
+    positions: dict[str, list[list[float]]] = {"filled": [], "hollow": []}
     for collection in figure.axes[0].collections:
         kind = "filled" if len(collection.get_facecolor()) else "hollow"
-        found[kind] += collection.get_offsets().tolist()
-    return found
+        positions[kind] += collection.get_offsets().tolist()
+    return positions
 
 
 def test_the_papers_averages_are_hollow_marks_on_the_rows_that_it_has(table: pd.DataFrame) -> None:
@@ -40,3 +40,10 @@ def test_without_the_paper_all_is_as_before(table: pd.DataFrame) -> None:
     assert "paper" not in figure.axes[0].get_xlabel()
     averages = figure.axes[0].collections[-1]
     assert averages.get_facecolor()[1:].tolist() == [list(to_rgba("tab:blue"))] * 2
+
+
+def test_equal_figures_give_equal_files(table: pd.DataFrame) -> None:
+    files = [rendered(methods_figure(table, 6, "tab:blue")) for _ in range(2)]
+    assert files[0] == files[1]
+    assert files[0]["methods.png"].startswith(b"\x89PNG")
+    assert b"<svg" in files[0]["methods.svg"]

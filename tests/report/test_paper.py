@@ -12,7 +12,7 @@ import pytest
 
 from tatr.config.merges import Merge
 from tatr.merging.methods import load
-from tatr.report.paper.beside import as_text, averages, beside, files, markdown, superscript
+from tatr.report.paper.comparison import as_text, averages, compare, files, markdown, superscript
 from tatr.report.paper.matching import (
     ANY,
     FIXED_TAU,
@@ -25,7 +25,7 @@ from tatr.report.paper.matching import (
 )
 from tatr.report.paper.printed import coinciding, rows
 
-DOCS = Path(__file__).parents[2] / "docs/paper.md"
+DOCS = Path(__file__).parents[2] / "docs/report/paper.md"
 TASKS = ["SUN397", "Cars", "RESISC45", "EuroSAT", "SVHN", "GTSRB", "MNIST", "DTD"]
 GRID = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05]
 TUNED = {"tau": {"search": GRID}}
@@ -43,7 +43,7 @@ def as_planned(raw: dict[str, Any]) -> dict[str, Any]:
     return planned
 
 
-def found(raw: dict[str, Any], backbone: str = B32) -> tuple[int, str] | None:
+def matched(raw: dict[str, Any], backbone: str = B32) -> tuple[int, str] | None:
     match = paper_row(as_planned(raw), backbone)
     return (match.table, match.method) if match else None
 
@@ -108,7 +108,7 @@ class TestMatching:
         ],
     )
     def test_the_authors_settings_are_rows_of_table_1(self, raw: dict[str, Any], expected: str) -> None:
-        assert found(raw) == (1, expected)
+        assert matched(raw) == (1, expected)
 
     @pytest.mark.parametrize(
         "raw",
@@ -135,19 +135,19 @@ class TestMatching:
         ],
     )
     def test_other_settings_are_none(self, raw: dict[str, Any]) -> None:
-        assert found(raw) is None
+        assert matched(raw) is None
 
     def test_tables_go_by_backbone(self) -> None:
         tatr, layers = {"method": "task_arithmetic", "trust_region": TUNED}, {"method": "ada_merging"}
-        assert [found(tatr, name) for name in (B32, L14, B16)] == [(1, "TATR"), (2, "TATR"), (3, "TATR")]
-        assert [found(layers, name) for name in (L14, B16)] == [(2, "AdaMerging"), None]
-        assert found(layers | {"granularity": "task"}, L14) is None
+        assert [matched(tatr, name) for name in (B32, L14, B16)] == [(1, "TATR"), (2, "TATR"), (3, "TATR")]
+        assert [matched(layers, name) for name in (L14, B16)] == [(2, "AdaMerging"), None]
+        assert matched(layers | {"granularity": "task"}, L14) is None
 
     @pytest.mark.parametrize("count", [1, 2, 4, 8, 16, 32, 64])
     def test_numbers_of_exemplars_are_rows_of_table_5(self, count: int) -> None:
         raw = {"method": "task_arithmetic", "trust_region": TUNED | {"exemplars": count}}
-        assert found(raw) == (5, f"TATR, {count} exemplar{'s' if count > 1 else ''}")
-        assert found(raw, L14) is None
+        assert matched(raw) == (5, f"TATR, {count} exemplar{'s' if count > 1 else ''}")
+        assert matched(raw, L14) is None
 
     def test_a_tau_that_was_not_tuned_has_a_footnote(self) -> None:
         tuned, fixed = (as_planned({"method": "ties", "trust_region": r}) for r in (TUNED, {"tau": 0.01}))
@@ -216,9 +216,9 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(columns).set_index("method")
 
 
-class TestBeside:
+class TestComparison:
     def test_three_lines_per_row_that_the_paper_has(self, table: pd.DataFrame, settings: dict[str, Any]) -> None:
-        compared = beside(table, settings["rows"], NAMES)
+        compared = compare(table, settings["rows"], NAMES)
         assert compared["method"].tolist() == ["Ours"] * 3 + ["<Last>"] * 3
         assert compared["value"].tolist() == ["paper", "ours", "difference"] * 2
         np.testing.assert_allclose(compared["cars"], [59.3, 60.0, 0.7, 50.0, 49.96, -0.04])
@@ -228,7 +228,7 @@ class TestBeside:
     def test_text_has_signs_and_footnotes_in_the_order_of_their_numbers(
         self, table: pd.DataFrame, settings: dict[str, Any]
     ) -> None:
-        compared = beside(table, settings["rows"], NAMES)
+        compared = compare(table, settings["rows"], NAMES)
         lines, notes = as_text(compared, {"cars": "My cars"}, 1, settings["paper"])
         assert lines[0] == ["Row", "In the paper", "", "My cars", "sun397 ¹", "average"]
         assert lines[1] == ["Ours", "Table 1: TATR ² ³", "paper", "59.3", "62.7", "72.8"]
@@ -238,7 +238,7 @@ class TestBeside:
         assert [note[:12] for note in notes] == ["¹ SUN397's o", "² The paper ", "³ The paper "]
 
     def test_markdown_has_as_many_cells_in_every_line(self, table: pd.DataFrame, settings: dict[str, Any]) -> None:
-        lines, notes = as_text(beside(table, settings["rows"], NAMES), {}, 1, settings["paper"])
+        lines, notes = as_text(compare(table, settings["rows"], NAMES), {}, 1, settings["paper"])
         text = markdown(lines, notes, ["look out"])
         grid = [line for line in text.splitlines() if line.startswith("|")]
         assert {len(re.split(r"(?<!\\)\|", line)) for line in grid} == {8}

@@ -40,7 +40,7 @@ def scores(coefficient: float, **accuracies: float) -> dict[str, Any]:
 
 @pytest.fixture
 def table() -> pd.DataFrame:
-    found = {
+    evaluations = {
         "pre": scores(0, digits=0.4, cars=0.5),
         "individual cars": scores(1, cars=0.99),
         "individual digits": scores(1, digits=0.97),
@@ -56,7 +56,7 @@ def table() -> pd.DataFrame:
         {"name": "TA", "reference": False, "evaluations": ["ta"]},
         {"name": "TATR", "reference": False, "evaluations": ["tatr"]},
     ]
-    return methods_table(rows, found, TASKS)
+    return methods_table(rows, evaluations, TASKS)
 
 
 def test_accuracies_are_percent_in_the_order_of_rows_and_tasks(table: pd.DataFrame) -> None:
@@ -71,9 +71,9 @@ def test_references_have_no_coefficient(table: pd.DataFrame) -> None:
 
 
 def test_the_best_two_merges_are_ranked_and_references_are_not(table: pd.DataFrame) -> None:
-    placed = ranks(table, 1)
-    assert placed["digits"].tolist() == [0, 0, 1, 0, 2]
-    assert placed["average"].tolist() == [0, 0, 0, 2, 1]
+    ranking = ranks(table, 1)
+    assert ranking["digits"].tolist() == [0, 0, 1, 0, 2]
+    assert ranking["average"].tolist() == [0, 0, 0, 2, 1]
 
 
 def test_what_reads_the_same_is_ranked_the_same(table: pd.DataFrame) -> None:
@@ -104,14 +104,14 @@ def test_a_chosen_tau_has_a_column_and_what_was_tried_a_table() -> None:
         for coefficient in (0.2, 0.3)
     ]
     tuned = scores(0.3, cars=0.8, digits=0.6) | {"tau": 0.1, "search": search}
-    found = {"fixed": scores(1, cars=0.5, digits=0.5), "tuned": tuned}
-    rows = [{"name": name, "reference": False, "evaluations": [name]} for name in found]
-    table = methods_table(rows, found, TASKS)
+    evaluations = {"fixed": scores(1, cars=0.5, digits=0.5), "tuned": tuned}
+    rows = [{"name": name, "reference": False, "evaluations": [name]} for name in evaluations]
+    table = methods_table(rows, evaluations, TASKS)
     lines = markdown(table, {}, 1).splitlines()
     assert lines[0] == "| Method | cars | digits | average | τ | λ |"
     assert lines[-1].endswith("| 10 % | 0.3 |")
     assert lines[-2].endswith("|  | 1 |")
-    tried = search_table(rows, found)
+    tried = search_table(rows, evaluations)
     assert tried["method"].tolist() == 4 * ["tuned"]
     assert tried["taken"].tolist() == [False, False, False, True]
     np.testing.assert_allclose(tried["validation"], [71, 81, 80, 90])

@@ -20,7 +20,7 @@ SOURCES = (
     "config",
     "profiles",
     "envs",
-    "docs/captions",
+    "docs/report/captions",
     "tests/workflow/configs",
 )
 BACKBONE = Path("backbones/tiny-clip")

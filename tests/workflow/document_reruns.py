@@ -1,4 +1,4 @@
-"""Write docs/what-reruns.md from the cases that the tests prove: python tests/workflow/document_reruns.py"""
+"""Write docs/workflow/what-reruns.md from the cases that the tests prove: python tests/workflow/document_reruns.py"""
 
 from collections import Counter
 from collections.abc import Collection
@@ -9,7 +9,7 @@ from checkout import ROOT
 from jobs import EVERYTHING
 from rerun_cases import FURTHER, SECTIONS
 
-PAGE = Path("docs/what-reruns.md")
+PAGE = Path("docs/workflow/what-reruns.md")
 STAGES = (
     "images",
     "backbone",
@@ -34,16 +34,17 @@ STAGES = (
 INTRODUCTION = f"""\
 # What re-runs when I change X
 
-Each line below is a test: after a finished run the change is made, and the jobs that `snakemake --dry-run` lists must
-be exactly those stated (`tests/workflow/test_incremental.py`). Going back to an old setting finds the old results:
-nothing runs. Whenever something upstream runs, the table and the figure are renewed.
+Each line below is a test. After a finished run the change is made, and `snakemake --dry-run` must list exactly the jobs
+in the last column (`tests/workflow/test_incremental.py`). If you go back to an old setting, its results are still
+there and nothing runs. Whenever something upstream runs, the table and the figure are made again.
 
-The last column counts the jobs of the run that the tests use, {len(EVERYTHING)} in all: three tasks and four merges,
-of which one has a zero-shot trust region and one a gradient-based one. The last two tables are of other runs: two tasks
-with all other methods, Surgery, a τ chosen on validation, and one model trained on all tasks; and two tasks from
-images on disk with a CLIP of the user's own, one model fine-tuned elsewhere, and one merge.
+The last column counts jobs of the run that the tests use. It has {len(EVERYTHING)} jobs: three tasks and four merges,
+one of them with a zero-shot trust region and one with a gradient-based one. The last two tables are about other runs.
+The first has two tasks, all other methods, Surgery, a τ chosen on validation, and one model trained on all tasks. The
+second has two tasks from images on disk, a CLIP of the user's own, one model that was fine-tuned elsewhere, and one
+merge.
 
-<!-- Written by tests/workflow/document_reruns.py from the cases beside it. Edit those. -->
+<!-- Written by tests/workflow/document_reruns.py from the cases in that folder. Edit those. -->
 """
 
 

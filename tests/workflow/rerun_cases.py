@@ -1,4 +1,4 @@
-"""What re-runs when something changes: the table that the tests prove and that docs/what-reruns.md shows."""
+"""What re-runs when something changes: the table that the tests prove and that docs/workflow/what-reruns.md shows."""
 
 from config_cases import CONFIGURATION
 from method_cases import METHOD_CASES

@@ -1,4 +1,4 @@
-"""A user's way, as docs/own-images.md describes it: folders of images, a CLIP of their own, one short configuration."""
+"""The steps of docs/data/own-images.md: folders of images, the user's own CLIP, one short configuration."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from checkout import ROOT, Checkout, copy_sources, successful
 from native_files import save
 from small_clip import write_backbone
 
-PAGE = ROOT / "docs/own-images.md"
+PAGE = ROOT / "docs/data/own-images.md"
 CLASSES = {"patterns": ("banded", "dotted", "woven"), "satellite": ("forest", "river")}
 
 

@@ -16,7 +16,7 @@ from tatr.config.words import bare, expected, is_section, members, of_field
 from tatr.merging.methods import load, names
 
 OPTIONAL = (TrustRegion, Surgery, Multitask, Sanity, ImageCounts, SplitLists)
-"""Sections that a config may leave out altogether."""
+"""Sections that a config may leave out as a whole."""
 
 WIDTH = 44
 """Column where comments start."""
@@ -24,19 +24,19 @@ WIDTH = 44
 
 def schema() -> dict[str, Any]:
     """The JSON schema of a config as it is written: before known tasks are added and sweeps are expanded."""
-    found = Config.model_json_schema()
-    models = found["$defs"]
+    root = Config.model_json_schema()
+    models = root["$defs"]
     for name in ("Merge", "TrustRegion"):
         models[name]["properties"] = {k: _sweep(v) for k, v in models[name]["properties"].items() if k != "settings"}
     _add_methods(models["Merge"])
     for source in SOURCES.values():
-        # A known task may be changed in a single key.
+        # A config may change a single key of a known task.
         models[source.__name__].pop("required", None)
-    for key, value in found["properties"].items():
+    for key, value in root["properties"].items():
         if "$ref" in value or key == "tasks":
-            found["properties"][key] = {"anyOf": [value, {"type": "null"}]}  # an empty section
-    found["properties"]["merges"]["items"] = _sweep({"$ref": "#/$defs/Merge"})
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found, "title": "TATR configuration"}
+            root["properties"][key] = {"anyOf": [value, {"type": "null"}]}  # an empty section
+    root["properties"]["merges"]["items"] = _sweep({"$ref": "#/$defs/Merge"})
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "title": "TATR configuration"}
 
 
 def _add_methods(merge: dict[str, Any]) -> None:
@@ -44,17 +44,17 @@ def _add_methods(merge: dict[str, Any]) -> None:
     merge["properties"]["method"] = _sweep({"enum": names(), "description": Merge.model_fields["method"].description})
     merge["allOf"] = []
     for name in names():
-        own = settings_of(load(name)).model_json_schema()
-        properties = {key: _sweep(value) for key, value in own.get("properties", {}).items()}
-        # Two methods may mean different things by one name, so what a setting may be stands with its method.
+        settings = settings_of(load(name)).model_json_schema()
+        properties = {key: _sweep(value) for key, value in settings.get("properties", {}).items()}
+        # A setting of the same name may mean different things in two methods, so its values stand with the method.
         merge["properties"] |= {key: {} for key in properties}
         then = {"properties": properties, "propertyNames": {"enum": [*common, *properties]}}
-        then["required"] = own.get("required", [])
+        then["required"] = settings.get("required", [])
         merge["allOf"].append({"if": {"properties": {"method": {"const": name}}}, "then": then})
 
 
 def _sweep(value: dict[str, Any]) -> dict[str, Any]:
-    """A value, or a list of such."""
+    """A value, or a list of values."""
     about = {key: value[key] for key in ("title", "description", "default") if key in value}
     rest = {key: value[key] for key in value if key not in about}
     choices = rest.get("anyOf", [rest])
@@ -109,11 +109,11 @@ def _line(name: str, field: FieldInfo, indent: str) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, width=200).removesuffix("...\n").strip()
     allowed = f"one of {', '.join(names())}" if name == "method" else expected(of_field(field))
     about = f"{'required: ' if field.is_required() else ''}{field.description or ''}"
-    return _commented(f"{indent}{name}: {text}", about if _said(field) else f"{about} ({allowed})".lstrip())
+    return _commented(f"{indent}{name}: {text}", about if _self_explanatory(field) else f"{about} ({allowed})".lstrip())
 
 
-def _said(field: FieldInfo) -> bool:
-    """Whether default and description tell what may be written there."""
+def _self_explanatory(field: FieldInfo) -> bool:
+    """Whether default and description already say which values the key takes."""
     kind = bare(members(field.annotation)[0])
     return (
         expected(of_field(field)) == "text" or get_origin(kind) in (dict, Literal) or len(members(field.annotation)) > 1

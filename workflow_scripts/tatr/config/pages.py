@@ -8,6 +8,7 @@ from pathlib import Path
 from tatr.config.merges import settings_of
 from tatr.config.words import expected, of_field
 from tatr.merging.methods import Method, load
+from tatr.report.markdown import table as markdown_table
 from tatr.report.tables import accuracies, load_table, markdown
 
 LABEL = r"([A-Z][A-Za-z' ]{2,40}):\s"
@@ -62,19 +63,20 @@ def _paragraphs(method: Method) -> list[str]:
 
 
 def _labelled(paragraph: str) -> str:
-    return re.sub(rf"^{LABEL}(.)", lambda found: f"**{found[1]}.** {found[2].upper()}", paragraph)
+    # A word becomes the start of a sentence; a symbol (λ, r) stays as it is.
+    start = rf"^{LABEL}([a-z](?=[a-z])|a(?= ))?"
+    return re.sub(start, lambda match: f"**{match[1]}.** {(match[2] or '').upper()}", paragraph)
 
 
 def _settings(method: Method) -> Iterator[str]:
     fields = settings_of(method).model_fields
     if not fields:
         return
-    yield from ["| setting | default | what | allowed |", "|---|---|---|---|"]
+    lines = [["setting", "default", "what", "allowed"]]
     for name, field in fields.items():
         default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
-        about = (field.description or "").replace("|", "\\|")
-        yield f"| `{name}` | {default} | {about} | {expected(of_field(field))} |"
-    yield ""
+        lines.append([f"`{name}`", default, field.description or "", expected(of_field(field))])
+    yield from [markdown_table(lines, "llll"), ""]
 
 
 def _yaml(value: object) -> str:
@@ -87,22 +89,23 @@ def _results(method: Method, results: Path) -> Iterator[str]:
     if not results.is_file():
         return
     table = load_table(results)
-    own = re.compile(rf"{re.escape(method.title)}(,| \+|$)")
-    rows = [name for name in table.index if own.match(name)]
+    of_method = re.compile(rf"{re.escape(method.title)}(,| \+|$)")
+    rows = [name for name in table.index if of_method.match(name)]
     if not rows:
         return
     yield from ["## On the embedded benchmark", ""]
-    yield "Test accuracy in %, average over the tasks of [tiny8](../tiny8.md), one seed ([all rows](../results.md))."
-    yield from ["", "| row | average | lowest task | highest task | λ |", "|---|---:|---:|---:|---:|"]
+    yield "Test accuracy in %, average over the tasks of [tiny8](../../data/tiny8.md), one seed"
+    yield "([all rows](../../report/results.md))."
+    lines = [["row", "average", "lowest task", "highest task", "λ"]]
     for name, row in table.loc[rows].iterrows():
         tasks = accuracies(table).loc[[name]].drop(columns="average").iloc[0]
         low, high = f"{tasks.min():.1f} ({tasks.idxmin()})", f"{tasks.max():.1f} ({tasks.idxmax()})"
-        yield f"| {name} | {row['average']:.1f} | {low} | {high} | {row['coefficient']:g} |"
-    yield ""
+        lines.append([str(name), f"{row['average']:.1f}", low, high, f"{row['coefficient']:g}"])
+    yield from ["", markdown_table(lines, "lrrrr"), ""]
 
 
 def with_table(text: str, results: Path) -> str:
-    """A page with the benchmark's table, as it stands in a CSV file, between its two marks."""
+    """The page with the benchmark's table, read from a CSV file, between its two marks."""
     begin, end = "<!-- table: written by workflow_scripts/config_docs.py -->\n", "<!-- end of table -->"
     before, _, rest = text.partition(begin)
     return f"{before}{begin}\n{markdown(load_table(results), {}, 1)}\n{end}{rest.partition(end)[2]}"

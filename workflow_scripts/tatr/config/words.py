@@ -1,4 +1,4 @@
-"""What may be written for a key, in words: for messages and for the commented defaults."""
+"""Which values a key takes, in words: for error messages and for the commented defaults."""
 
 import re
 from types import UnionType
@@ -32,13 +32,13 @@ def of_field(field: FieldInfo) -> Any:  # noqa: ANN401
 
 
 def expected(annotation: Any) -> str:  # noqa: ANN401
-    """What may be written for a type.
+    """Which values a type takes.
 
     >>> expected(Annotated[float, annotated_types.Ge(0), annotated_types.Lt(1)])
     'a number from 0 to below 1'
     """
     kind, constraints = bare(annotation), get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
-    if len(found := members(kind)) > 1 and all(is_section(bare(member)) for member in found):
+    if len(kinds := members(kind)) > 1 and all(is_section(bare(member)) for member in kinds):
         return "a section such as {source: folder, root: PATH}"
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(expected(Annotated[member, *constraints, ...]) for member in members(kind))
@@ -58,7 +58,7 @@ def expected(annotation: Any) -> str:  # noqa: ANN401
 
 
 def name_expected(written: str = "") -> str:
-    """What a name must be like, and one like that which was written."""
+    """What a name must look like, with a valid name close to the one that was written."""
     valid = re.sub(r"\W", "_", written)
     advice = f", such as '{valid}'" if re.match("[A-Za-z]", valid) else ""
     return f"a name of letters, digits and _ that starts with a letter{advice}"
@@ -73,12 +73,12 @@ def _expected_list(kind: Any, limits: dict[str, Any]) -> str:  # noqa: ANN401
 
 
 def _limits(constraints: tuple[Any, ...]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
     for constraint in constraints:
         for part in constraint.metadata if isinstance(constraint, FieldInfo) else [constraint]:
             names = ("ge", "gt", "le", "lt", "min_length", "pattern")
-            found |= {name: getattr(part, name) for name in names if getattr(part, name, None) is not None}
-    return found
+            limits |= {name: getattr(part, name) for name in names if getattr(part, name, None) is not None}
+    return limits
 
 
 def _range(limits: dict[str, Any]) -> str:

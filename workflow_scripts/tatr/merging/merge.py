@@ -59,7 +59,8 @@ def _check(
     for name in method.needs:
         if given.get(name) is None:
             was = "was" if name == "layout" else "were"
-            raise TatrError(f"{method.name}: needs {name}, which {was} not given (docs/methods/{method.name}.md)")
+            page = f"docs/merging/methods/{method.name}.md"
+            raise TatrError(f"{method.name}: needs {name}, which {was} not given ({page})")
         if name != "layout" and len(given[name]) != len(task_vectors):
             raise TatrError(f"{method.name}: {len(task_vectors)} task vectors but {len(given[name])} {name}")
     if "layout" in method.needs and given["layout"].size != len(task_vectors[0]):

@@ -1,1 +1,1 @@
-"""What people read: tables, figures, pages, model cards, the paper's figures beside ours."""
+"""What people read: tables, figures, pages, model cards, the paper's figures next to ours."""

@@ -1,5 +1,6 @@
-"""Plots of tables, where people would rather look than read."""
+"""Plots of tables, for people who would rather look than read."""
 
+import io
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -19,7 +20,7 @@ def methods_figure(
         table: of `tatr.report.tables.methods_table`.
         width: inches.
         colour: of the averages of merges.
-        paper: the paper's averages in percent, by row's name, where it has the row; hollow marks.
+        paper: the paper's averages in percent by row's name, for the rows that it has; drawn as hollow marks.
     """
     mpl.rcParams["svg.hashsalt"] = "tatr"  # equal figures have equal ids, hence equal files
     figure = Figure(figsize=(width, 1.2 + 0.32 * len(table)), layout="constrained")
@@ -31,18 +32,28 @@ def methods_figure(
     above = references(table)
     colours = ["0.3"] * above + [colour] * (len(table) - above)
     axes.scatter(table["average"], rows, s=46, color=colours, zorder=3)
-    # Larger than ours, so that equal ones show, too.
+    # Larger than our marks, so that both are visible where they are equal.
     if printed := [(paper[name], row) for row, name in enumerate(table.index) if name in paper]:
         axes.scatter(*zip(*printed, strict=True), s=100, facecolors="none", edgecolors="0.55", linewidths=0.9, zorder=2)
     for row, average in enumerate(table["average"]):
         axes.annotate(f"{average:.1f}", (average, row), (0, 6), textcoords="offset points", ha="center", fontsize=7)
     axes.set_yticks(list(rows), marked_names(table))
-    axes.set_ylim(len(table) - 0.3, -0.9)  # from top to bottom, with no more room around many rows than around few
+    axes.set_ylim(len(table) - 0.3, -0.9)  # from top to bottom; equal room around few and many rows
     axes.axhline(above - 0.5, color="0.85", linewidth=0.8)
-    said = ["test accuracy, %", "large: average over tasks", "small: each task"]
-    said += [*(["hollow: the paper's average"] if printed else []), *notes(table)]
-    axes.set_xlabel("\n".join(said), loc="right", fontsize=9)
+    legend = ["test accuracy, %", "large: average over tasks", "small: each task"]
+    legend += [*(["hollow: the paper's average"] if printed else []), *notes(table)]
+    axes.set_xlabel("\n".join(legend), loc="right", fontsize=9)
     axes.grid(axis="x", color="0.93")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     return figure
+
+
+def rendered(figure: Figure) -> dict[str, bytes]:
+    """The figure's files by name: methods.png and methods.svg. Equal figures give equal bytes."""
+    files = {}
+    for form in ("png", "svg"):
+        file = io.BytesIO()
+        figure.savefig(file, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
+        files[f"methods.{form}"] = file.getvalue()
+    return files

@@ -1,4 +1,4 @@
-"""A table as a page of HTML, which Snakemake's report shows in place (CSV and Markdown it only offers to download)."""
+"""A table as an HTML page, which Snakemake's report displays (it only offers CSV and Markdown for download)."""
 
 from collections.abc import Sequence
 from html import escape
@@ -33,7 +33,7 @@ def page(
         notes: under it.
     """
     head, *rows = (
-        "".join(f"<{tag}{_kind(index < words)}>{escape(cell)}</{tag}>" for index, cell in enumerate(line))
+        "".join(f"<{tag}{_class(index < words)}>{escape(cell)}</{tag}>" for index, cell in enumerate(line))
         for tag, line in zip(("th", *["td"] * (len(lines) - 1)), lines, strict=True)
     )
     body = [f"<tr{' class=first' if line[0] else ''}>{row}</tr>" for row, line in zip(rows, lines[1:], strict=True)]
@@ -52,5 +52,5 @@ def page(
     return "\n".join(parts) + "\n"
 
 
-def _kind(word: bool) -> str:
+def _class(word: bool) -> str:
     return " class=word" if word else ""

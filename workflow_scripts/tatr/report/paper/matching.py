@@ -1,4 +1,4 @@
-"""Which rows of a table here coincide with rows of the paper's tables; used when the workflow is planned, by no job."""
+"""Which rows of our tables match rows of the paper's tables. Only the plan uses this, no job."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from tatr.report.paper.printed import Row, coinciding, rows
 
 ANY = "any"
-"""Stands for every value of a setting on which the paper says nothing."""
+"""Stands for every value of a setting that the paper does not state."""
 
 FIXED_TAU = "fixed_tau"
 """The footnote of rows whose τ was not tuned."""
@@ -15,7 +15,7 @@ FIXED_TAU = "fixed_tau"
 
 @dataclass(frozen=True)
 class Match:
-    """A row of the paper that a row here is to be compared with; `dataclasses.asdict` is what table settings hold."""
+    """A row of the paper that one of our rows is compared with; table settings hold its `dataclasses.asdict`."""
 
     table: int
     method: str
@@ -33,7 +33,7 @@ def paper_backbone(model: str, weights: str | None, tasks: Iterable[str | None])
     Args:
         model: open_clip's name of the model; with or without "-quickgelu", which OpenAI's weights need anyway.
         weights: open_clip's tag of the pre-trained weights. The paper's are OpenAI's.
-        tasks: what the paper calls each task of the suite, in any order; None for one that it has not.
+        tasks: what the paper calls each task of the suite, in any order; None for a task that it does not have.
     """
     name = model.removesuffix("-quickgelu")
     same_tasks = sorted(task or "" for task in tasks) == sorted(coinciding()["tasks"])
@@ -55,7 +55,7 @@ def paper_row(merge: Mapping[str, Any], backbone: str) -> Match | None:
     if region and taus != grid and not (len(taus) == 1 and taus[0] in grid):
         return None
     for entry in coinciding()["rows"]:
-        if "merge" in entry and _is(entry["merge"], merge) and (row := _printed(entry, backbone)):
+        if "merge" in entry and _describes(entry["merge"], merge) and (row := _printed(entry, backbone)):
             return _match(row, (FIXED_TAU,) if len(taus) == 1 else ())
     return None
 
@@ -63,18 +63,18 @@ def paper_row(merge: Mapping[str, Any], backbone: str) -> Match | None:
 def reference_row(name: str, backbone: str) -> Match | None:
     """The paper's row of a reference on the eight tasks: Pre-trained, Individual or Traditional MTL."""
     entries = (entry for entry in coinciding()["rows"] if entry.get("reference") == name)
-    found = next((row for entry in entries if (row := _printed(entry, backbone))), None)
-    return found and _match(found)
+    row = next((row for entry in entries if (row := _printed(entry, backbone))), None)
+    return row and _match(row)
 
 
 def individual(backbone: str) -> dict[str, float]:
     """What the paper's individual models reach, in percent, by task as the paper calls it."""
-    found = reference_row("Individual", backbone)
-    return found.accuracies if found else {}
+    match = reference_row("Individual", backbone)
+    return match.accuracies if match else {}
 
 
 def comparison(backbone: str, names: Mapping[str, str], matches: Iterable[Match]) -> dict[str, Any]:
-    """What table settings hold of the comparison as a whole, under `paper`.
+    """What table settings say of the comparison as a whole, under `paper`.
 
     Args:
         backbone: of `paper_backbone`.
@@ -82,8 +82,8 @@ def comparison(backbone: str, names: Mapping[str, str], matches: Iterable[Match]
         matches: of all rows that have one.
 
     Returns:
-        `backbone`, `names`, `columns` (per task of the paper, keys of footnotes) and `notes` (per key, the footnote, as
-        far as they occur).
+        `backbone`, `names`, `columns` (per task of the paper, keys of footnotes) and `notes` (per key, the footnote;
+        only those that occur).
     """
     columns: dict[str, list[str]] = coinciding()["columns"]
     keys = {key for notes in columns.values() for key in notes} | {key for match in matches for key in match.notes}
@@ -91,20 +91,20 @@ def comparison(backbone: str, names: Mapping[str, str], matches: Iterable[Match]
     return {"backbone": backbone, "names": dict(names), "columns": columns, "notes": texts}
 
 
-def _is(wanted: Mapping[str, Any], merge: Mapping[str, Any]) -> bool:
+def _describes(wanted: Mapping[str, Any], merge: Mapping[str, Any]) -> bool:
     region = merge.get("trust_region")
-    asked = None if region is None else {key: region.get(key) for key in ("sensitivity", "exemplars")}
+    chosen = None if region is None else {key: region.get(key) for key in ("sensitivity", "exemplars")}
     return (
         wanted["method"] == merge["method"]
-        and _same(wanted["settings"], merge["settings"])
+        and _same_settings(wanted["settings"], merge["settings"])
         and wanted["coefficients"] == [*merge["coefficients"]]
-        and wanted.get("trust_region") == asked
+        and wanted.get("trust_region") == chosen
         and wanted.get("surgery") == merge.get("surgery")
     )
 
 
-def _same(wanted: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    # A setting that the data does not know of makes another method of it until somebody says what it means.
+def _same_settings(wanted: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    # A new setting that the data does not list makes it another method, until somebody adds the setting there.
     return wanted.keys() == settings.keys() and all(w in (ANY, settings[key]) for key, w in wanted.items())
 
 
@@ -116,6 +116,6 @@ def _tables(tables: Sequence[int], backbone: str) -> Iterator[int]:
     yield from (table for table in tables if coinciding()["backbones"][table] == backbone)
 
 
-def _match(row: Row, further: tuple[str, ...] = ()) -> Match:
+def _match(row: Row, extra_notes: tuple[str, ...] = ()) -> Match:
     assert row.average is not None  # Table 4 alone has none, and no merge of all tasks is in it
-    return Match(row.table, row.name, row.accuracies, row.average, row.notes + further)
+    return Match(row.table, row.name, row.accuracies, row.average, row.notes + extra_notes)

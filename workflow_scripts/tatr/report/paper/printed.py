@@ -1,4 +1,4 @@
-"""What the paper prints: Tables 1 to 6, one CSV file each, beside this module."""
+"""What the paper prints: Tables 1 to 6, one CSV file each, in this folder."""
 
 import csv
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Row:
 
     table: int
     name: str
-    """As the paper calls it; where it calls several alike, with what tells them apart."""
+    """As the paper calls it, with an addition where several rows have the same name."""
     accuracies: dict[str, float]
     """In percent, by task as the paper calls it."""
     average: float | None
@@ -46,5 +46,5 @@ def rows(table: int) -> dict[str, Row]:
 @cache
 def coinciding() -> dict[str, Any]:
     """What `coinciding.yaml` says: backbones, tasks, the grid of τ, rows and footnotes."""
-    found: dict[str, Any] = yaml.safe_load((FOLDER / "coinciding.yaml").read_text(encoding="utf-8"))
-    return found
+    data: dict[str, Any] = yaml.safe_load((FOLDER / "coinciding.yaml").read_text(encoding="utf-8"))
+    return data

@@ -1,4 +1,4 @@
-"""CLIP models that others saved, brought in without running anything of theirs (`docs/checkpoints.md`)."""
+"""CLIP models that others saved, brought in without running anything of theirs (`docs/weights/checkpoints.md`)."""
 
 from pathlib import Path
 from typing import Any
