@@ -40,7 +40,7 @@ CODE = [
         "write a new merging method, before a merge uses it",
         "nothing",
         NOTHING,
-        files=lambda scene: edits.new_method(scene.module("tatr/methods")),
+        files=lambda scene: edits.new_method(scene.module("tatr/merging/methods")),
     ),
     Case(
         "drawing-edited",
@@ -58,7 +58,7 @@ CODE = [
     ),
     Case(
         "encoder-edited",
-        "edit the encoder's forward pass (`clip.py`)",
+        "edit the encoder's forward pass (`towers.py`)",
         "everything but images and backbone",
         EVERYTHING - IMAGES - {"backbone:tiny-clip"},
         files=_code("tatr/clip/towers.py"),
@@ -80,17 +80,17 @@ CODE = [
     Case("table-edited", "edit how the table is made", "table and figure", TABLE, files=_code("tatr/report/tables.py")),
     Case(
         "command-edited",
-        "edit what all steps share (`command.py`, `manifest.py`)",
+        "edit what all steps share (`step.py`, `job.py`, `artefact.py`)",
         "everything",
         EVERYTHING,
         files=_code("tatr/workflow/job.py"),
     ),
     Case(
         "plan-edited",
-        "edit what only plans (`config.py`, `plan.py`), if the plan stays the same",
+        "edit what only plans (`config/`, `workflow/plan/`), if the plan stays the same",
         "nothing",
         NOTHING,
-        files=_code("tatr/config/models.py", "tatr/config/loading.py", "tatr/workflow/plan/plan.py"),
+        files=_code("tatr/config/models.py", "tatr/config/loading.py", "tatr/workflow/plan/merges.py"),
     ),
     Case(
         "comments-edited",
@@ -179,7 +179,7 @@ FILES = [
 ]
 
 EXECUTION = [
-    Case("threads", "give a step more threads", "nothing", NOTHING, arguments=("--set-threads", "finetune=2")),
+    Case("threads", "give a step more threads", "nothing", NOTHING, arguments=("--set-threads", "finetuning=2")),
     Case(
         "resources",
         "give a step more memory or time",

@@ -153,7 +153,7 @@ class TestPaper:
         assert plan.sanity
         assert plan.sanity.settings["expected"]["stanford_cars"] == 77.7
         assert {p.label for p in plan.sanity.inputs["evaluations"]} == {f"individual_{task}" for task in PAPER}
-        with pytest.raises(TatrError, match=r"sanity\.expected: paper: it has ViT-B/32"):
+        with pytest.raises(TatrError, match=r"sanity\.expected: paper: the paper's tables are of ViT-B/32"):
             planned(sanity={"expected": "paper"})
 
     def test_expectations_of_ones_own(self) -> None:

@@ -66,7 +66,7 @@ RENAMED: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing to mend."""
+    """One mistake, and what to do about it."""
 
     keys: Keys
     text: str

@@ -49,7 +49,7 @@ class CheckpointOrigin(Section):
     )
     zero_shot: str | None = Field(
         None,
-        description="folder: the pre-trained copy that came with it, compared with the backbone; null looks beside",
+        description="folder: the pre-trained copy that came with it, compared with the backbone; null looks in the same folder",
     )
     repository: str | None = Field(None, description="hub: OWNER/NAME, {task} and {name} as above")
     revision: str | None = Field(None, description="hub: commit, branch or tag; null takes the newest")
@@ -75,7 +75,7 @@ class CheckpointOverrides(Section):
 
 
 class Checkpoints(CheckpointOrigin):
-    """Where the individual models come from: trained here (`finetuning` says how), or checkpoints that there are."""
+    """Where the individual models come from: trained here (`finetuning` says how), or taken from checkpoints."""
 
     tasks: dict[str, CheckpointOverrides] = Field({}, description="per task, any of the keys above that differ")
 

@@ -66,11 +66,11 @@ class Job:
         return [artefact / "vector.zarr" for artefact in self.inputs[role]]
 
     def add(self, name: str, digest: str) -> None:
-        """Take note of a store that was written into `folder`."""
+        """Record a store that was written into `folder`."""
         self.content[name] = digest
 
     def add_file(self, name: str) -> None:
-        """Take note of a file that was written into `folder`."""
+        """Record a file that was written into `folder`."""
         self.add(name, file_digest(self.folder / name))
 
     def add_json(self, name: str, value: Any) -> None:  # noqa: ANN401

@@ -70,7 +70,7 @@ class Step:
     def _make(self, arguments: argparse.Namespace) -> Manifest:
         if arguments.output.name != FILE or not arguments.output.parent.name:
             # The folder is replaced as a whole, so it must not be guessed.
-            raise TatrError(f"--output: {arguments.output} is not FOLDER/{FILE} (FOLDER is made, or replaced)")
+            raise TatrError(f"--output: {arguments.output} is not FOLDER/{FILE} (FOLDER is created or replaced)")
         planned = _check_code(arguments.code)
         inputs = {
             role: [Artefact.open(path, self.kinds(role)) for path in getattr(arguments, role)] for role in self.reads

@@ -103,6 +103,6 @@ def _check_tower(draft: Draft) -> None:
     for key, wanted in asked.items():
         if wanted:
             raise TatrError(
-                f"{key}: not for {source.label}, whose image encoder is no standard vision transformer: its layers "
-                "can't be looked into; leave it out, or take a backbone such as ViT-B-32-quickgelu"
+                f"{key}: not for {source.label}, whose image encoder is no standard vision transformer, whose "
+                "layers it needs; leave it out, or take a backbone such as ViT-B-32-quickgelu"
             )
