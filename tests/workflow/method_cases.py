@@ -85,21 +85,21 @@ METHOD_CASES = [
     ),
     Case(
         "fisher-edited",
-        "edit how Fisher information is measured (`fisher_information.py`)",
+        "edit how Fisher information is measured (`fisher.py`)",
         "it, its merges and evaluations",
         {f"fisher:{task}_n-4" for task in TASKS} | FISHER,
         files=lambda scene: change_code(scene.module("tatr/measuring/fisher.py")),
     ),
     Case(
         "grams-edited",
-        "edit how Gram matrices are measured (`gram_measuring.py`)",
+        "edit how Gram matrices are measured (`gram.py`)",
         "them, RegMean's merges and evaluations",
         {f"gram:{task}_n-8" for task in TASKS} | REGMEAN,
         files=lambda scene: change_code(scene.module("tatr/measuring/gram.py")),
     ),
     Case(
         "correction-edited",
-        "edit how features are corrected (`feature_correction.py`)",
+        "edit how features are corrected (`correction.py`)",
         "all evaluations",
         {
             *(f"evaluation:individual_{task}" for task in TASKS),
@@ -122,7 +122,7 @@ METHOD_CASES = [
     ),
     Case(
         "export-edited",
-        "edit how merges are exported (`exporting.py`)",
+        "edit how merges are exported (`export.py`)",
         "nothing",
         set(),
         files=lambda scene: change_code(scene.module("tatr/report/export.py")),
