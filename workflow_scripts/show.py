@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     artefact = Artefact.open(arguments.table, "tables")
     settings = artefact.manifest.settings
     content = artefact.manifest.content
-    remarks = {"skipped": {}, "warnings": []}  # of a table made before there were any
+    remarks: dict[str, Any] = {"skipped": {}, "warnings": []}  # of a table made before there were any
     if "remarks.json" in content:
         remarks = json.loads((artefact / "remarks.json").read_text())
     table = load_table(artefact / "methods.csv")

@@ -178,8 +178,8 @@ def _caption(rng: np.random.Generator, task: str, classname: str, coarse: float)
     if rng.uniform() < coarse:
         choices = vague if rng.uniform() < 0.5 else words.whole
     frames = words.frames if rng.uniform() < 0.7 else _FRAMES
-    name = choices[rng.integers(len(choices))]
-    return frames[rng.integers(len(frames))].format(name)
+    name = choices[int(rng.integers(len(choices)))]
+    return frames[int(rng.integers(len(frames)))].format(name)
 
 
 def _subject(rng: np.random.Generator) -> tuple[str, str]:
