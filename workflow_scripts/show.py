@@ -3,7 +3,6 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 
 def main() -> None:
@@ -24,7 +23,7 @@ def main() -> None:
     artefact = Artefact.open(arguments.table, "tables")
     settings = artefact.manifest.settings
     content = artefact.manifest.content
-    remarks: dict[str, Any] = {"skipped": {}, "warnings": []}  # of a table made before there were any
+    remarks = {"skipped": {}, "warnings": []}  # of a table made before there were any
     if "remarks.json" in content:
         remarks = json.loads((artefact / "remarks.json").read_text())
     table = load_table(artefact / "methods.csv")
