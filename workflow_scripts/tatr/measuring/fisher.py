@@ -63,7 +63,7 @@ def fisher_information(
     batch = max(1, min(32, AT_ONCE // (rows * size)))
 
     def squares(exemplar: Tensor) -> dict[str, Tensor]:
-        found, pull, *_ = vjp(lambda p: features(p, exemplar), parameters)
+        found, pull = vjp(lambda p: features(p, exemplar), parameters)
         total: dict[str, Tensor] = {}
         for some in label_factor(log_probabilities, found).split(rows):
             (gradients,) = vmap(pull)(some)
