@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -175,8 +175,8 @@ def _published(path: Path) -> Known | None:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     for name, tag in pretrained.list_pretrained():
         # OpenAI's addresses hold the digest, open_clip's own its beginning.
-        *_, parent, file_name = ["", *pretrained.get_pretrained_url(name, tag).split("/")]
-        stated = parent if len(parent) == 64 else Path(file_name).stem.rpartition("-")[2]
+        address = PurePosixPath(pretrained.get_pretrained_url(name, tag))
+        stated = address.parent.name if len(address.parent.name) == 64 else address.stem.rpartition("-")[2]
         if len(stated) >= 8 and digest.startswith(stated):
             found = of_tag(name, tag)
             return Known(f"they are open_clip's {name} '{tag}'", found.quick_gelu, found.preprocess)

@@ -29,7 +29,7 @@ SMALL_TEXT = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "lay
 class _Texts(nn.Module):
     """A model whose call encodes texts."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: CLIP | CoCa | CustomTextCLIP) -> None:
         super().__init__()
         self.model = model
 
@@ -148,7 +148,7 @@ def _without_weights() -> Iterator[None]:
     def placeholder(self: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         register(self, name, parameter if parameter is None else _placeholder(parameter))
 
-    nn.Module.register_parameter = placeholder  # type: ignore[method-assign]
+    nn.Module.register_parameter = placeholder  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:

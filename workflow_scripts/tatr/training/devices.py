@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tatr.errors import TatrError
@@ -35,7 +36,11 @@ def choose() -> str:
         take_gpu()
     import torch  # not before: a GPU is taken by hiding the others
 
-    is_there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    is_there: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }
     if not wanted:
         return next(device for device in DEVICES if is_there[device]())
     if not is_there[wanted]():

@@ -8,6 +8,7 @@ another picture. A model pre-trained on them knows every task a little and none 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,8 +179,8 @@ def _caption(rng: np.random.Generator, task: str, classname: str, coarse: float)
     if rng.uniform() < coarse:
         choices = vague if rng.uniform() < 0.5 else words.whole
     frames = words.frames if rng.uniform() < 0.7 else _FRAMES
-    name = choices[rng.integers(len(choices))]
-    return frames[rng.integers(len(frames))].format(name)
+    name = choices[int(rng.integers(len(choices)))]
+    return frames[int(rng.integers(len(frames)))].format(name)
 
 
 def _subject(rng: np.random.Generator) -> tuple[str, str]:
@@ -201,7 +202,7 @@ def _reframe(rng: np.random.Generator, image: NDArray[np.uint8], zoom: Sequence[
     return np.asarray(Image.fromarray(padded).resize(size, Image.Resampling.BILINEAR, box=box))
 
 
-def _recolour(rng: np.random.Generator, image: NDArray[np.uint8], settings: Mapping) -> NDArray[np.uint8]:
+def _recolour(rng: np.random.Generator, image: NDArray[np.uint8], settings: Mapping[str, Any]) -> NDArray[np.uint8]:
     """Grey, swapped or inverted colours, each in a share of the pictures; a cast in all of them."""
     pixels = image.astype(np.float32)
     if rng.uniform() < settings["swapped"]:
@@ -214,7 +215,7 @@ def _recolour(rng: np.random.Generator, image: NDArray[np.uint8], settings: Mapp
     return np.clip(cast, 0, 255).astype(np.uint8)
 
 
-def draw_pairs(settings: Mapping, seed: int, start: int, stop: int) -> tuple[NDArray[np.uint8], list[str]]:
+def draw_pairs(settings: Mapping[str, Any], seed: int, start: int, stop: int) -> tuple[NDArray[np.uint8], list[str]]:
     """Pictures `start` to `stop` of the crawl and their captions.
 
     Every pair has its own generator, seeded with (seed, index): the crawl can be drawn in pieces.

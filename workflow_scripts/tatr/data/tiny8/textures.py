@@ -32,7 +32,7 @@ def _plane(rng: np.random.Generator, periods: tuple[float, float]) -> tuple[Fiel
     return u.astype(np.float32), v.astype(np.float32)
 
 
-def _fold(u: Field) -> Field:
+def _fold(u: NDArray[np.floating]) -> NDArray[np.floating]:
     """Distance to the nearest whole number, 0 to 1/2."""
     return np.abs(u - np.round(u))
 
