@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tatr.clip.model_configs import image_size
-from tatr.config.models import Config, Recipe
+from tatr.config.models import Config
 from tatr.config.tasks import HubTask, RealTask
+from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.weights.fingerprint import fingerprint
 from tatr.weights.importing.provenance import zero_shot_beside
 from tatr.workflow.plan.backbone_source import Found, find
@@ -84,10 +85,10 @@ class Ingredients:
     def finetuned(self, task: str) -> Planned:
         """θ_k of a task, trained or imported; or one model trained on all tasks."""
         if task == ALL_TASKS:
-            return self._trained(task, self.config.multitask_recipe)
+            return self._trained(task, self.config.multitask_finetuning)
         origin = self.config.finetuned.of(task, self.paper_name(task))
         if origin.source == "train":
-            return self._trained(task, self.config.finetuning.of(task))
+            return self._trained(task, self.config.finetuning_of(task))
         settings: dict[str, Any] = {"task": task, "file": None, "zero_shot": None}
         downloaded = []
         if origin.source == "hub":
@@ -105,10 +106,8 @@ class Ingredients:
         prints = [fingerprint(file, f"{key}: {role}") for role, file in (("path", path), ("zero_shot", copy)) if file]
         return {"file": str(path), "zero_shot": str(copy) if copy else None, "fingerprint": prints}
 
-    def _trained(self, task: str, recipe: Recipe) -> Planned:
-        settings = recipe.model_dump(mode="json")
-        settings["seed"] = self.config.seed if recipe.seed is None else recipe.seed
-        return self._add("finetuning", task, settings, self._seen_by(*self._tasks_of(task)))
+    def _trained(self, task: str, recipe: FineTuning) -> Planned:
+        return self._add("finetuning", task, asdict(recipe), self._seen_by(*self._tasks_of(task)))
 
     def task_vector(self, task: str) -> Planned:
         """Δ_k of a task."""

@@ -50,7 +50,7 @@ class Plan(Ingredients):
         wanted = {
             f"merges[{index}]: regmean": merge.method == "regmean" for index, merge in enumerate(self.config.merges)
         }
-        recipes = [self.config.finetuning.of(task) for task in self.tasks]
+        recipes = [self.config.finetuning_of(task) for task in self.tasks]
         wanted["finetuning.checkpointing"] = any(recipe.checkpointing for recipe in recipes)
         for key, asked in wanted.items():
             if asked:
