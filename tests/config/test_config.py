@@ -132,7 +132,9 @@ def test_list_under_search_is_no_sweep() -> None:
 
 
 def test_finetuning_of_a_task() -> None:
-    config = load(f"{SUITE}{MERGES}finetuning: {{steps: 600, tasks: {{cars: {{learning_rate: 1e-4, seed: 5}}}}}}\nseed: 3")
+    config = load(
+        f"{SUITE}{MERGES}finetuning: {{steps: 600, tasks: {{cars: {{learning_rate: 1e-4, seed: 5}}}}}}\nseed: 3"
+    )
     cars, digits = config.finetuning_of("cars"), config.finetuning_of("digits")
     assert (cars.learning_rate, cars.steps, cars.seed) == (1e-4, 600, 5)
     assert digits == FineTuning(steps=600, seed=3)

@@ -31,9 +31,7 @@ LogProbabilities = Callable[[Tensor], Tensor]
 """Features [D] → log p(y|x) of all classes [C]; none of the parameters enters here."""
 
 
-def measure_fisher(
-    encoder: Encoder, finetuned: Vector, task: Task, exemplars: Exemplars, device: str
-) -> np.ndarray:
+def measure_fisher(encoder: Encoder, finetuned: Vector, task: Task, exemplars: Exemplars, device: str) -> np.ndarray:
     """The diagonal Fisher information of a task at its fine-tuned encoder, float32 [N]; no label is read.
 
     Args:

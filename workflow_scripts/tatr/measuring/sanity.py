@@ -23,8 +23,8 @@ def check(
         stated_by: who expects that, for people.
 
     Returns:
-        `tolerance`, `stated_by`, `ok` (whether all are) and `tasks`: per task, in the order of `expected`, `measured` and
-        `expected` in percent, `difference` in points, `ok`.
+        `tolerance`, `stated_by`, `ok` (whether all are) and `tasks`: per task, in the order of `expected`, `measured`
+        and `expected` in percent, `difference` in points, `ok`.
 
     Raises:
         TatrError: a task was evaluated twice, or one with an expectation was not.

@@ -19,6 +19,4 @@ def sanity_page(comparison: Mapping[str, Any], names: Mapping[str, str] | None =
     for task, row in comparison["tasks"].items():
         figures = (f"{row['measured']:.1f}", f"{row['expected']:.1f}", signed(row["difference"], 1))
         rows.append([(names or {}).get(task, task), "" if row["ok"] else "⚠", *figures])
-    return page(
-        "Individual models", rows, 2, warnings=deviations(comparison, names), notes=[f"{verdict(comparison)}."]
-    )
+    return page("Individual models", rows, 2, warnings=deviations(comparison, names), notes=[f"{verdict(comparison)}."])

@@ -55,8 +55,8 @@ def adapt(
         saved: where the state is kept. Learning that goes on from there ends with the bytes of an undisturbed one.
 
     Returns:
-        `tasks` and `tensors` (names), `coefficients` (λ_kl in [0, 1], a list per task), `split` (that the images are of) and
-        `entropy`: pairs of an iteration and the mean entropy (nats) from it up to the next pair's.
+        `tasks` and `tensors` (names), `coefficients` (λ_kl in [0, 1], a list per task), `split` (which the images
+        are of) and `entropy`: pairs of an iteration and the mean entropy (nats) from it up to the next pair's.
 
     Raises:
         TatrError: a split is empty, or an entropy is not finite.

@@ -85,7 +85,9 @@ class Batches:
 class _Training:
     """A training between two steps: all that the next step depends on."""
 
-    def __init__(self, encoder: Encoder, tasks: Sequence[Task], images: ImageBank, recipe: FineTuning, device: str) -> None:
+    def __init__(
+        self, encoder: Encoder, tasks: Sequence[Task], images: ImageBank, recipe: FineTuning, device: str
+    ) -> None:
         self._tasks, self._images = tasks, images
         self._labels = [task.split("train")[1] for task in tasks]
         self._architecture, self._recipe, self._device = encoder.architecture, recipe, device

@@ -63,7 +63,7 @@ def train_modules(
     for task, vector, images in tasks:
         if f"{task}.distances" not in state:
             both = features_of_both(task, merged, vector, encoder, images, recipe.split, device)
-            state |= train_module(task, *both, recipe)
+            state.update(train_module(task, *both, recipe))
             saved.write(lambda: state)
     distances = {name: state[name].tolist() for name in sorted(state) if name.endswith(".distances")}
     modules = {name: state[name].numpy() for name in sorted(state.keys() - distances.keys())}
@@ -84,9 +84,7 @@ def parameters_of(encoder: Encoder, vector: Vector, coefficient: float, device: 
 
 
 @torch.no_grad()
-def features_of(
-    parameters: clip.Parameters, images: StoredImages, encoder: Encoder, device: str, where: str
-) -> Tensor:
+def features_of(parameters: clip.Parameters, images: StoredImages, encoder: Encoder, device: str, where: str) -> Tensor:
     """Image features, float32 [n, D], not normalised, of images [n, H, W, 3], which are read batch by batch.
 
     Raises:

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, Literal
 
 import numpy as np
+
 from tatr.errors import TatrError
 from tatr.settings import check, keywords
 

@@ -28,7 +28,8 @@ class FineTuning:
         int | None, Interval(ge=1), "images at once, gradients added up; null takes the whole batch"
     ] = None
     checkpointing: Annotated[bool, "recompute activations in the backward pass: less memory, more time"] = False
-    crop_scale: Annotated[
-        tuple[float, float], check_crop_scale, "share of the image a random crop keeps: from, to"
-    ] = (0.9, 1.0)
+    crop_scale: Annotated[tuple[float, float], check_crop_scale, "share of the image a random crop keeps: from, to"] = (
+        0.9,
+        1.0,
+    )
     seed: Annotated[int, Interval(ge=0), "of batches and crops"]
