@@ -96,9 +96,9 @@ class Merge(Section):
         # `{method: ties, density: 0.2}` reads better than `{method: ties, settings: {density: 0.2}}`.
         if not isinstance(raw, dict) or not isinstance(raw.get("settings") or {}, dict):
             return raw
-        own = {key: value for key, value in raw.items() if key not in cls.model_fields}
-        rest = {key: value for key, value in raw.items() if key in cls.model_fields}
-        return {**rest, "settings": {**(raw.get("settings") or {}), **own}}
+        of_merge = {key: value for key, value in raw.items() if key in cls.model_fields}
+        of_method = {key: value for key, value in raw.items() if key not in cls.model_fields}
+        return {**of_merge, "settings": {**(raw.get("settings") or {}), **of_method}}
 
     @field_validator("method")
     @classmethod
