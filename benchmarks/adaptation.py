@@ -36,7 +36,8 @@ from tatr.clip.encoder import Encoder
 from tatr.data.image_store import create_images, write_labels
 from tatr.data.task import Task
 from tatr.progress import progress
-from tatr.training.adaptation import Recipe, adapt, batch, entropy
+from tatr.training.adaptation import adapt, batch, entropy
+from tatr.training.recipes.adaptation import Adaptation
 from tatr.vectors.layout import blocks
 from tatr.vectors.store import StoredVector, open_vectors, write_vector
 
@@ -67,7 +68,7 @@ def write_inputs(folder: Path, size: int) -> None:
 
 
 def autograd(
-    encoder: Encoder, vectors: list[StoredVector], tasks: list[Task], recipe: Recipe, *, once: bool
+    encoder: Encoder, vectors: list[StoredVector], tasks: list[Task], recipe: Adaptation, *, once: bool
 ) -> list[list[float]]:
     """λ by torch's own graph: from all task vectors in memory to the sum of all entropies."""
     unflatten = encoder.layout.unflatten
@@ -95,7 +96,7 @@ def autograd(
     return raw.detach().clamp(0, 1).tolist()
 
 
-def learn(way: str, folder: Path, count: int, shape: Architecture, recipe: Recipe) -> list[list[float]]:
+def learn(way: str, folder: Path, count: int, shape: Architecture, recipe: Adaptation) -> list[list[float]]:
     """Coefficients of K tasks on a random encoder."""
     layout = shape.layout()
     rng = np.random.default_rng(1)
@@ -113,7 +114,16 @@ def learn(way: str, folder: Path, count: int, shape: Architecture, recipe: Recip
 
 def measure(way: str, folder: Path, count: int, shape: Architecture) -> None:
     """In a process of its own: print MiB at the peak, MiB before, seconds per iteration, and the coefficients' sum."""
-    recipe = Recipe("layer", None, 0.3, ITERATIONS, BATCH, 1e-3, "test", 0)
+    recipe = Adaptation(
+        granularity="layer",
+        density=None,
+        initial=0.3,
+        iterations=ITERATIONS,
+        batch_size=BATCH,
+        learning_rate=1e-3,
+        split="test",
+        seed=0,
+    )
     with tempfile.TemporaryDirectory(dir=folder) as small:  # what torch and Zarr load on first use is not to count
         least = architecture(64, 1)
         write_inputs(Path(small), least.layout().size)

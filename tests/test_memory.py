@@ -21,7 +21,8 @@ from tatr.measuring.evaluation import evaluate
 from tatr.merging.merge import direction
 from tatr.merging.methods import load, names
 from tatr.training import scratch, surgery
-from tatr.training.finetuning import Recipe, finetune
+from tatr.training.finetuning import finetune
+from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.vectors import layout as layouts
 from tatr.vectors.layout import Layout
 
@@ -101,7 +102,8 @@ def evaluating(encoder: Encoder, task: Task) -> None:
 
 
 def training(encoder: Encoder, task: Task) -> None:
-    finetune(encoder, [task, task], Recipe(4, 64, 1e-3, 0.1, 1, 1.0, (0.9, 1.0), 0), "cpu")
+    recipe = FineTuning(steps=4, batch_size=64, learning_rate=1e-3, warmup_steps=1, seed=0)
+    finetune(encoder, [task, task], recipe, "cpu")
 
 
 def drawing_exemplars(encoder: Encoder, task: Task) -> None:

@@ -5,26 +5,24 @@ from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
-    from dataclasses import fields
-
-    from tatr.clip.encoder import Encoder
-    from tatr.data.task import Task
     from tatr.errors import TatrError
-    from tatr.training.adaptation import Recipe, adapt
+    from tatr.training.adaptation import adapt
     from tatr.training.devices import choose
+    from tatr.training.recipes.adaptation import Adaptation
     from tatr.training.resume import Saved
     from tatr.vectors.store import open_vectors
+    from tatr.workflow.opening import open_encoder, open_task
 
     job.device = choose()
-    recipe = Recipe(**{field.name: job.settings[field.name] for field in fields(Recipe)})
-    encoder = Encoder.of(job.one("backbone"))
+    recipe = job.recipe(Adaptation)
+    encoder = open_encoder(job.one("backbone"))
     groups = job.by_task("task_vectors", "heads", "images")
     if not groups:
         raise TatrError(
             "--task-vectors: give the manifests of the task vectors to merge, and of their heads and images"
         )
     task_vectors = open_vectors([vector / "vector.zarr" for vector, _, _ in groups], encoder.layout.digest)
-    tasks = [Task.of(head, images, job.device) for _, head, images in groups]
+    tasks = [open_task(head, images, job.device) for _, head, images in groups]
     masks = open_vectors(job.vectors("mask"), encoder.layout.digest)
     # One device's learning is not gone on from on another: the artefact states one device.
     saved = Saved(job.saved, f"{job.key} {job.device}")

@@ -9,17 +9,16 @@ from tatr.workflow.step import Step
 
 def run(job: Job) -> None:
     from tatr.clip.correction import load_modules
-    from tatr.clip.encoder import Encoder
-    from tatr.data.task import Task
     from tatr.measuring.evaluation import evaluate
     from tatr.training.devices import choose
     from tatr.vectors.store import open_vectors
+    from tatr.workflow.opening import open_encoder, open_task
 
     job.device = choose()
-    encoder = Encoder.of(job.one("backbone"))
+    encoder = open_encoder(job.one("backbone"))
     directions = open_vectors(job.vectors("directions"), encoder.layout.digest)
-    tasks = [Task.of(head, images, job.device) for head, images in job.by_task("heads", "images")]
-    modules = load_modules(job.one("surgery"), job.device) if job.inputs["surgery"] else None
+    tasks = [open_task(head, images, job.device) for head, images in job.by_task("heads", "images")]
+    modules = load_modules(job.one("surgery") / "surgery.safetensors", job.device) if job.inputs["surgery"] else None
     taus, precision = job.settings.get("taus", ()), job.settings.get("precision", "fp32")
     coefficients = job.settings["coefficients"]
     scores = evaluate(encoder, directions, tasks, coefficients, job.device, taus, modules, precision)

@@ -5,22 +5,22 @@ from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
-    from tatr.clip.encoder import Encoder
-    from tatr.data.task import Task
     from tatr.training.devices import choose
-    from tatr.training.finetuning import Recipe, finetune
+    from tatr.training.finetuning import finetune
+    from tatr.training.recipes.fine_tuning import FineTuning
     from tatr.training.resume import Saved
     from tatr.weights.encoder_file import save_tensors
+    from tatr.workflow.opening import open_encoder, open_task
 
     job.device = choose()
-    encoder = Encoder.of(job.one("backbone"))
-    tasks = [Task.of(head, images, job.device) for head, images in job.by_task("heads", "images")]
-    recipe = Recipe(**{name: value for name, value in job.settings.items() if name != "task"})  # "task" labels it
-    # One device's training is not gone on from on another: the artefact states one device.
+    recipe = job.recipe(FineTuning, "task")  # "task" labels it
+    encoder = open_encoder(job.one("backbone"))
+    tasks = [open_task(head, images, job.device) for head, images in job.by_task("heads", "images")]
+    # A training that began on one device does not resume on another: the artefact states one device.
     saved = Saved(job.saved, f"{job.key} {job.device}")
     tensors = finetune(encoder, tasks, recipe, job.device, saved, job.folder)
-    of = ", ".join(task.name for task in tasks)
-    encoder.layout.flatten(tensors, f"the model fine-tuned on {of}")  # refuses NaN before anything is kept
+    names = ", ".join(task.name for task in tasks)
+    encoder.layout.flatten(tensors, f"the model fine-tuned on {names}")  # refuses NaN before anything is kept
     save_tensors(tensors, job.folder / "encoder.safetensors")
     job.add_file("encoder.safetensors")
 

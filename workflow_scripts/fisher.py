@@ -5,31 +5,19 @@ from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
-    from tatr.clip import towers as clip
-    from tatr.clip.encoder import Encoder
-    from tatr.data.exemplars import draw_exemplars, read_exemplars
-    from tatr.data.task import Task
-    from tatr.measuring.fisher import encoder_features, fisher_information, head_log_probabilities
+    from tatr.measuring.fisher import measure_fisher
     from tatr.training.devices import choose
-    from tatr.vectors.store import write_vector
+    from tatr.training.recipes.exemplars import Exemplars
     from tatr.weights.encoder_file import Checkpoint
+    from tatr.workflow.opening import open_encoder, open_task
+    from tatr.workflow.vector_saving import add_vector
 
     job.device = choose()
-    encoder = Encoder.of(job.one("backbone"))
-    architecture, layout = encoder.architecture, encoder.layout
-    finetuned = Checkpoint(job.one("finetuned") / "encoder.safetensors", layout)
-    task = Task.of(job.one("head"), job.one("images"), job.device)
-    images = task.unlabelled("train")
-    chosen = draw_exemplars(len(images), job.settings["count"], job.settings["seed"], str(task.images))
-    information = fisher_information(
-        encoder_features(architecture),
-        head_log_probabilities(task.head),
-        clip.to_tensors(layout.unflatten(finetuned[0 : layout.size]), job.device),
-        clip.normalise(read_exemplars(images, chosen), architecture, job.device),
-    )
-    flat = layout.flatten(information, f"the Fisher information of {task.name}")
-    parts = (flat[block] for block in layout.blocks())
-    job.add("vector.zarr", write_vector(job.folder / "vector.zarr", layout.size, layout.digest, parts))
+    exemplars = job.recipe(Exemplars, "task")
+    encoder = open_encoder(job.one("backbone"))
+    finetuned = Checkpoint(job.one("finetuned") / "encoder.safetensors", encoder.layout)
+    task = open_task(job.one("head"), job.one("images"), job.device)
+    add_vector(job, encoder.layout, measure_fisher(encoder, finetuned, task, exemplars, job.device))
 
 
 STEP = Step(

@@ -5,31 +5,17 @@ from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
-    import torch
-
-    from tatr.clip import towers as clip
-    from tatr.clip.encoder import Encoder
-    from tatr.data.exemplars import draw_exemplars, read_exemplars
-    from tatr.data.task import Task
-    from tatr.measuring.gradient import classification_loss, mean_absolute_gradient
+    from tatr.measuring.gradient import measure_gradient
     from tatr.training.devices import choose
-    from tatr.vectors.store import write_vector
+    from tatr.training.recipes.exemplars import Exemplars
+    from tatr.workflow.opening import open_encoder, open_task
+    from tatr.workflow.vector_saving import add_vector
 
     job.device = choose()
-    encoder = Encoder.of(job.one("backbone"))
-    task = Task.of(job.one("head"), job.one("images"), job.device)
-    images, labels = task.split("train")
-    chosen = draw_exemplars(len(images), job.settings["count"], job.settings["seed"], str(task.images))
-    gradients = mean_absolute_gradient(
-        classification_loss(encoder, task.head),
-        clip.to_tensors(encoder.layout.unflatten(encoder.flat), job.device),
-        clip.normalise(read_exemplars(images, chosen), encoder.architecture, job.device),
-        torch.as_tensor(labels[chosen], device=job.device),
-    )
-    layout = encoder.layout
-    flat = layout.flatten(gradients, f"the gradient of {task.name}")
-    parts = (flat[block] for block in layout.blocks())
-    job.add("vector.zarr", write_vector(job.folder / "vector.zarr", layout.size, layout.digest, parts))
+    exemplars = job.recipe(Exemplars, "task")
+    encoder = open_encoder(job.one("backbone"))
+    task = open_task(job.one("head"), job.one("images"), job.device)
+    add_vector(job, encoder.layout, measure_gradient(encoder, task, exemplars, job.device))
 
 
 STEP = Step(

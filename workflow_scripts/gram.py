@@ -5,35 +5,22 @@ from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
-    from tatr.clip import towers as clip
-    from tatr.clip.encoder import Encoder
-    from tatr.data.exemplars import draw_exemplars, read_exemplars
-    from tatr.data.image_store import open_images
-    from tatr.measuring.gram import input_grams
-    from tatr.merging.linear_maps import gram_layout
+    from tatr.measuring.gram import measure_grams
     from tatr.training.devices import choose
-    from tatr.vectors.store import write_vector
-    from tatr.vectors.vector import recut
+    from tatr.training.recipes.exemplars import Exemplars
     from tatr.weights.encoder_file import Checkpoint
+    from tatr.workflow.opening import open_encoder
+    from tatr.workflow.vector_saving import add_vector
 
     job.device = choose()
-    encoder = Encoder.of(job.one("backbone"))
+    exemplars = job.recipe(Exemplars, "task")
+    encoder = open_encoder(job.one("backbone"))
     finetuned = Checkpoint(job.one("finetuned") / "encoder.safetensors", encoder.layout)
-    path = job.one("images") / "images.zarr"
-    images = open_images(path, "train")
-    chosen = draw_exemplars(len(images), job.settings["count"], job.settings["seed"], str(path))
-    grams = input_grams(
-        encoder.architecture,
-        clip.to_tensors(encoder.layout.unflatten(finetuned[0 : encoder.layout.size]), job.device),
-        read_exemplars(images, chosen),
-        job.device,
-    )
-    layout = gram_layout(encoder.layout)
-    layout.check_names(grams, "the linear maps that were watched")
+    images = job.one("images") / "images.zarr"
+    layout, matrices = measure_grams(encoder, finetuned, images, exemplars, job.device)
     layout.save(job.folder / "layout.json")
     job.add_file("layout.json")
-    parts = recut((grams.pop(parameter.name).cpu().numpy() for parameter in layout.parameters), layout.size)
-    job.add("vector.zarr", write_vector(job.folder / "vector.zarr", layout.size, layout.digest, parts))
+    add_vector(job, layout, matrices)
 
 
 STEP = Step(

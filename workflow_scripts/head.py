@@ -11,12 +11,12 @@ def run(job: Job) -> None:
     from tatr.clip.head import zero_shot_head
     from tatr.weights.encoder_file import load_tensors, save_tensors
 
-    pretrained = job.one("backbone")
-    architecture = Architecture.of(json.loads((pretrained / "model.json").read_text()), "model.json")
+    backbone = job.one("backbone")
+    architecture = Architecture.of(json.loads((backbone / "model.json").read_text()), "model.json")
     classnames = job.settings["classnames"]
     if classnames is None:
         classnames = json.loads((job.one("images") / "classnames.json").read_text())
-    text = load_tensors(pretrained / "text.safetensors")
+    text = load_tensors(backbone / "text.safetensors")
     weight = zero_shot_head(text, architecture, classnames, job.settings["templates"])
     save_tensors({"weight": weight}, job.folder / "head.safetensors")
     job.add_file("head.safetensors")

@@ -8,18 +8,19 @@ from tatr.workflow.step import Step
 
 def run(job: Job) -> None:
     from tatr.errors import TatrError
-    from tatr.measuring.sanity import as_page, as_table, check, deviations, verdict
+    from tatr.measuring.sanity import as_table, check, deviations, verdict
+    from tatr.report.sanity_page import sanity_page
 
     results = [json.loads((evaluation / "scores.json").read_text()) for evaluation in job.inputs["evaluations"]]
     settings = job.settings
-    found = check(results, settings["expected"], settings["tolerance"], settings["source"])
-    off = deviations(found)
+    comparison = check(results, settings["expected"], settings["tolerance"], settings["stated_by"])
+    off = deviations(comparison)
     if off and settings.get("stop", False):
-        raise TatrError(f"{verdict(found)}, and the configuration says to stop then: {'; '.join(off)}")
-    job.add_json("sanity.json", found)
-    as_table(found).to_csv(job.folder / "sanity.csv")
+        raise TatrError(f"{verdict(comparison)}, and the configuration says to stop then: {'; '.join(off)}")
+    job.add_json("sanity.json", comparison)
+    as_table(comparison).to_csv(job.folder / "sanity.csv")
     job.add_file("sanity.csv")
-    (job.folder / "sanity.html").write_text(as_page(found), encoding="utf-8")
+    (job.folder / "sanity.html").write_text(sanity_page(comparison), encoding="utf-8")
     job.add_file("sanity.html")
 
 
@@ -29,7 +30,7 @@ STEP = Step(
     reads={"evaluations": "evaluation"},
     content="sanity.json",
     example="python workflow_scripts/sanity.py --evaluations results/evaluation/individual_*/manifest.json "
-    '--settings \'{"expected": {"cars": 77.7, "dtd": 79.4}, "tolerance": 1.0, "source": "the paper, Table 1"}\' '
+    '--settings \'{"expected": {"cars": 77.7, "dtd": 79.4}, "tolerance": 1.0, "stated_by": "the paper, Table 1"}\' '
     "--output results/sanity/mine/manifest.json",
 )
 

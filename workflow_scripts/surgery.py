@@ -5,39 +5,34 @@ from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
-    from tatr.clip.encoder import Encoder
     from tatr.errors import TatrError
     from tatr.training.devices import choose
+    from tatr.training.recipes.surgery import Surgery
     from tatr.training.resume import Saved
-    from tatr.training.surgery import Recipe, features_of_both, operate, parameters_of
+    from tatr.training.surgery import train_modules
     from tatr.vectors.store import open_vectors
     from tatr.weights.encoder_file import save_tensors
+    from tatr.workflow.opening import open_encoder
 
     job.device = choose()
-    coefficient, split = job.settings["coefficient"], job.settings["images"]
-    recipe = Recipe(**{name: job.settings[name] for name in Recipe.__dataclass_fields__})
+    recipe = job.recipe(Surgery, "coefficient")
     pairs = job.by_task("task_vectors", "images")
     if not pairs:
         raise TatrError("--task-vectors: give the manifests of the task vectors that were merged")
-    encoder = Encoder.of(job.one("backbone"))
-    recipe.check(encoder.architecture.embed_dim)
-    paths = [artefact / "vector.zarr" for artefact in (job.one("direction"), *(pair[0] for pair in pairs))]
+    encoder = open_encoder(job.one("backbone"))
+    paths = [artefact / "vector.zarr" for artefact in (job.one("direction"), *(vector for vector, _ in pairs))]
     direction, *vectors = open_vectors(paths, encoder.layout.digest)
-    merged = parameters_of(encoder, direction, coefficient, job.device)
+    tasks = [
+        (str(images.manifest.settings["task"]), vector, images / "images.zarr")
+        for (_, images), vector in zip(pairs, vectors, strict=True)
+    ]
+    # One device's training is not gone on from on another: the artefact states one device.
     saved = Saved(job.saved, f"{job.key} {job.device}")
-    state = saved.read()
-    for (_, images), vector in zip(pairs, vectors, strict=True):
-        task = str(images.manifest.settings["task"])
-        if f"{task}.distances" not in state:
-            both = features_of_both(task, merged, vector, encoder, images / "images.zarr", split, job.device)
-            state |= operate(task, *both, recipe)
-            saved.write(lambda: state)  # noqa: B023
-    distances = {name: state[name].tolist() for name in sorted(state) if name.endswith(".distances")}
-    modules = {name: state[name].numpy() for name in sorted(state.keys() - distances.keys())}
+    coefficient = job.settings["coefficient"]
+    modules, distances = train_modules(encoder, direction, coefficient, tasks, recipe, job.device, saved)
     save_tensors(modules, job.folder / "surgery.safetensors")
     job.add_file("surgery.safetensors")
-    curve = {name.removesuffix(".distances"): {"before": a, "after": b} for name, (a, b) in distances.items()}
-    job.add_json("surgery.json", {"l1_distance": curve})
+    job.add_json("surgery.json", {"l1_distance": distances})
 
 
 STEP = Step(

@@ -19,6 +19,9 @@ from tatr.config.merges import Merge, Search
 from tatr.config.models import Config
 from tatr.errors import TatrError
 from tatr.merging import methods
+from tatr.training.recipes.exemplars import Exemplars
+from tatr.training.recipes.fine_tuning import FineTuning
+from tatr.training.recipes.surgery import Surgery
 
 BASE = Path(__file__).parents[2]
 KNOWN = read_tasks([BASE / "config/tasks.yaml", BASE / "config/clip_tasks.yaml"])
@@ -91,9 +94,9 @@ def test_respelled_numbers_are_the_same(spelling: str) -> None:
 
 @pytest.mark.parametrize("spelling", ["600", "6e2", "600.0", "'600'", "6.0e2"])
 def test_respelled_whole_numbers_are_the_same(spelling: str) -> None:
-    steps = load(f"{SUITE}{MERGES}finetuning: {{steps: {spelling}, tasks: {{cars: {{steps: {spelling}}}}}}}").finetuning
-    assert (steps.steps, steps.of("cars").steps) == (600, 600)
-    assert type(steps.of("cars").steps) is int
+    config = load(f"{SUITE}{MERGES}finetuning: {{steps: {spelling}, tasks: {{cars: {{steps: {spelling}}}}}}}")
+    assert (config.finetuning_of("digits").steps, config.finetuning_of("cars").steps) == (600, 600)
+    assert type(config.finetuning_of("cars").steps) is int
 
 
 def test_minus_zero_is_zero() -> None:
@@ -129,9 +132,38 @@ def test_list_under_search_is_no_sweep() -> None:
 
 
 def test_finetuning_of_a_task() -> None:
-    finetuning = load(f"{SUITE}{MERGES}finetuning: {{steps: 600, tasks: {{cars: {{learning_rate: 1e-4}}}}}}").finetuning
-    assert (finetuning.of("cars").learning_rate, finetuning.of("cars").steps) == (1e-4, 600)
-    assert finetuning.of("digits").learning_rate == 1e-5
+    config = load(
+        f"{SUITE}{MERGES}finetuning: {{steps: 600, tasks: {{cars: {{learning_rate: 1e-4, seed: 5}}}}}}\nseed: 3"
+    )
+    cars, digits = config.finetuning_of("cars"), config.finetuning_of("digits")
+    assert (cars.learning_rate, cars.steps, cars.seed) == (1e-4, 600, 5)
+    assert digits == FineTuning(steps=600, seed=3)
+
+
+def test_multitask_training_has_as_many_steps_as_all_individual_models_if_not_said() -> None:
+    finetuning = "finetuning: {steps: 600, batch_size: 8, warmup_steps: 1, tasks: {cars: {steps: 700, batch_size: 9}}}"
+    said, all_steps = (
+        load(f"{SUITE}{MERGES}{finetuning}\nmultitask: {multitask}").multitask_finetuning
+        for multitask in ("{steps: 50, seed: 9}", "{}")
+    )
+    assert (said.steps, said.batch_size, said.seed) == (50, 8, 9)
+    assert (all_steps.steps, all_steps.batch_size, all_steps.seed) == (1900, 8, 0)
+
+
+def test_recipes_of_merges_and_exemplars_take_the_seed_of_the_config() -> None:
+    config = load(
+        f"{SUITE}merges: [{{method: ada_merging, density: 0.2, surgery: {{rank: 4, split: validation}}}}]\nseed: 3\n"
+        "exemplars: {count: 9}"
+    )
+    (merge,) = config.merges
+    assert config.surgery_of(merge) == Surgery(rank=4, split="validation", seed=3)
+    adaptation = config.adaptation_of(merge)
+    assert (adaptation.density, adaptation.iterations, adaptation.split, adaptation.seed) == (0.2, 500, "test", 3)
+    assert (config.exemplars_of(), config.exemplars_of(5)) == (
+        Exemplars(count=9, seed=3),
+        Exemplars(count=5, seed=3),
+    )
+    assert load(f"{SUITE}{MERGES}seed: 3\nexemplars: {{seed: 4}}").exemplars_of().seed == 4
 
 
 def test_task_is_changed_key_by_key_unless_its_source_changes() -> None:

@@ -1,7 +1,5 @@
-"""Evaluation: accuracy by hand, λ chosen on validation alone; heads and images that do not belong together."""
+"""Evaluation: accuracy by hand, λ chosen on validation alone."""
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +13,9 @@ from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
 from tatr.data import task as task_module
 from tatr.data.task import Task
-from tatr.digests import file_digest
 from tatr.errors import TatrError
 from tatr.measuring import evaluation
 from tatr.measuring.evaluation import evaluate
-from tatr.weights.encoder_file import save_tensors
-from tatr.workflow.artefact import Artefact
 
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 CLASSES = 3
@@ -185,69 +180,8 @@ def test_labels_that_the_head_does_not_know_are_refused(encoder: Encoder, tmp_pa
         task.split("test")
 
 
-@pytest.fixture
-def pair(make_artefact: Callable[..., Artefact]) -> Callable[..., tuple[Artefact, Artefact]]:
-    """A head and images with the given tasks and classes."""
-
-    def make(tasks: tuple[str, str], classes: tuple[list[str], list[str]]) -> tuple[Artefact, Artefact]:
-        def write(folder: Path) -> dict[str, str]:
-            names = classes[folder.parent.name == "images"]
-            (folder / "classnames.json").write_text(json.dumps(names))
-            save_tensors({"weight": np.eye(len(names), 12)}, folder / "head.safetensors")
-            return {name: file_digest(folder / name) for name in ("classnames.json", "head.safetensors")} | {
-                "images.zarr": ""
-            }
-
-        head, images = (
-            make_artefact(kind, "x", {"task": task}, write)
-            for kind, task in zip(("head", "images"), tasks, strict=True)
-        )
-        return head, images
-
-    return make
-
-
-def test_a_head_and_images_of_one_task_make_a_task(pair: Callable[..., tuple[Artefact, Artefact]]) -> None:
-    task = Task.of(*pair(("cars", "cars"), (["car", "bus"], ["car", "bus"])), "cpu")
-    assert task.name == "cars"
-    assert torch.equal(task.head, torch.eye(2, 12))
-    assert task.images.name == "images.zarr"
-
-
-@pytest.mark.parametrize(
-    ("content", "skipped"), [({}, 0), ({"skipped": {"train": ["a.jpg"]}}, 0), ({"skipped": {"test": ["b", "c"]}}, 2)]
-)
-def test_images_that_could_not_be_decoded_are_counted(
-    encoder: Encoder,
-    tmp_path: Path,
-    pair: Callable[..., tuple[Artefact, Artefact]],
-    content: dict[str, object],
-    skipped: int,
-) -> None:
-    head, images = pair(("cars", "cars"), (["car", "bus"], ["car", "bus"]))
-    assert Task.of(head, images, "cpu").skipped == 0
-    (images.folder / "images.json").write_text(json.dumps({"train": 3, "validation": 1, "test": 2, **content}))
-    images.manifest.content["images.json"] = ""
-    assert Task.of(head, images, "cpu").skipped == skipped
+def test_images_that_could_not_be_decoded_are_told_beside_the_scores(encoder: Encoder, tmp_path: Path) -> None:
     stored = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64), "other")
-    scores = evaluate(encoder, [], [stored, replace(stored, name="b", skipped=skipped)], [0.0], "cpu")["scores"]
-    assert (scores["other"]["skipped"], scores["b"]["skipped"]) == (0, skipped)
+    scores = evaluate(encoder, [], [stored, replace(stored, name="b", skipped=2)], [0.0], "cpu")["scores"]
+    assert (scores["other"]["skipped"], scores["b"]["skipped"]) == (0, 2)
     assert scores["b"]["images"] == 60
-
-
-@pytest.mark.parametrize(
-    ("tasks", "classes", "message"),
-    [
-        (("cars", "cars"), (["car", "bus"], ["bus", "car"]), r"classes differ \(2 / 2 of them, first: 'car' / 'bus'\)"),
-        (("cars", "cars"), (["car", "bus"], ["car", "bus", "van"]), r"classes differ \(2 / 3 of them\)"),
-        (("mnist", "svhn"), (["0", "1"], ["0", "1"]), r"is of task 'mnist', but .* of 'svhn'"),
-    ],
-)
-def test_a_head_of_other_classes_or_another_task_is_refused(
-    pair: Callable[..., tuple[Artefact, Artefact]],
-    tasks: tuple[str, str],
-    classes: tuple[list[str], list[str]],
-    message: str,
-) -> None:
-    with pytest.raises(TatrError, match=message):
-        Task.of(*pair(tasks, classes), "cpu")

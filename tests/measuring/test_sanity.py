@@ -9,10 +9,11 @@ import pytest
 
 from tatr.digests import file_digest
 from tatr.errors import TatrError
-from tatr.measuring.sanity import as_page, as_table, check, deviations, verdict
+from tatr.measuring.sanity import as_table, check, deviations, verdict
+from tatr.report.sanity_page import sanity_page
 from tatr.workflow.artefact import FILE, Artefact
 
-SOURCE = "the paper's Table 1"
+STATED_BY = "the paper's Table 1"
 
 
 def result(**accuracies: float) -> dict[str, Any]:
@@ -20,17 +21,19 @@ def result(**accuracies: float) -> dict[str, Any]:
 
 
 def test_measured_expected_and_difference_are_percent_and_points(caplog: pytest.LogCaptureFixture) -> None:
-    found = check([result(cars=0.77), result(dtd=0.6), result(mnist=0.99)], {"dtd": 79.4, "cars": 77.7}, 1.0, SOURCE)
+    found = check([result(cars=0.77), result(dtd=0.6), result(mnist=0.99)], {"dtd": 79.4, "cars": 77.7}, 1.0, STATED_BY)
     assert list(found["tasks"]) == ["dtd", "cars"]
     assert found["tasks"]["cars"] == pytest.approx({"measured": 77, "expected": 77.7, "difference": -0.7, "ok": True})
     assert found["tasks"]["dtd"] == pytest.approx({"measured": 60, "expected": 79.4, "difference": -19.4, "ok": False})
     assert not found["ok"]
     (warned,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    said = f"individual model of dtd: 60.0 %, 19.4 points below the expected 79.4 % ({SOURCE}; tolerance ± 1)"
+    said = f"individual model of dtd: 60.0 %, 19.4 points below the expected 79.4 % ({STATED_BY}; tolerance ± 1)"
     assert warned == f"warning: {said}"
     assert deviations(found) == [said]
     assert deviations(found, {"dtd": "Textures"})[0].startswith("individual model of Textures: 60.0 %")
-    assert verdict(found) == f"1 of 2 individual models are as expected ({SOURCE}; tolerance ± 1 in percentage points)"
+    assert (
+        verdict(found) == f"1 of 2 individual models are as expected ({STATED_BY}; tolerance ± 1 in percentage points)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_measured_expected_and_difference_are_percent_and_points(caplog: pytest.
     ],
 )
 def test_too_high_is_as_bad_as_too_low_and_the_limit_is_allowed(accuracy: float, tolerance: float, ok: bool) -> None:
-    found = check([result(sun397=accuracy)], {"sun397": 75.3}, tolerance, SOURCE)
+    found = check([result(sun397=accuracy)], {"sun397": 75.3}, tolerance, STATED_BY)
     assert found["ok"] is found["tasks"]["sun397"]["ok"] is ok
     assert bool(deviations(found)) is not ok
     assert all("above" in line for line in deviations(found)) or accuracy < 0.753
@@ -54,9 +57,9 @@ def test_too_high_is_as_bad_as_too_low_and_the_limit_is_allowed(accuracy: float,
 
 def test_a_task_without_a_model_and_one_with_two_are_errors() -> None:
     with pytest.raises(TatrError, match=r"task 'dtd' is expected, but no individual.*evaluated: cars"):
-        check([result(cars=0.5)], {"cars": 50, "dtd": 60}, 1, SOURCE)
+        check([result(cars=0.5)], {"cars": 50, "dtd": 60}, 1, STATED_BY)
     with pytest.raises(TatrError, match="two evaluate task 'cars'"):
-        check([result(cars=0.5), result(cars=0.6)], {"cars": 50}, 1, SOURCE)
+        check([result(cars=0.5), result(cars=0.6)], {"cars": 50}, 1, STATED_BY)
 
 
 def test_table_and_page_say_the_same() -> None:
@@ -65,7 +68,7 @@ def test_table_and_page_say_the_same() -> None:
     assert table.index.tolist() == ["cars", "dtd"]
     assert list(table.columns) == ["measured", "expected", "difference", "ok"]
     assert table["ok"].tolist() == [True, False]
-    page = as_page(found)
+    page = sanity_page(found)
     assert page.count("class=warning") == 1
     assert "10.6 points above the expected 79.4 % (&lt;config&gt;; tolerance ± 1)" in page
     assert "<td>+10.6</td>" in page
@@ -89,7 +92,7 @@ def evaluations(make_artefact: Callable[..., Artefact]) -> list[Path]:
 def test_the_command_warns_or_stops_if_told_to(
     run_script: Callable[..., tuple[int, str, set[str]]], evaluations: list[Path], tmp_path: Path
 ) -> None:
-    settings = {"expected": {"cars": 77.7, "dtd": 79.4}, "tolerance": 1.0, "source": SOURCE}
+    settings = {"expected": {"cars": 77.7, "dtd": 79.4}, "tolerance": 1.0, "stated_by": STATED_BY}
     output, log = tmp_path / "sanity" / "x" / FILE, tmp_path / "log.txt"
     arguments = ["--evaluations", *evaluations, "--output", output, "--log", log, "--settings"]
 

@@ -19,8 +19,9 @@ from tatr.clip.correction import corrected
 from tatr.clip.encoder import Encoder
 from tatr.data.task import Task
 from tatr.merging.methods.ties import elect
-from tatr.training.adaptation import Adaptation, Recipe, batch, entropy
+from tatr.training.adaptation import CoefficientLearner, batch, entropy
 from tatr.training.banks import TaskVectorBank
+from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.scratch import ImageBank
 from tatr.vectors.layout import Layout
 
@@ -87,14 +88,14 @@ def test_entropy(fusion_bench: Library) -> None:
     assert -1e-6 < theirs(certain).item() <= 0
 
 
-RECIPE = Recipe(
+RECIPE = Adaptation(
     granularity="layer",
     density=None,
     initial=0.3,
     iterations=4,
     batch_size=6,
     learning_rate=0.05,
-    images="test",
+    split="test",
     seed=0,
 )
 
@@ -119,19 +120,21 @@ def vectors(encoder: Encoder) -> np.ndarray:
 
 
 @pytest.fixture
-def adaptation(encoder: Encoder, vectors: np.ndarray, tasks: list[Task], tmp_path: Path) -> Iterator[Adaptation]:
+def adaptation(
+    encoder: Encoder, vectors: np.ndarray, tasks: list[Task], tmp_path: Path
+) -> Iterator[CoefficientLearner]:
     """Ours, before its first iteration."""
     with ExitStack() as stack:
         bank = stack.enter_context(TaskVectorBank(tmp_path, [*vectors], encoder.layout))
         images = stack.enter_context(ImageBank(tmp_path, tasks, "test"))
-        yield Adaptation(encoder, bank, tasks, images, RECIPE, "cpu")
+        yield CoefficientLearner(encoder, bank, tasks, images, RECIPE, "cpu")
 
 
 def test_learnt_coefficients(
     encoder: Encoder,
     vectors: np.ndarray,
     tasks: list[Task],
-    adaptation: Adaptation,
+    adaptation: CoefficientLearner,
     fusion_bench: Library,
     as_module: AsModule,
 ) -> None:

@@ -124,7 +124,7 @@ class TestMatching:
             {"method": "ties", "density": 0.1},
             {"method": "ties", "coefficient": 0.4},
             {"method": "ada_merging", "iterations": 200},
-            {"method": "ada_merging", "images": "validation"},
+            {"method": "ada_merging", "split": "validation"},
             {"method": "ada_merging", "trust_region": TUNED},  # Table 1 has it with ++ only
             {"method": "task_arithmetic", "surgery": {"rank": 8}},
             {"method": "ties", "surgery": {}},

@@ -219,7 +219,7 @@ class TestCommands:
         off = {"measured": 50.0, "expected": 77.7, "difference": -27.7, "ok": False}
         found = {
             "tolerance": 1.0,
-            "source": "config",
+            "stated_by": "config",
             "ok": False,
             "tasks": {"cars": off, "digits": off | {"ok": True}},
         }

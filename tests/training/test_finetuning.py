@@ -1,8 +1,9 @@
-"""Fine-tuning: schedule, crops, epochs, learning; a killed one goes on; an exploding one stops with a reason."""
+"""Fine-tuning: crops, epochs, learning; a killed one goes on; an exploding one stops with a reason."""
 
 import itertools
 import logging
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from tatr.clip.encoder import Encoder
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.training import finetuning, resume
-from tatr.training.finetuning import Recipe, finetune, random_resized_crop
+from tatr.training.finetuning import finetune, random_resized_crop
+from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.training.resume import Saved
+from tatr.training.schedule import learning_rate_at
 
-RECIPE = Recipe(
+RECIPE = FineTuning(
     steps=30,
     batch_size=16,
     learning_rate=3e-3,
@@ -34,8 +37,8 @@ TOLERANCE = 0.006
 """Of a crop's edges, in shares of the image: bicubic interpolation bends a ramp by that much."""
 
 
-def recipe(**changes: object) -> Recipe:
-    return Recipe(**{**RECIPE.__dict__, **changes})  # type: ignore[arg-type]
+def recipe(**changes: object) -> FineTuning:
+    return replace(RECIPE, **changes)  # type: ignore[arg-type]
 
 
 def shades(encoder: Encoder, path: Path, name: str, count: int, classes: int, seed: int) -> Task:
@@ -67,21 +70,6 @@ def loss_of(encoder: Encoder, task: Task, tensors: dict[str, np.ndarray]) -> flo
     pixels = clip.normalise(images[:], encoder.architecture)
     scores = clip.logits(clip.to_tensors(tensors), pixels, task.head, encoder.architecture)
     return F.cross_entropy(scores, torch.as_tensor(labels)).item()
-
-
-def test_the_learning_rate_warms_up_linearly_and_decays_as_a_cosine() -> None:
-    one = recipe(learning_rate=8.0, warmup_steps=4, steps=12)
-    assert [one.learning_rate_at(step) for step in range(4)] == [2, 4, 6, 8]
-    assert one.learning_rate_at(4) == 8
-    assert one.learning_rate_at(8) == pytest.approx(4)
-    assert one.learning_rate_at(6) == pytest.approx(8 * (1 + 0.5**0.5) / 2)
-    assert one.learning_rate_at(12) == pytest.approx(0)
-
-
-@pytest.mark.parametrize("warmup", [0, 12, 20])
-def test_any_length_of_warmup_gives_positive_rates(warmup: int) -> None:
-    one = recipe(learning_rate=1.0, warmup_steps=warmup, steps=12)
-    assert all(0 < one.learning_rate_at(step) <= 1 for step in range(12))
 
 
 def test_it_lowers_the_loss_of_a_separable_problem(encoder: Encoder, task: Task) -> None:
@@ -143,7 +131,7 @@ def test_without_training_images_or_tasks_there_is_nothing_to_train(
         finetune(encoder, [], RECIPE, "cpu")
 
 
-def by_hand(encoder: Encoder, tasks: list[Task], recipe: Recipe) -> dict[str, np.ndarray]:
+def by_hand(encoder: Encoder, tasks: list[Task], recipe: FineTuning) -> dict[str, np.ndarray]:
     """Multi-task learning as a plain loop."""
     p = clip.to_tensors(encoder.layout.unflatten(encoder.flat))
     optimiser = torch.optim.AdamW([tensor.requires_grad_() for tensor in p.values()], weight_decay=recipe.weight_decay)
@@ -161,7 +149,8 @@ def by_hand(encoder: Encoder, tasks: list[Task], recipe: Recipe) -> dict[str, np
         for parameter, gradient in zip(p.values(), torch.autograd.grad(loss, list(p.values())), strict=True):
             parameter.grad = gradient
         torch.nn.utils.clip_grad_norm_(p.values(), recipe.gradient_clip)
-        optimiser.param_groups[0]["lr"] = recipe.learning_rate_at(step)
+        rate = learning_rate_at(step, recipe.learning_rate, recipe.warmup_steps, recipe.steps)
+        optimiser.param_groups[0]["lr"] = rate
         optimiser.step()
     return {name: parameter.detach().numpy() for name, parameter in p.items()}
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from tatr.clip.encoder import Encoder
 from tatr.digests import file_digest
 from tatr.training import resume
+from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.training.resume import Saved, optimiser_state, restore_optimiser
 from tatr.weights.encoder_file import save_tensors
 from tatr.workflow.artefact import FILE, Artefact
@@ -241,8 +243,7 @@ def kill(file):
 os.fsync, target, sys.argv[:2] = kill, sys.argv[2], []
 runpy.run_path(target, run_name="__main__")
 """
-RECIPE = """{"task": "multitask", "steps": 12, "batch_size": 8, "learning_rate": 1e-3, "weight_decay": 0.1,
-    "warmup_steps": 2, "gradient_clip": 1.0, "crop_scale": [0.9, 1.0], "seed": 0}"""
+RECIPE = FineTuning(steps=12, batch_size=8, learning_rate=1e-3, warmup_steps=2, seed=0)
 
 
 @pytest.fixture
@@ -276,7 +277,7 @@ def arguments(
         for kind, writer in (("head", head), ("images", images)):
             artefacts = [make_artefact(kind, task, {"task": task}, writer) for task in tasks]
             given += [f"--{kind}", *(artefact.folder / FILE for artefact in artefacts)]
-        return [*given, "--settings", RECIPE, "--threads", "1"]
+        return [*given, "--settings", json.dumps({"task": "multitask", **asdict(RECIPE)}), "--threads", "1"]
 
     return make
 

@@ -4,6 +4,7 @@ import json
 import runpy
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,16 @@ from tatr.data import image_store
 from tatr.digests import file_digest
 from tatr.errors import TatrError
 from tatr.training import resume, surgery
-from tatr.training.surgery import Recipe, features_of_both, operate, parameters_of
+from tatr.training.recipes.surgery import Surgery
+from tatr.training.surgery import features_of_both, parameters_of, train_module
 from tatr.vectors.store import write_vector
 from tatr.weights.encoder_file import save_tensors
 from tatr.workflow.artefact import FILE, Artefact, Manifest
 from tatr.workflow.code_digest import SCRIPTS
 from tatr.workflow.verification import problems
 
-RECIPE = Recipe(rank=3, iterations=8, batch_size=5, learning_rate=0.01, seed=7)
-SETTINGS = {**RECIPE.__dict__, "coefficient": 0.5, "images": "test"}
+RECIPE = Surgery(rank=3, iterations=8, batch_size=5, learning_rate=0.01, seed=7)
+SETTINGS = {**asdict(RECIPE), "coefficient": 0.5}
 TASKS = ("cars", "digits")
 
 
@@ -69,7 +71,9 @@ def test_a_module_is_what_torchs_layers_compute() -> None:
 
 def test_it_starts_as_kaiming_draws_it_and_changes_nothing() -> None:
     merged, individual = features(size=400)
-    state = operate("cars", merged, individual, Recipe(16, 0, 32, 1e-3, 0))
+    state = train_module(
+        "cars", merged, individual, replace(RECIPE, rank=16, iterations=0, batch_size=32, learning_rate=1e-3, seed=0)
+    )
     bound = nn.init.calculate_gain("leaky_relu", 5**0.5) * (3 / 400) ** 0.5
     assert 0.99 * bound < state["cars.down"].abs().max() <= bound
     assert state["cars.down"].std() == pytest.approx(bound / 3**0.5, rel=0.02)
@@ -81,7 +85,7 @@ def test_it_starts_as_kaiming_draws_it_and_changes_nothing() -> None:
 
 def test_the_distance_falls_and_is_the_one_of_the_module() -> None:
     merged, individual = features()
-    state = operate("cars", merged, individual, Recipe(3, 300, 5, 0.01, 0))
+    state = train_module("cars", merged, individual, replace(RECIPE, iterations=300, seed=0))
     before, after = state["cars.distances"].tolist()
     assert after < 0.6 * before
     found = corrected(merged, state["cars.down"], state["cars.up"])
@@ -97,7 +101,7 @@ def test_training_on_kept_features_equals_a_loop_that_encodes_each_batch_anew(
     write_images(tmp_path / "images.zarr", {"test": (images, np.zeros(17, np.int64))} | nothing(encoder, "validation"))
     v, delta = vector_of(encoder, 1), vector_of(encoder, 2)
     merged = parameters_of(encoder, v, 0.5, "cpu")
-    found = operate(
+    found = train_module(
         "cars",
         *features_of_both("cars", merged, delta, encoder, tmp_path / "images.zarr", "test", "cpu"),
         RECIPE,
@@ -121,27 +125,30 @@ def test_training_on_kept_features_equals_a_loop_that_encodes_each_batch_anew(
 
 
 def test_each_task_has_its_own_draws_and_a_seed_fixes_them() -> None:
-    cars, digits, again = (operate(task, *features(), RECIPE) for task in ("cars", "digits", "cars"))
+    cars, digits, again = (train_module(task, *features(), RECIPE) for task in ("cars", "digits", "cars"))
     assert all(torch.equal(cars[name], again[name]) for name in cars)
     assert not torch.equal(cars["cars.down"], digits["digits.down"])
-    assert not torch.equal(cars["cars.down"], operate("cars", *features(), Recipe(3, 8, 5, 0.01, 8))["cars.down"])
+    assert not torch.equal(
+        cars["cars.down"],
+        train_module("cars", *features(), replace(RECIPE, seed=8))["cars.down"],
+    )
 
 
 def test_a_batch_may_be_larger_than_the_split() -> None:
-    state = operate("cars", *features(count=4), Recipe(3, 5, 32, 0.01, 0))
+    state = train_module("cars", *features(count=4), replace(RECIPE, iterations=5, batch_size=32, seed=0))
     assert state["cars.distances"][1] < state["cars.distances"][0]
 
 
 def test_a_rank_above_the_features_dimensions_is_refused() -> None:
     merged, individual = features(size=64)
     with pytest.raises(TatrError, match=r"^rank 99: larger than the feature's 64 dimensions; choose at most 64$"):
-        operate("cars", merged, individual, Recipe(99, 1, 5, 0.01, 0))
+        train_module("cars", merged, individual, replace(RECIPE, rank=99, iterations=1, seed=0))
 
 
 @pytest.mark.parametrize(("iterations", "where"), [(2, "after the last iteration"), (3, "iteration 2")])
 def test_a_training_that_blows_up_names_the_task(iterations: int, where: str) -> None:
     with pytest.raises(TatrError, match=rf"^cars: {where}: the L1 distance is (inf|nan); lower the learning rate"):
-        operate("cars", *features(), Recipe(3, iterations, 5, 1e30, 0))
+        train_module("cars", *features(), replace(RECIPE, iterations=iterations, learning_rate=1e30, seed=0))
 
 
 def nothing(encoder: Encoder, *splits: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -151,7 +158,6 @@ def nothing(encoder: Encoder, *splits: str) -> dict[str, tuple[np.ndarray, np.nd
 @pytest.mark.parametrize(
     ("split", "coefficient", "message"),
     [
-        ("train", 0.5, "images = 'train': expected 'test' or 'validation'"),
         ("validation", 0.5, r"images\.zarr: the validation split is empty"),
         ("test", 1e38, r"cars: merged model: the image features are not finite; the coefficient may be too large"),
     ],
@@ -238,7 +244,7 @@ def test_the_command_trains_a_module_per_task_without_labels(
     assert read == 2 * [("test", "images")]
     assert list(problems(folder / FILE)) == []
     assert Manifest.load(folder / FILE).kind == "surgery"
-    modules = load_modules(Artefact.open(folder / FILE, "surgery"), "cpu")
+    modules = load_modules(Artefact.open(folder / FILE, "surgery") / "surgery.safetensors", "cpu")
     assert list(modules) == ["cars", "digits"]
     distances = json.loads((folder / "surgery.json").read_text())["l1_distance"]
     for seed, task in enumerate(TASKS, 1):
@@ -256,8 +262,7 @@ def test_the_command_trains_a_module_per_task_without_labels(
 
 def test_the_held_out_images_can_be_used_instead(train: Callable[..., Path]) -> None:
     on_test, held_out = (
-        load_modules(Artefact.open(train(name, images=name) / FILE, "surgery"), "cpu")
-        for name in ("test", "validation")
+        load_modules(train(name, split=name) / "surgery.safetensors", "cpu") for name in ("test", "validation")
     )
     assert not torch.equal(on_test["cars"][1], held_out["cars"][1])
 
@@ -269,13 +274,13 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(
     monkeypatch.setattr(resume, "EVERY", 0.0)
     trained: list[str] = []
 
-    def operate_until_killed(task: str, *given: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    def train_until_killed(task: str, *given: Any) -> dict[str, Tensor]:  # noqa: ANN401
         trained.append(task)
         if trained == ["cars", "digits"]:
             raise KeyboardInterrupt
-        return operate(task, *given)
+        return train_module(task, *given)
 
-    monkeypatch.setattr(surgery, "operate", operate_until_killed)
+    monkeypatch.setattr(surgery, "train_module", train_until_killed)
     with pytest.raises(KeyboardInterrupt):
         train("killed")
     assert (tmp_path / "killed.saved").is_file()
@@ -295,3 +300,18 @@ def test_a_rank_that_does_not_fit_is_found_before_anything_is_encoded(
         train(rank=13)
     assert "rank 13: larger than the feature's 12 dimensions; choose at most 12" in caplog.text
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"split": "train"}, "--settings: split = 'train': expected one of test, validation"),
+        ({"images": "test"}, "--settings: 'images' is unknown; expected rank, "),
+    ],
+)
+def test_settings_that_are_not_the_recipe_s_are_refused(
+    train: Callable[..., Path], caplog: pytest.LogCaptureFixture, changed: dict[str, str], message: str
+) -> None:
+    with pytest.raises(SystemExit):
+        train(**changed)
+    assert message in caplog.text

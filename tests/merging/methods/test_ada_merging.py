@@ -93,7 +93,7 @@ def test_it_merges_with_lambda_1_and_needs_a_layout_and_coefficients() -> None:
     assert chosen.coefficient == 1
     assert chosen.needs == ["layout", "coefficients"]
     authors = {"granularity": "layer", "density": None, "initial": 0.3, "iterations": 500, "batch_size": 32}
-    rest = {"learning_rate": 1e-3, "images": "test"}
+    rest = {"learning_rate": 1e-3, "split": "test"}
     assert {name: parameter.default for name, parameter in chosen.parameters.items()} == authors | rest
     with pytest.raises(TatrError, match="ada_merging: needs coefficients, which were not given"):
         list(direction("ada_merging", [*VECTORS], layout=LAYOUT))

@@ -12,8 +12,9 @@ from small_problem import NAMES, RECIPE, write_task
 
 from tatr.clip.encoder import Encoder
 from tatr.data.task import Task
-from tatr.training.adaptation import Adaptation, Recipe
+from tatr.training.adaptation import CoefficientLearner
 from tatr.training.banks import TaskVectorBank
+from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.scratch import ImageBank
 
 
@@ -38,7 +39,7 @@ def tasks(encoder: Encoder, tmp_path: Path) -> list[Task]:
     return found
 
 
-Start = Callable[..., Adaptation]
+Start = Callable[..., CoefficientLearner]
 
 
 @pytest.fixture
@@ -46,11 +47,11 @@ def start(encoder: Encoder, vectors: np.ndarray, tasks: list[Task], tmp_path: Pa
     """An adaptation before its first iteration."""
     with ExitStack() as stack:
 
-        def make(recipe: Recipe = RECIPE, mask: np.ndarray | None = None) -> Adaptation:
+        def make(recipe: Adaptation = RECIPE, mask: np.ndarray | None = None) -> CoefficientLearner:
             bank = TaskVectorBank(tmp_path, [*vectors], encoder.layout, mask, recipe.density)
-            images = ImageBank(tmp_path, tasks, recipe.images)
+            images = ImageBank(tmp_path, tasks, recipe.split)
             stack.enter_context(bank)
             stack.enter_context(images)
-            return Adaptation(encoder, bank, tasks, images, recipe, "cpu")
+            return CoefficientLearner(encoder, bank, tasks, images, recipe, "cpu")
 
         yield make

@@ -10,16 +10,17 @@ from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
 from tatr.data.task import Task
 from tatr.merging.methods.ties import elect
-from tatr.training.adaptation import Recipe, batch
+from tatr.training.adaptation import batch
+from tatr.training.recipes.adaptation import Adaptation
 
-RECIPE = Recipe(
+RECIPE = Adaptation(
     granularity="layer",
     density=None,
     initial=0.3,
     iterations=3,
     batch_size=6,
     learning_rate=0.05,
-    images="test",
+    split="test",
     seed=0,
 )
 NAMES = ("cars", "digits", "signs")
@@ -43,7 +44,7 @@ def prepared(encoder: Encoder, vectors: np.ndarray, mask: np.ndarray | None, den
 class Naive:
     """As the formulas read, in float64: all task vectors in memory, one graph from λ to the sum of all entropies."""
 
-    def __init__(self, encoder: Encoder, vectors: np.ndarray, tasks: list[Task], recipe: Recipe) -> None:
+    def __init__(self, encoder: Encoder, vectors: np.ndarray, tasks: list[Task], recipe: Adaptation) -> None:
         parameters = encoder.layout.parameters
         unflatten = encoder.layout.unflatten
         self.pretrained = {n: torch.tensor(t).double() for n, t in unflatten(encoder.flat).items()}
@@ -63,7 +64,7 @@ class Naive:
         return [self._entropy(task, theta, iteration) for task in self.tasks]
 
     def _entropy(self, task: Task, theta: dict[str, torch.Tensor], iteration: int) -> torch.Tensor:
-        images = task.unlabelled(self.recipe.images)
+        images = task.unlabelled(self.recipe.split)
         chosen = images[batch(len(images), self.recipe.batch_size, iteration, self.recipe.seed, task.name)]
         pixels = clip.normalise(chosen, self.encoder.architecture).double()
         scores = clip.logits(theta, pixels, task.head.double(), self.encoder.architecture)

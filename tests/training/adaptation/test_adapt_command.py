@@ -100,7 +100,7 @@ def test_what_belongs_to_a_task_is_paired_and_the_artefact_is_what_a_merge_reads
     assert sorted(path.name for path in one.folder.iterdir()) == ["coefficients.json", "manifest.json"]
     assert one.manifest.inputs["mask"].keys() == {"m"}
     learnt = json.loads((one / "coefficients.json").read_text())
-    assert list(learnt) == ["tasks", "tensors", "coefficients", "images", "entropy"]
+    assert list(learnt) == ["tasks", "tensors", "coefficients", "split", "entropy"]
     assert learnt["tasks"] == [*NAMES]
     values = np.array(learnt["coefficients"])
     assert values.shape == (len(NAMES), len(encoder.layout.parameters))

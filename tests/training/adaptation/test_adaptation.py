@@ -18,15 +18,16 @@ from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.merging.merge import direction
 from tatr.training import resume
-from tatr.training.adaptation import Adaptation, Recipe, adapt, batch, entropy
+from tatr.training.adaptation import CoefficientLearner, adapt, batch, entropy
+from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.resume import Saved
 
-Start = Callable[..., Adaptation]
+Start = Callable[..., CoefficientLearner]
 
 VARIANTS = [
     RECIPE,
     replace(RECIPE, granularity="task"),
-    replace(RECIPE, density=0.3, images="validation"),
+    replace(RECIPE, density=0.3, split="validation"),
     replace(RECIPE, granularity="task", density=0.3),
 ]
 
@@ -34,7 +35,7 @@ VARIANTS = [
 @pytest.mark.parametrize("recipe", VARIANTS)
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_gradient_is_that_of_the_whole_graph(
-    recipe: Recipe,
+    recipe: Adaptation,
     masked: bool,
     start: Start,
     encoder: Encoder,
@@ -58,7 +59,7 @@ def test_the_gradient_is_that_of_the_whole_graph(
 @pytest.mark.parametrize("recipe", VARIANTS)
 @pytest.mark.parametrize("masked", [False, True])
 def test_iterations_are_those_of_the_whole_graph(
-    recipe: Recipe,
+    recipe: Adaptation,
     masked: bool,
     encoder: Encoder,
     vectors: np.ndarray,
@@ -74,7 +75,7 @@ def test_iterations_are_those_of_the_whole_graph(
     np.testing.assert_allclose(found["entropy"], [*enumerate(course)], rtol=1e-4)
     assert found["tasks"] == [*NAMES]
     assert found["tensors"] == [parameter.name for parameter in encoder.layout.parameters]
-    assert found["images"] == recipe.images
+    assert found["split"] == recipe.split
 
 
 def test_a_clamped_coefficient_has_no_gradient_and_counts_as_its_bound(start: Start) -> None:
@@ -199,7 +200,7 @@ class KilledError(Exception):
 
 @pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, granularity="task", density=0.3)])
 def test_a_killed_one_ends_with_the_bytes_of_an_undisturbed_one(
-    recipe: Recipe,
+    recipe: Adaptation,
     encoder: Encoder,
     vectors: np.ndarray,
     tasks: list[Task],
@@ -213,16 +214,16 @@ def test_a_killed_one_ends_with_the_bytes_of_an_undisturbed_one(
     def learn(saved: Saved | None) -> str:
         return json.dumps(adapt(encoder, [*vectors], mask, tasks, recipe, "cpu", tmp_path, saved))
 
-    expected, advance, done = learn(None), Adaptation.advance, []
+    expected, advance, done = learn(None), CoefficientLearner.advance, []
 
-    def until_killed(learning: Adaptation) -> None:
+    def until_killed(learning: CoefficientLearner) -> None:
         if len(done) in (3, 5):
             done.append(-1)
             raise KilledError
         advance(learning)
         done.append(learning.iteration)
 
-    monkeypatch.setattr(Adaptation, "advance", until_killed)
+    monkeypatch.setattr(CoefficientLearner, "advance", until_killed)
     for _ in range(2):
         with pytest.raises(KilledError):
             learn(Saved(tmp_path / "saved", "key"))
@@ -238,9 +239,3 @@ def test_a_model_whose_outputs_are_not_finite_is_refused(
         TatrError, match="cars: the entropy is nan at iteration 0, so the merged model's outputs are not"
     ):
         adapt(encoder, [*huge], None, tasks, RECIPE, "cpu", tmp_path)
-
-
-@pytest.mark.parametrize("changed", [{"granularity": "tensor"}, {"images": "train"}])
-def test_settings_that_are_no_choice_are_refused(changed: dict[str, str]) -> None:
-    with pytest.raises(TatrError, match=r"(granularity|images) = '(tensor|train)': expected one of"):
-        replace(RECIPE, **changed)

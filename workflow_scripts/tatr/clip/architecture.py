@@ -83,17 +83,17 @@ class Architecture:
     std: tuple[float, ...]
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], source: str) -> "Architecture":
-        """Read an open_clip model config.
+    def of(cls, config: Mapping[str, Any], where: str) -> "Architecture":
+        """Read an open_clip model config, which `where` names in errors.
 
         Raises:
             TatrError: a key is missing, or the image encoder is no vision transformer.
         """
-        check_model(config, source)
+        check_model(config, where)
         vision, text, preprocess = config["vision_cfg"], config["text_cfg"], config.get("preprocess_cfg", {})
         quick = bool(config.get("quick_gelu", False))
-        own = {key: value for key, value in config.items() if key != "preprocess_cfg"}
-        other = OtherTower(json.dumps(own, sort_keys=True), quick)
+        without_preprocessing = {key: value for key, value in config.items() if key != "preprocess_cfg"}
+        other = OtherTower(json.dumps(without_preprocessing, sort_keys=True), quick)
         try:
             return cls(
                 embed_dim=config["embed_dim"],
@@ -106,7 +106,7 @@ class Architecture:
                 std=tuple(preprocess.get("std", OPENAI_STD)),
             )
         except KeyError as error:
-            raise TatrError(f"{source}: the model config lacks {error}; it must be an open_clip model config") from None
+            raise TatrError(f"{where}: the model config lacks {error}; it must be an open_clip model config") from None
 
     def layout(self) -> Layout:
         """The image encoder's parameters, `visual.*`, in open_clip's order."""

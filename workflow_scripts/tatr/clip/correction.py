@@ -4,12 +4,13 @@ Yang et al. 2024, "Representation surgery for multi-task model merging". Apart f
 edit of that does not evaluate models again that have no surgery.
 """
 
+from pathlib import Path
+
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tatr.clip.towers import to_tensors
 from tatr.weights.encoder_file import load_tensors
-from tatr.workflow.artefact import Artefact
 
 Module = tuple[Tensor, Tensor]
 """down [r, D] and up [D, r]."""
@@ -20,8 +21,8 @@ def corrected(features: Tensor, down: Tensor, up: Tensor) -> Tensor:
     return features - F.relu(features @ down.T) @ up.T
 
 
-def load_modules(surgery: Artefact, device: str) -> dict[str, Module]:
-    """A surgery's modules, per task."""
-    tensors = to_tensors(load_tensors(surgery / "surgery.safetensors"), device)
+def load_modules(file: Path, device: str) -> dict[str, Module]:
+    """The modules of a file (surgery.safetensors), per task."""
+    tensors = to_tensors(load_tensors(file), device)
     tasks = sorted({name.rpartition(".")[0] for name in tensors})
     return {task: (tensors[f"{task}.down"], tensors[f"{task}.up"]) for task in tasks}

@@ -1,9 +1,10 @@
-"""What the torch steps share: an encoder's architecture and parameters, a task's head and images, and encoding."""
+"""The pre-trained image encoder, batches of images, and their encoding in fp32 or bf16."""
 
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from tatr.data.image_store import StoredImages
 from tatr.errors import TatrError
 from tatr.vectors.layout import Layout
 from tatr.weights.encoder_file import Checkpoint
-from tatr.workflow.artefact import Artefact
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -30,11 +30,11 @@ class Encoder:
     """θ_pre, float32 [N]."""
 
     @classmethod
-    def of(cls, pretrained: Artefact) -> "Encoder":
-        """Read a `pretrained` artefact."""
-        architecture = Architecture.of(json.loads((pretrained / "model.json").read_text()), "model.json")
+    def load(cls, model: Path, weights: Path) -> "Encoder":
+        """Read an open_clip model config (model.json) and the image encoder's weights (encoder.safetensors)."""
+        architecture = Architecture.of(json.loads(model.read_text(encoding="utf-8")), model.name)
         layout = architecture.layout()
-        return cls(architecture, layout, Checkpoint(pretrained / "encoder.safetensors", layout)[0 : layout.size])
+        return cls(architecture, layout, Checkpoint(weights, layout)[0 : layout.size])
 
 
 def batches(images: StoredImages, size: int) -> Iterator[np.ndarray]:

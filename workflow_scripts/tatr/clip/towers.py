@@ -27,7 +27,7 @@ Watch = Callable[[str, Tensor], None]
 """Told of every linear map of the image encoder: its weight's name, and the rows [..., in] that it is applied to."""
 
 
-def _nobody(name: str, rows: Tensor) -> None:
+def _unwatched(name: str, rows: Tensor) -> None:
     pass
 
 
@@ -45,7 +45,7 @@ def normalise(images: np.ndarray | Tensor, architecture: Architecture, device: s
 
 
 def image_features(
-    p: Parameters, pixels: Tensor, architecture: Architecture, watch: Watch = _nobody, *, checkpointing: bool = False
+    p: Parameters, pixels: Tensor, architecture: Architecture, watch: Watch = _unwatched, *, checkpointing: bool = False
 ) -> Tensor:
     """Image features [B, D], not normalised, of normalised pixels [B, 3, H, W].
 
@@ -56,10 +56,10 @@ def image_features(
     """
     tower = architecture.vision
     if isinstance(tower, OtherTower):
-        _refuse(watch=watch is not _nobody, checkpointing=checkpointing)
+        _refuse(watch=watch is not _unwatched, checkpointing=checkpointing)
         return _open_clip_towers().image_features(p, pixels, tower.model)
     size = tower.patch_size
-    if watch is not _nobody:  # a convolution whose windows do not overlap is a linear map of each window
+    if watch is not _unwatched:  # a convolution whose windows do not overlap is a linear map of each window
         watch("visual.conv1.weight", F.unfold(pixels, size, stride=size).transpose(1, 2))
     patches = F.conv2d(pixels, p["visual.conv1.weight"], stride=size).flatten(2).transpose(1, 2)
     token = p["visual.class_embedding"].expand(len(patches), 1, -1)
@@ -79,7 +79,7 @@ def text_features(p: Parameters, tokens: Tensor, architecture: Architecture) -> 
         return _open_clip_towers().text_features(p, tokens, architecture.text.model)
     x = p["token_embedding.weight"][tokens] + p["positional_embedding"]
     x = _transformer(x, p, "transformer.resblocks", architecture.text, causal=True)
-    # The end-of-text token has the highest id of the vocabulary; its place holds the text's feature.
+    # The end-of-text token has the highest id of the vocabulary; its position holds the text's feature.
     ends = _layer_norm(x, p, "ln_final")[torch.arange(len(x)), tokens.argmax(dim=-1)]
     return ends @ p["text_projection"]
 
@@ -103,8 +103,8 @@ def tokens_of(texts: Sequence[str], architecture: Architecture) -> Tensor:
 
 def tokenize(texts: Sequence[str], context_length: int) -> Tensor:
     """Token ids [B, context length] by CLIP's tokenizer."""
-    found: Tensor = _tokenizer_module().SimpleTokenizer(context_length=context_length)(list(texts))
-    return found
+    tokens: Tensor = _tokenizer_module().SimpleTokenizer(context_length=context_length)(list(texts))
+    return tokens
 
 
 def _transformer(
@@ -114,7 +114,7 @@ def _transformer(
     tower: Tower,
     *,
     causal: bool,
-    watch: Watch = _nobody,
+    watch: Watch = _unwatched,
     checkpointing: bool = False,
 ) -> Tensor:
     activate: Callable[[Tensor], Tensor] = _quick_gelu if tower.quick_gelu else F.gelu

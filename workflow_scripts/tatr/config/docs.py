@@ -7,7 +7,7 @@ from typing import Any, Literal, get_origin
 import yaml
 from pydantic.fields import FieldInfo
 
-from tatr.config.merges import Merge, Surgery, TrustRegion, settings_of
+from tatr.config.merges import Merge, SurgerySection, TrustRegion, settings_of
 from tatr.config.models import Config, Multitask
 from tatr.config.section import Section
 from tatr.config.tasks import SOURCES, ImageCounts, SplitLists
@@ -15,7 +15,7 @@ from tatr.config.weights import Sanity
 from tatr.config.words import bare, expected, is_section, members, of_field
 from tatr.merging.methods import load, names
 
-OPTIONAL = (TrustRegion, Surgery, Multitask, Sanity, ImageCounts, SplitLists)
+OPTIONAL = (TrustRegion, SurgerySection, Multitask, Sanity, ImageCounts, SplitLists)
 """Sections that a config may leave out as a whole."""
 
 WIDTH = 44
@@ -98,7 +98,7 @@ def _merge(depth: int) -> Iterator[str]:
     yield _commented(f"{indent}trust_region:", "or null, the default: merge without one")
     yield from _section(TrustRegion, depth + 2)
     yield _commented(f"{indent}surgery:", "or null, the default: train no modules")
-    yield from _section(Surgery, depth + 2)
+    yield from _section(SurgerySection, depth + 2)
     yield _line("name", Merge.model_fields["name"], indent)
 
 

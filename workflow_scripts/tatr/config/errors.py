@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from tatr.config.merges import Merge, Search, TrustRegion, settings_of
-from tatr.config.models import Config, Exemplars, Finetuning
+from tatr.config.models import Config, ExemplarsSection, FineTuningSection
 from tatr.config.section import Section
 from tatr.config.tasks import SOURCES, AnySource
 from tatr.config.words import bare, expected, is_section, members, name_expected, of_field
@@ -29,8 +29,8 @@ SHORTHAND = {"exemplars": "count", "trust_region": "tau", "coefficient": "search
 SECTIONS: dict[str, type[Section]] = {
     "a merge's trust_region": TrustRegion,
     "a merge's coefficient": Search,
-    "finetuning": Finetuning,
-    "exemplars": Exemplars,
+    "finetuning": FineTuningSection,
+    "exemplars": ExemplarsSection,
     "a merge": Merge,
 }
 """Where a misplaced key may belong."""
@@ -58,7 +58,7 @@ RENAMED: dict[str, dict[str, str]] = {
     "CheckpointOrigin": {"source": "origin"},
     "CheckpointOverrides": {"source": "origin"},
     "RealTask": {"labels": "source_classnames", "images": "counts"},
-    "Surgery": {"images": "split"},
+    "SurgerySection": {"images": "split"},
     "Merge": {"images": "split"},
 }
 """Keys that had another name once, by the class of their section (or a base of it), and what they are called now."""

@@ -203,9 +203,9 @@ def _unknown_tasks(raw: Mapping[str, Any], tasks: Any) -> Iterator[Mistake]:  # 
 
 def _long_warmups(config: Config) -> Iterator[Mistake]:
     finetuning, multitask = config.finetuning, config.multitask
-    recipes = [(("finetuning", "tasks", task), finetuning.of(task)) for task in config.suite]
+    recipes = [(("finetuning", "tasks", task), config.finetuning_of(task)) for task in config.suite]
     recipes = [(keys if keys[-1] in finetuning.tasks else ("finetuning",), recipe) for keys, recipe in recipes]
-    recipes += [(("multitask",), config.multitask_recipe)] if multitask else []
+    recipes += [(("multitask",), config.multitask_finetuning)] if multitask else []
     for keys, recipe in recipes:
         if recipe.warmup_steps >= recipe.steps:
             own = finetuning.model_fields_set | (multitask.model_fields_set if multitask else set())

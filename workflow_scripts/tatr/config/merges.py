@@ -1,13 +1,13 @@
 """The rows of the table, checked: a merge, its trust region, what is searched on validation, its surgery."""
 
 import math
-from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from tatr.config.section import Section, as_number
+from tatr.config.section import Section, as_number, section_of
 from tatr.merging.methods import Method, load, names
+from tatr.training.recipes.surgery import Surgery
 
 
 class Search(Section):
@@ -72,14 +72,8 @@ class TrustRegion(Section):
         return self.tau.search if isinstance(self.tau, ShareSearch) else [self.tau]
 
 
-class Surgery(Section):
+class SurgerySection(section_of(Surgery, without=("seed",))):  # type: ignore[misc]
     """A module per task that corrects the merged model's features, trained on unlabelled images (Yang et al. 2024)."""
-
-    rank: int = Field(16, ge=1, description="of the modules")
-    iterations: int = Field(500, ge=1, description="training steps per task")
-    batch_size: int = Field(32, ge=1, description="images per step")
-    learning_rate: float = Field(1e-3, gt=0, description="of Adam")
-    images: Literal["test", "validation"] = Field("test", description="unlabelled images: of test, or held out")
 
 
 class Merge(Section):
@@ -90,7 +84,7 @@ class Merge(Section):
         None, description="λ, or {search: [...]}: the best of these on validation; null takes the method's own"
     )
     trust_region: TrustRegion | None = Field(None, description="null merges without one")
-    surgery: Surgery | None = Field(None, description="null trains no modules")
+    surgery: SurgerySection | None = Field(None, description="null trains no modules")
     name: str | None = Field(None, min_length=1, description="in tables and figures; null makes one up")
     settings: dict[str, Any] = Field(
         {}, validate_default=True, description="the method's own; written beside `method`, not under this key"
@@ -102,9 +96,9 @@ class Merge(Section):
         # `{method: ties, density: 0.2}` reads better than `{method: ties, settings: {density: 0.2}}`.
         if not isinstance(raw, dict) or not isinstance(raw.get("settings") or {}, dict):
             return raw
-        own = {key: value for key, value in raw.items() if key not in cls.model_fields}
-        rest = {key: value for key, value in raw.items() if key in cls.model_fields}
-        return {**rest, "settings": {**(raw.get("settings") or {}), **own}}
+        of_merge = {key: value for key, value in raw.items() if key in cls.model_fields}
+        of_method = {key: value for key, value in raw.items() if key not in cls.model_fields}
+        return {**of_merge, "settings": {**(raw.get("settings") or {}), **of_method}}
 
     @field_validator("method")
     @classmethod
@@ -122,7 +116,7 @@ class Merge(Section):
 
     @field_validator("surgery")
     @classmethod
-    def _check_surgery(cls, surgery: Surgery | None, info: ValidationInfo) -> Surgery | None:
+    def _check_surgery(cls, surgery: SurgerySection | None, info: ValidationInfo) -> SurgerySection | None:
         region = info.data.get("trust_region")
         if surgery and (isinstance(info.data.get("coefficient"), Search) or (region and len(region.taus) > 1)):
             raise ValueError(
@@ -145,8 +139,7 @@ class Merge(Section):
     @property
     def unlabelled(self) -> str | None:
         """Which split's unlabelled images this merge learns from, if any."""
-        images: str | None = self.surgery.images if self.surgery else self.settings.get("images")
-        return images
+        return (self.surgery.model_dump() if self.surgery else self.settings).get("split")
 
     @property
     def coefficients(self) -> list[float]:
@@ -161,7 +154,7 @@ class Merge(Section):
         if self.name:
             return self.name
         name = load(self.method).title
-        name += "".join(f", {key} {value}" for key, value in self.own_settings.items() if key != "images")
+        name += "".join(f", {key} {value}" for key, value in self.own_settings.items() if key != "split")
         searched = []
         if region := self.trust_region:
             name += f" + TATR{' zero-shot' if region.sensitivity == 'zero_shot' else ''}"
@@ -178,12 +171,6 @@ class Merge(Section):
         return f"{name}, {' and '.join(searched)} on validation" if searched else name
 
 
-@cache
 def settings_of(method: Method) -> type[Section]:
     """The section that a method's keyword arguments make."""
-    fields: dict[str, Any] = {}
-    for name, parameter in method.parameters.items():
-        about = next((word for word in get_args(parameter.annotation)[1:] if isinstance(word, str)), None)
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (parameter.annotation, Field(default, description=about))
-    return create_model(method.name, __base__=Section, **fields)
+    return section_of(method.blocks)

@@ -5,41 +5,24 @@ The JSON schema (`config/schema.json`) and the commented defaults (`config/defau
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import Field, create_model
 
 from tatr.config.merges import Merge
-from tatr.config.section import Section
+from tatr.config.section import Section, section_of
 from tatr.config.tasks import AnyTask, Data
 from tatr.config.weights import AnyBackbone, Checkpoints, Sanity
+from tatr.training.recipes.adaptation import Adaptation
+from tatr.training.recipes.exemplars import Exemplars
+from tatr.training.recipes.fine_tuning import FineTuning
+from tatr.training.recipes.surgery import Surgery
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 """Of a task or a run: letters, digits and _, as it becomes part of file names."""
 
 
-def _check_crop_scale(scale: tuple[float, float]) -> tuple[float, float]:
-    if not 0 < scale[0] <= scale[1] <= 1:
-        raise ValueError("expected two shares above 0 and up to 1, the smaller first")
-    return scale
-
-
-CropScale = Annotated[tuple[float, float], AfterValidator(_check_crop_scale)]
-
-
-class Recipe(Section):
+class TrainingSection(section_of(FineTuning, without=("seed",))):  # type: ignore[misc]
     """How one individual model is trained."""
 
-    steps: int = Field(2000, ge=1, description="optimiser steps per task")
-    batch_size: int = Field(128, ge=1, description="images per step")
-    learning_rate: float = Field(1e-5, gt=0, description="peak learning rate")
-    weight_decay: float = Field(0.1, ge=0, description="of AdamW, on all parameters")
-    warmup_steps: int = Field(500, ge=0, description="steps of linear warm-up, out of `steps`")
-    gradient_clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast, faster on GPUs; weights stay fp32")
-    micro_batch: int | None = Field(
-        None, ge=1, description="images at once, gradients added up; null takes the whole batch"
-    )
-    checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory, more time")
-    crop_scale: CropScale = Field((0.9, 1.0), description="share of the image a random crop keeps: from, to")
     seed: int | None = Field(None, ge=0, description="of batches and crops; null takes the top-level seed")
 
 
@@ -51,25 +34,19 @@ def _partial(model: type[Section], name: str, about: str) -> type[Section]:
     return create_model(name, __base__=Section, __doc__=about, **fields)
 
 
-Overrides = _partial(Recipe, "Overrides", "Settings of one task.")
-Multitask = _partial(Recipe, "Multitask", "One model trained on all tasks: keys of `finetuning` that differ.")
+Overrides = _partial(TrainingSection, "Overrides", "Settings of one task.")
+Multitask = _partial(TrainingSection, "Multitask", "One model trained on all tasks: keys of `finetuning` that differ.")
 
 
-class Finetuning(Recipe):
+class FineTuningSection(TrainingSection):
     """How the individual models are trained (AdamW, warm-up, cosine decay; only the image encoder, head frozen)."""
 
     tasks: dict[str, Overrides] = Field({}, description="per task, any of the keys above that differ")  # type: ignore[valid-type]
 
-    def of(self, task: str) -> Recipe:
-        """The settings of one task."""
-        own = self.tasks[task].model_dump(exclude_none=True) if task in self.tasks else {}
-        return Recipe(**{**self.model_dump(exclude={"tasks"}), **own})
 
-
-class Exemplars(Section):
+class ExemplarsSection(section_of(Exemplars, without=("seed",))):  # type: ignore[misc]
     """Labelled training images with which the gradients at the pre-trained model are measured."""
 
-    count: int = Field(128, ge=1, description="per task")
     seed: int | None = Field(None, ge=0, description="of the draw; null takes the top-level seed")
 
 
@@ -100,22 +77,46 @@ class Config(Section):
     tasks: dict[Name, AnyTask] = Field({}, description="tasks beside the known ones, or changes to those")
     data: Data = Data()
     checkpoints: Checkpoints = Checkpoints()
-    finetuning: Finetuning = Finetuning()
+    finetuning: FineTuningSection = FineTuningSection()
     multitask: Multitask | None = Field(  # type: ignore[valid-type]
         None,
         description="Traditional MTL: {} trains one model on all tasks in turn, as `finetuning` says and with the sum "
         "of its steps; keys of `finetuning` may be given; null trains none",
     )
-    exemplars: Exemplars = Exemplars()
+    exemplars: ExemplarsSection = ExemplarsSection()
     evaluation: Evaluation = Evaluation()
     sanity: Sanity | None = Field(None, description="null expects nothing of the individual models")
     merges: list[Merge] = Field(min_length=1, description="the rows of the table; a list in a merge is a sweep")
     display: Display = Display()
 
+    def finetuning_of(self, task: str) -> FineTuning:
+        """How a task's individual model is trained."""
+        return self._finetuning(self.finetuning.tasks.get(task))
+
     @property
-    def multitask_recipe(self) -> Recipe:
+    def multitask_finetuning(self) -> FineTuning:
         """How one model is trained on all tasks: with as many steps in all as the individual models, if not said."""
-        assert self.multitask
-        steps = sum(self.finetuning.of(task).steps for task in self.suite)
-        own = self.multitask.model_dump(exclude_none=True)
-        return Recipe(**{**self.finetuning.model_dump(exclude={"tasks"}), "steps": steps, **own})
+        steps = sum(self.finetuning_of(task).steps for task in self.suite)
+        return self._finetuning(self.multitask, steps=steps)
+
+    def surgery_of(self, merge: Merge) -> Surgery:
+        """How the modules of a merge with surgery are trained."""
+        assert merge.surgery
+        return Surgery(**merge.surgery.model_dump(), seed=self.seed)
+
+    def adaptation_of(self, merge: Merge) -> Adaptation:
+        """How the coefficients of an AdaMerging are learnt."""
+        return Adaptation(**merge.settings, seed=self.seed)
+
+    def exemplars_of(self, count: int | None = None) -> Exemplars:
+        """The exemplars of a task: as many as `exemplars` says, or another count."""
+        settings = self._seeded(self.exemplars.model_dump())
+        return Exemplars(**settings | ({"count": count} if count else {}))
+
+    def _finetuning(self, changes: Section | None, **others: Any) -> FineTuning:  # noqa: ANN401
+        """What `finetuning` says, changed by others, and those by `changes`."""
+        changed = changes.model_dump(exclude_none=True) if changes else {}
+        return FineTuning(**self._seeded({**self.finetuning.model_dump(exclude={"tasks"}), **others, **changed}))
+
+    def _seeded(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return settings | ({"seed": self.seed} if settings["seed"] is None else {})

@@ -1,9 +1,22 @@
 """What all sections of the config have in common."""
 
-from collections.abc import Iterator
-from typing import Any, get_args
+from collections.abc import Callable, Iterator
+from functools import cache
+from inspect import Parameter
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from tatr.settings import keywords, meaning, rules
 
 
 class Section(BaseModel):
@@ -27,6 +40,24 @@ class Section(BaseModel):
             number = as_number(value)
             return int(number) if number is not None and number.is_integer() else value
         return value + 0.0 if float in kinds and isinstance(value, float) else value  # no -0.0
+
+
+@cache
+def section_of(declared: Callable[..., Any], without: tuple[str, ...] = ()) -> type[Section]:
+    """The section that the keyword-only arguments of a recipe or a method make.
+
+    Args:
+        declared: a dataclass of `tatr.training.recipes`, or a merging method's function.
+        without: arguments that the section leaves out.
+    """
+    fields: dict[str, Any] = {}
+    for name, parameter in keywords(declared).items():
+        if name not in without:
+            default = ... if parameter.default is Parameter.empty else parameter.default
+            checked = [AfterValidator(rule) for rule in rules(parameter.annotation)]
+            annotation = Annotated[parameter.annotation, *checked] if checked else parameter.annotation
+            fields[name] = (annotation, Field(default, description=meaning(parameter.annotation)))
+    return create_model(declared.__name__, __base__=Section, **fields)
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:  # noqa: ANN401

@@ -49,7 +49,7 @@ class CheckpointOrigin(Section):
     )
     zero_shot: str | None = Field(
         None,
-        description="folder: the pre-trained copy that came with it, compared with the backbone; null looks in the same folder",
+        description="folder: the pre-trained copy that came with it, compared with the backbone; null looks next to it",
     )
     repository: str | None = Field(None, description="hub: OWNER/NAME, {task} and {name} as above")
     revision: str | None = Field(None, description="hub: commit, branch or tag; null takes the newest")

@@ -113,12 +113,12 @@ class Models:
         features = encode(parameters, pixels, self.encoder.architecture, self.precision)
         if task.name in self.surgery:
             features = corrected(features, *self.surgery[task.name])
-        found = clip.scores(features, task.head)
-        if not found.isfinite().all():
+        logits = clip.scores(features, task.head)
+        if not logits.isfinite().all():
             raise TatrError(
                 f"{task.name}: the model's outputs are not finite; the merge's coefficient may be too large"
             )
-        return found
+        return logits
 
 
 def _scores(models: Models, candidate: Candidate, tasks: Sequence[Task], split: str) -> dict[str, dict[str, float]]:
@@ -127,8 +127,8 @@ def _scores(models: Models, candidate: Candidate, tasks: Sequence[Task], split: 
         images, labels = task.split(split)
         if not len(images):
             raise TatrError(f"{task.images}: the {split} split is empty; accuracy can't be measured")
-        found = [models.logits(parameters, task, some).argmax(dim=-1).cpu() for some in batches(images, BATCH)]
-        correct = int((torch.cat(found).numpy() == labels).sum())
+        predicted = [models.logits(parameters, task, batch).argmax(dim=-1).cpu() for batch in batches(images, BATCH)]
+        correct = int((torch.cat(predicted).numpy() == labels).sum())
         scores[task.name] = {"correct": correct, "images": len(images), "accuracy": correct / len(images)}
         logger.info("%s: %.4f on %s", task.name, scores[task.name]["accuracy"], split)
     return scores

@@ -14,7 +14,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tatr.clip import towers as clip
 from tatr.clip.architecture import Architecture
+from tatr.clip.encoder import Encoder
+from tatr.data.exemplars import draw_exemplars, read_exemplars
+from tatr.data.task import Task
 from tatr.progress import progress
+from tatr.training.recipes.exemplars import Exemplars
+from tatr.vectors.vector import Vector
 
 AT_ONCE = 2**26
 """Gradient entries held at once (256 MiB): bounds memory, whatever the encoder's size and the number of classes."""
@@ -24,6 +29,31 @@ Features = Callable[[dict[str, Tensor], Tensor], Tensor]
 
 LogProbabilities = Callable[[Tensor], Tensor]
 """Features [D] → log p(y|x) of all classes [C]; none of the parameters enters here."""
+
+
+def measure_fisher(encoder: Encoder, finetuned: Vector, task: Task, exemplars: Exemplars, device: str) -> np.ndarray:
+    """The diagonal Fisher information of a task at its fine-tuned encoder, float32 [N]; no label is read.
+
+    Args:
+        encoder: θ_pre, for its architecture and layout.
+        finetuned: θ_k, [N].
+        task: head and training images.
+        exemplars: which of these.
+        device: for torch.
+
+    Raises:
+        TatrError: there are fewer training images than exemplars, or the information is not finite.
+    """
+    architecture, layout = encoder.architecture, encoder.layout
+    images = task.unlabelled("train")
+    chosen = draw_exemplars(len(images), exemplars.count, exemplars.seed, str(task.images))
+    information = fisher_information(
+        encoder_features(architecture),
+        head_log_probabilities(task.head),
+        clip.to_tensors(layout.unflatten(finetuned[0 : layout.size]), device),
+        clip.normalise(read_exemplars(images, chosen), architecture, device),
+    )
+    return layout.flatten(information, f"the Fisher information of {task.name}")
 
 
 def encoder_features(architecture: Architecture) -> Features:
@@ -63,10 +93,10 @@ def fisher_information(
     batch = max(1, min(32, AT_ONCE // (rows * size)))
 
     def squares(exemplar: Tensor) -> dict[str, Tensor]:
-        found, pull = vjp(lambda p: features(p, exemplar), parameters)
+        feature, pull = vjp(lambda p: features(p, exemplar), parameters)
         total: dict[str, Tensor] = {}
-        for some in label_factor(log_probabilities, found).split(rows):
-            (gradients,) = vmap(pull)(some)
+        for cotangents in label_factor(log_probabilities, feature).split(rows):
+            (gradients,) = vmap(pull)(cotangents)
             for name, gradient in gradients.items():
                 square = gradient.square().sum(dim=0)
                 total[name] = total[name] + square if name in total else square
@@ -74,8 +104,8 @@ def fisher_information(
 
     sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule
-        for some in progress(exemplars.split(batch), "Fisher information"):
-            for name, square in vmap(squares)(some).items():
+        for inputs in progress(exemplars.split(batch), "Fisher information"):
+            for name, square in vmap(squares)(inputs).items():
                 sums[name] += square.sum(dim=0)
     return {name: (total / len(exemplars)).cpu().numpy() for name, total in sums.items()}
 

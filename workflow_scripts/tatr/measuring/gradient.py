@@ -11,13 +11,33 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
+from tatr.data.exemplars import draw_exemplars, read_exemplars
+from tatr.data.task import Task
 from tatr.progress import progress
+from tatr.training.recipes.exemplars import Exemplars
 
 AT_ONCE = 2**26
 """Gradient entries held at once (256 MiB): bounds memory, whatever the encoder's size."""
 
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 """(parameters, one exemplar, its label) → scalar."""
+
+
+def measure_gradient(encoder: Encoder, task: Task, exemplars: Exemplars, device: str) -> np.ndarray:
+    """A task's mean absolute per-exemplar gradient at θ_pre, float32 [N].
+
+    Raises:
+        TatrError: there are fewer training images than exemplars, or a gradient is not finite.
+    """
+    images, labels = task.split("train")
+    chosen = draw_exemplars(len(images), exemplars.count, exemplars.seed, str(task.images))
+    gradients = mean_absolute_gradient(
+        classification_loss(encoder, task.head),
+        clip.to_tensors(encoder.layout.unflatten(encoder.flat), device),
+        clip.normalise(read_exemplars(images, chosen), encoder.architecture, device),
+        torch.as_tensor(labels[chosen], device=device),
+    )
+    return encoder.layout.flatten(gradients, f"the gradient of {task.name}")
 
 
 def classification_loss(encoder: Encoder, head: Tensor) -> Loss:
@@ -49,7 +69,7 @@ def mean_absolute_gradient(
     sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     pairs = list(zip(exemplars.split(batch), labels.split(batch), strict=True))
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule
-        for some, their_labels in progress(pairs, "gradients"):
-            for name, gradient in gradients(parameters, some, their_labels).items():
+        for inputs, classes in progress(pairs, "gradients"):
+            for name, gradient in gradients(parameters, inputs, classes).items():
                 sums[name] += gradient.abs_().sum(dim=0)
     return {name: (total / len(exemplars)).cpu().numpy() for name, total in sums.items()}

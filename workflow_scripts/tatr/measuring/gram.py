@@ -1,15 +1,54 @@
 """Input Gram matrices, measured: one forward pass per exemplar, watching every linear map of the image encoder."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from tatr.clip import towers as clip
 from tatr.clip.architecture import Architecture
+from tatr.clip.encoder import Encoder
+from tatr.data.exemplars import draw_exemplars, read_exemplars
+from tatr.data.image_store import open_images
+from tatr.merging.linear_maps import gram_layout
 from tatr.progress import progress
+from tatr.training.recipes.exemplars import Exemplars
+from tatr.vectors.layout import Layout
+from tatr.vectors.vector import Vector, recut
 
 BATCH = 32
 """Exemplars per forward pass."""
+
+
+def measure_grams(
+    encoder: Encoder, finetuned: Vector, images: Path, exemplars: Exemplars, device: str
+) -> tuple[Layout, Iterator[np.ndarray]]:
+    """Gram matrices of the inputs of every linear map of a fine-tuned encoder; no label is read.
+
+    Args:
+        encoder: θ_pre, for its architecture and layout.
+        finetuned: θ_k, [N].
+        images: the task's image store.
+        exemplars: which of its training images.
+        device: for torch.
+
+    Returns:
+        The layout of the matrices, and all of them as the blocks of one float32 vector over it. A matrix is freed
+        once it was given.
+
+    Raises:
+        TatrError: there are fewer training images than exemplars, or the encoder is no standard CLIP transformer.
+    """
+    stored = open_images(images, "train")
+    chosen = draw_exemplars(len(stored), exemplars.count, exemplars.seed, str(images))
+    parameters = clip.to_tensors(encoder.layout.unflatten(finetuned[0 : encoder.layout.size]), device)
+    grams = input_grams(encoder.architecture, parameters, read_exemplars(stored, chosen), device)
+    layout = gram_layout(encoder.layout)
+    layout.check_names(grams, "the linear maps that were watched")
+    matrices = (grams.pop(parameter.name).cpu().numpy() for parameter in layout.parameters)
+    return layout, recut(matrices, layout.size)
 
 
 @torch.no_grad()

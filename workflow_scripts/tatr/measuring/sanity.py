@@ -7,14 +7,12 @@ from typing import Any
 import pandas as pd
 
 from tatr.errors import TatrError
-from tatr.report.html_page import page
-from tatr.report.tables import signed
 
 logger = logging.getLogger("tatr")
 
 
 def check(
-    results: Iterable[Mapping[str, Any]], expected: Mapping[str, float], tolerance: float, source: str
+    results: Iterable[Mapping[str, Any]], expected: Mapping[str, float], tolerance: float, stated_by: str
 ) -> dict[str, Any]:
     """Compare accuracies with expectations, and warn loudly of what is off.
 
@@ -22,11 +20,11 @@ def check(
         results: what `tatr.measuring.evaluation.evaluate` returned, for each task's individual model on its task.
         expected: accuracy in percent, per task; tasks without one are not looked at.
         tolerance: largest deviation in percentage points, either way, that is none.
-        source: where the expectations are from, for people.
+        stated_by: who expects that, for people.
 
     Returns:
-        `tolerance`, `source`, `ok` (whether all are) and `tasks`: per task, in the order of `expected`, `measured` and
-        `expected` in percent, `difference` in points, `ok`.
+        `tolerance`, `stated_by`, `ok` (whether all are) and `tasks`: per task, in the order of `expected`, `measured`
+        and `expected` in percent, `difference` in points, `ok`.
 
     Raises:
         TatrError: a task was evaluated twice, or one with an expectation was not.
@@ -43,10 +41,11 @@ def check(
             f"(evaluated: {', '.join(sorted(measured)) or 'none'})"
         )
     tasks = {task: _compared(measured[task], float(value), tolerance) for task, value in expected.items()}
-    found = {"tolerance": tolerance, "source": source, "ok": all(t["ok"] for t in tasks.values()), "tasks": tasks}
-    for line in deviations(found):
+    ok = all(row["ok"] for row in tasks.values())
+    comparison = {"tolerance": tolerance, "stated_by": stated_by, "ok": ok, "tasks": tasks}
+    for line in deviations(comparison):
         logger.warning("warning: %s", line)
-    return found
+    return comparison
 
 
 def _compared(measured: float, expected: float, tolerance: float) -> dict[str, float | bool]:
@@ -56,40 +55,31 @@ def _compared(measured: float, expected: float, tolerance: float) -> dict[str, f
     return {"measured": measured, "expected": expected, "difference": difference, "ok": ok}
 
 
-def deviations(found: Mapping[str, Any], names: Mapping[str, str] | None = None) -> list[str]:
+def deviations(comparison: Mapping[str, Any], names: Mapping[str, str] | None = None) -> list[str]:
     """A line per task that is off.
 
     Args:
-        found: of `check`.
+        comparison: of `check`.
         names: display names of tasks.
     """
     lines = []
-    for task, row in found["tasks"].items():
+    for task, row in comparison["tasks"].items():
         if not row["ok"]:
             off = f"{abs(row['difference']):.1f} points {'above' if row['difference'] > 0 else 'below'}"
             lines.append(
                 f"individual model of {(names or {}).get(task, task)}: {row['measured']:.1f} %, {off} the expected "
-                f"{row['expected']:.1f} % ({found['source']}; tolerance ± {found['tolerance']:g})"
+                f"{row['expected']:.1f} % ({comparison['stated_by']}; tolerance ± {comparison['tolerance']:g})"
             )
     return lines
 
 
-def verdict(found: Mapping[str, Any]) -> str:
+def verdict(comparison: Mapping[str, Any]) -> str:
     """All tasks in one sentence."""
-    good = sum(row["ok"] for row in found["tasks"].values())
-    limits = f"{found['source']}; tolerance ± {found['tolerance']:g} in percentage points"
-    return f"{good} of {len(found['tasks'])} individual models are as expected ({limits})"
+    good = sum(row["ok"] for row in comparison["tasks"].values())
+    limits = f"{comparison['stated_by']}; tolerance ± {comparison['tolerance']:g} in percentage points"
+    return f"{good} of {len(comparison['tasks'])} individual models are as expected ({limits})"
 
 
-def as_table(found: Mapping[str, Any]) -> pd.DataFrame:
+def as_table(comparison: Mapping[str, Any]) -> pd.DataFrame:
     """Index `task`; measured, expected, difference, ok."""
-    return pd.DataFrame.from_dict(found["tasks"], orient="index").rename_axis("task")
-
-
-def as_page(found: Mapping[str, Any], names: Mapping[str, str] | None = None) -> str:
-    """A page for the report."""
-    lines = [["Task", "", "measured, %", "expected, %", "difference"]]
-    for task, row in found["tasks"].items():
-        figures = (f"{row['measured']:.1f}", f"{row['expected']:.1f}", signed(row["difference"], 1))
-        lines.append([(names or {}).get(task, task), "" if row["ok"] else "⚠", *figures])
-    return page("Individual models", lines, 2, warnings=deviations(found, names), notes=[f"{verdict(found)}."])
+    return pd.DataFrame.from_dict(comparison["tasks"], orient="index").rename_axis("task")

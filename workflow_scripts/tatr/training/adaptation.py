@@ -7,7 +7,6 @@ over the task vectors. In memory are θ_pre, θ, its gradient and one batch's ac
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.progress import progress
 from tatr.training.banks import TaskVectorBank
+from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.resume import Saved, optimiser_state, restore_optimiser
 from tatr.training.scratch import ImageBank
 from tatr.vectors.vector import Vector
@@ -31,31 +31,12 @@ POINTS = 50
 """Points of the entropy's course that are kept."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How coefficients are learnt: the settings of `tatr.merging.methods.ada_merging`, and a seed."""
-
-    granularity: str
-    density: float | None
-    initial: float
-    iterations: int
-    batch_size: int
-    learning_rate: float
-    images: str
-    seed: int
-
-    def __post_init__(self) -> None:
-        for key, choices in {"granularity": ("layer", "task"), "images": ("test", "validation")}.items():
-            if getattr(self, key) not in choices:
-                raise TatrError(f"{key} = {getattr(self, key)!r}: expected one of {', '.join(choices)}")
-
-
 def adapt(
     encoder: Encoder,
     task_vectors: Sequence[Vector],
     mask: Vector | None,
     tasks: Sequence[Task],
-    recipe: Recipe,
+    recipe: Adaptation,
     device: str,
     folder: Path,
     saved: Saved | None = None,
@@ -74,8 +55,8 @@ def adapt(
         saved: where the state is kept. Learning that goes on from there ends with the bytes of an undisturbed one.
 
     Returns:
-        `tasks` and `tensors` (names), `coefficients` (λ_kl in [0, 1], a list per task), `images` (the split) and
-        `entropy`: pairs of an iteration and the mean entropy (nats) from it up to the next pair's.
+        `tasks` and `tensors` (names), `coefficients` (λ_kl in [0, 1], a list per task), `split` (which the images
+        are of) and `entropy`: pairs of an iteration and the mean entropy (nats) from it up to the next pair's.
 
     Raises:
         TatrError: a split is empty, or an entropy is not finite.
@@ -83,14 +64,14 @@ def adapt(
     saved = saved or Saved(None, "")
     with (
         TaskVectorBank(folder, task_vectors, encoder.layout, mask, recipe.density, device) as vectors,
-        ImageBank(folder, tasks, recipe.images) as images,
+        ImageBank(folder, tasks, recipe.split) as images,
     ):
-        learning = Adaptation(encoder, vectors, tasks, images, recipe, device)
+        learning = CoefficientLearner(encoder, vectors, tasks, images, recipe, device)
         learning.restore(saved.read())
         if learning.iteration:
             logger.info("goes on from iteration %d of %d", learning.iteration, recipe.iterations)
-        left = range(learning.iteration, recipe.iterations)
-        for _ in progress(left, "coefficients", status=lambda: f"entropy {learning.last_entropy:.4f}"):
+        remaining = range(learning.iteration, recipe.iterations)
+        for _ in progress(remaining, "coefficients", status=lambda: f"entropy {learning.last_entropy:.4f}"):
             learning.advance()
             saved.write(learning.state)
     return {
@@ -98,12 +79,12 @@ def adapt(
         "tensors": [parameter.name for parameter in encoder.layout.parameters],
         # The shortest decimals that are these float32 values and no others.
         "coefficients": [[float(str(value)) for value in row] for row in learning.coefficients().numpy()],
-        "images": recipe.images,
+        "split": recipe.split,
         "entropy": learning.course(),
     }
 
 
-class Adaptation:
+class CoefficientLearner:
     """Coefficients between two iterations: all that the next one depends on."""
 
     def __init__(
@@ -112,7 +93,7 @@ class Adaptation:
         vectors: TaskVectorBank,
         tasks: Sequence[Task],
         images: ImageBank,
-        recipe: Recipe,
+        recipe: Adaptation,
         device: str,
     ) -> None:
         """Start from `recipe.initial` everywhere."""
@@ -177,14 +158,15 @@ class Adaptation:
 
         Where λ is clamped it is zero, as in the authors' code: a coefficient that has left [0, 1] stays at its bound.
         """
-        found = torch.empty(len(self._tasks), len(self._parameters), device=self._device)
+        products = torch.empty(len(self._tasks), len(self._parameters), device=self._device)
         for column, parameter in enumerate(self._parameters):
             gradient = self.theta[parameter.name].grad
             assert gradient is not None
             for number, row in enumerate(self._vectors.rows(parameter)):
-                found[number, column] = gradient.reshape(-1) @ row
+                products[number, column] = gradient.reshape(-1) @ row
             self.theta[parameter.name].grad = None
-        by_coefficient = found if self._recipe.granularity == "layer" else found.sum(dim=1, keepdim=True)
+        layerwise = self._recipe.granularity == "layer"
+        by_coefficient = products if layerwise else products.sum(dim=1, keepdim=True)
         return by_coefficient.cpu() * ((self.raw >= 0) & (self.raw <= 1))
 
     @property

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,52 +11,22 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tatr.clip import towers as clip
-from tatr.clip.encoder import Encoder, check_precision, encode
+from tatr.clip.encoder import Encoder, encode
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.progress import progress
+from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.training.resume import Saved, optimiser_state, restore_optimiser
+from tatr.training.schedule import learning_rate_at
 from tatr.training.scratch import ImageBank
 
 logger = logging.getLogger("tatr")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Fine-tuning settings: AdamW, linear warm-up then cosine decay to zero, cross-entropy."""
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    warmup_steps: int
-    gradient_clip: float
-    crop_scale: tuple[float, float]
-    seed: int
-    precision: str = "fp32"
-    """Of the image encoder: "fp32" or "bf16" (see `tatr.clip.encoder.encode`)."""
-    micro_batch: int | None = None
-    """How many of a batch's images are computed on at once; None for all of them. Less takes less memory."""
-    checkpointing: bool = False
-    """Compute each block's activations a second time instead of keeping them: less memory, a third more time."""
-
-    def __post_init__(self) -> None:
-        check_precision(self.precision)
-        if self.micro_batch is not None and self.micro_batch < 1:
-            raise TatrError(f"micro_batch = {self.micro_batch}: expected 1 or more images, or null for the whole batch")
-
-    def learning_rate_at(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.learning_rate * (1 + math.cos(math.pi * done)) / 2
-
-
 def finetune(
     encoder: Encoder,
     tasks: Sequence[Task],
-    recipe: Recipe,
+    recipe: FineTuning,
     device: str,
     saved: Saved | None = None,
     folder: Path | None = None,
@@ -116,7 +85,9 @@ class Batches:
 class _Training:
     """A training between two steps: all that the next step depends on."""
 
-    def __init__(self, encoder: Encoder, tasks: Sequence[Task], images: ImageBank, recipe: Recipe, device: str) -> None:
+    def __init__(
+        self, encoder: Encoder, tasks: Sequence[Task], images: ImageBank, recipe: FineTuning, device: str
+    ) -> None:
         self._tasks, self._images = tasks, images
         self._labels = [task.split("train")[1] for task in tasks]
         self._architecture, self._recipe, self._device = encoder.architecture, recipe, device
@@ -135,11 +106,13 @@ class _Training:
         Raises:
             TatrError: the loss is not finite.
         """
-        self._optimiser.param_groups[0]["lr"] = self._recipe.learning_rate_at(self.step)
+        recipe = self._recipe
+        rate = learning_rate_at(self.step, recipe.learning_rate, recipe.warmup_steps, recipe.steps)
+        self._optimiser.param_groups[0]["lr"] = rate
         self._optimiser.zero_grad()
         number = self.step % len(self._tasks)
         self.loss = self._backward(self._tasks[number], *self._draw(number))
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self._recipe.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), recipe.gradient_clip)
         self._optimiser.step()
         self.step += 1
 
@@ -153,20 +126,21 @@ class _Training:
 
     def _backward(self, task: Task, pixels: Tensor, labels: Tensor) -> Tensor:
         """Add the gradient of a batch's mean loss to the parameters', part by part; return that loss."""
-        recipe, whole = self._recipe, torch.zeros((), device=pixels.device)
+        recipe, total = self._recipe, torch.zeros((), device=pixels.device)
         size = recipe.micro_batch or len(pixels)
-        for some, theirs in zip(pixels.split(size), labels.split(size), strict=True):
+        for micro_batch, classes in zip(pixels.split(size), labels.split(size), strict=True):
             features = encode(
-                self.parameters, some, self._architecture, recipe.precision, checkpointing=recipe.checkpointing
+                self.parameters, micro_batch, self._architecture, recipe.precision, checkpointing=recipe.checkpointing
             )
-            loss = F.cross_entropy(clip.scores(features, task.head), theirs) * (len(some) / len(pixels))
+            share = len(micro_batch) / len(pixels)
+            loss = F.cross_entropy(clip.scores(features, task.head), classes) * share
             if not loss.isfinite():
                 raise TatrError(
                     f"{task.name}: the loss is {loss.item()} at step {self.step}; lower finetuning.learning_rate"
                 )
             loss.backward()
-            whole += loss.detach()
-        return whole
+            total += loss.detach()
+        return total
 
     def state(self) -> dict[str, Tensor]:
         """What `restore` takes; parameters and averages are not copied."""

@@ -28,6 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tatr.data.tiny8.captions import draw_pairs
 from tatr.progress import progress
+from tatr.training.schedule import learning_rate_at
 
 _PIECE = 2000  # pairs drawn per job of a worker process
 _RECENT = 100  # steps that the reported training loss is the mean of
@@ -126,14 +127,6 @@ def _optimiser(model: nn.Module, settings: Mapping) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=settings["learning_rate"], betas=(0.9, 0.98), fused=True)
 
 
-def _rate(step: int, settings: Mapping) -> float:
-    """Linear warm-up, then a half cosine to zero; as a factor of the learning rate."""
-    if step < settings["warmup"]:
-        return (step + 1) / settings["warmup"]
-    done = (step - settings["warmup"]) / max(1, settings["steps"] - settings["warmup"])
-    return 0.5 * (1 + math.cos(math.pi * done))
-
-
 def _train(model: nn.Module, crawl: Crawl, settings: Mapping) -> float:
     """Train in place; returns the mean loss over the last steps."""
     rng = torch.Generator().manual_seed(settings["seed"])
@@ -148,8 +141,9 @@ def _train(model: nn.Module, crawl: Crawl, settings: Mapping) -> float:
         texts, which = crawl.caption[batch].unique(return_inverse=True)
         images = _augment(normalise(crawl.images[batch]), rng)
         loss = contrastive_loss(_encode(model, images, crawl.tokens[texts]), which)
+        rate = settings["learning_rate"] * learning_rate_at(step, 1.0, settings["warmup"], settings["steps"])
         for group in optimiser.param_groups:
-            group["lr"] = settings["learning_rate"] * _rate(step, settings)
+            group["lr"] = rate
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -97,7 +97,9 @@ class Saved:
 def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Adam's (or AdamW's) averages and step counts as "optimiser.<index of the parameter>.<entry>"."""
     state = optimiser.state_dict()["state"]
-    return {f"{_OPTIMISER}.{index}.{entry}": value for index, of in state.items() for entry, value in of.items()}
+    return {
+        f"{_OPTIMISER}.{index}.{entry}": value for index, entries in state.items() for entry, value in entries.items()
+    }
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
@@ -122,7 +124,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], str, str]:
 
 
 def _checksum(state: Mapping[str, Tensor]) -> str:
-    found = 0
+    checksum = 0
     for name in sorted(state):
-        found = zlib.crc32(state[name].reshape(-1).view(torch.uint8).numpy(), zlib.crc32(name.encode(), found))
-    return f"{found:08x}"
+        checksum = zlib.crc32(state[name].reshape(-1).view(torch.uint8).numpy(), zlib.crc32(name.encode(), checksum))
+    return f"{checksum:08x}"

@@ -37,10 +37,10 @@ class Scratch:
         self._file.seek(offset)
         self._file.write(np.ascontiguousarray(values))
 
-    def _read(self, offset: int, into: np.ndarray) -> None:
+    def _read(self, offset: int, array: np.ndarray) -> None:
         self._file.seek(offset)
-        if self._file.readinto(into) != into.nbytes:
-            raise OSError(f"a temporary file ends before byte {offset + into.nbytes:,}")
+        if self._file.readinto(array) != array.nbytes:
+            raise OSError(f"a temporary file ends before byte {offset + array.nbytes:,}")
 
 
 class ImageBank(Scratch):
@@ -69,7 +69,7 @@ class ImageBank(Scratch):
 
     def images(self, task: int, indices: np.ndarray) -> np.ndarray:
         """Images uint8 [B, H, W, 3] of the task with that number."""
-        found = np.empty((len(indices), *self.shapes[task][1:]), np.uint8)
-        for image, index in zip(found, indices, strict=True):
+        images = np.empty((len(indices), *self.shapes[task][1:]), np.uint8)
+        for image, index in zip(images, indices, strict=True):
             self._read(self._offsets[task] + int(index) * image.nbytes, image)
-        return found
+        return images

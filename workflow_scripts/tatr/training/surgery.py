@@ -6,7 +6,7 @@ to the feature that the task's individual model gives.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,56 +20,83 @@ from tatr.clip.encoder import Encoder, batches
 from tatr.data.image_store import StoredImages, open_images
 from tatr.errors import TatrError
 from tatr.progress import progress
+from tatr.training.recipes.surgery import Surgery
+from tatr.training.resume import Saved
 from tatr.vectors.vector import Vector
 
 BATCH = 256
 """Images encoded at once."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a module is trained: Adam on the L1 distance (`iterations` steps of `batch_size` images)."""
+def train_modules(
+    encoder: Encoder,
+    direction: Vector,
+    coefficient: float,
+    tasks: Sequence[tuple[str, Vector, Path]],
+    recipe: Surgery,
+    device: str,
+    saved: Saved | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, float]]]:
+    """Train a module per task that corrects the features of θ_pre + λ·v.
 
-    rank: int
-    iterations: int
-    batch_size: int
-    learning_rate: float
-    seed: int
+    Args:
+        encoder: θ_pre.
+        direction: v, float32 [N].
+        coefficient: λ.
+        tasks: of each its name, Δ [N] of its individual model, and its image store. Labels are not read.
+        recipe: of the training.
+        device: for torch.
+        saved: where the state is kept. A training that goes on from there begins with the first task that lacks its
+            module, and ends with the bytes of an undisturbed one.
 
-    def check(self, dimensions: int) -> None:
-        """Raise unless modules of this rank fit features of D = `dimensions`."""
-        if self.rank > dimensions:
-            raise TatrError(
-                f"rank {self.rank}: larger than the feature's {dimensions} dimensions; choose at most {dimensions}"
-            )
+    Returns:
+        The modules, float32 "<task>.down" [rank, D] and "<task>.up" [D, rank]; and per task the mean absolute
+        difference between corrected and wanted features, `before` and `after` the training.
+
+    Raises:
+        TatrError: the rank is larger than D, a split is empty, or features or a distance are not finite.
+    """
+    _check_rank(recipe, encoder.architecture.embed_dim)
+    saved = saved or Saved(None, "")
+    merged = parameters_of(encoder, direction, coefficient, device)
+    state = saved.read()
+    for task, vector, images in tasks:
+        if f"{task}.distances" not in state:
+            both = features_of_both(task, merged, vector, encoder, images, recipe.split, device)
+            state.update(train_module(task, *both, recipe))
+            saved.write(lambda: state)
+    distances = {name: state[name].tolist() for name in sorted(state) if name.endswith(".distances")}
+    modules = {name: state[name].numpy() for name in sorted(state.keys() - distances.keys())}
+    return modules, {
+        name.removesuffix(".distances"): {"before": before, "after": after}
+        for name, (before, after) in distances.items()
+    }
 
 
 def parameters_of(encoder: Encoder, vector: Vector, coefficient: float, device: str) -> clip.Parameters:
     """The encoder θ_pre + coefficient · vector by parameter name, read one parameter at a time."""
-    found = {}
+    tensors = {}
     for p in encoder.layout.parameters:
-        inside = slice(p.offset, p.stop)
-        values = encoder.flat[inside] + np.float32(coefficient) * vector[inside]
-        found[p.name] = torch.from_numpy(values.reshape(p.shape)).to(device)
-    return found
+        block = slice(p.offset, p.stop)
+        values = encoder.flat[block] + np.float32(coefficient) * vector[block]
+        tensors[p.name] = torch.from_numpy(values.reshape(p.shape)).to(device)
+    return tensors
 
 
 @torch.no_grad()
-def features_of(
-    parameters: clip.Parameters, images: StoredImages, encoder: Encoder, device: str, source: str
-) -> Tensor:
+def features_of(parameters: clip.Parameters, images: StoredImages, encoder: Encoder, device: str, where: str) -> Tensor:
     """Image features, float32 [n, D], not normalised, of images [n, H, W, 3], which are read batch by batch.
 
     Raises:
-        TatrError: a feature is not finite; `source` names the task and the model.
+        TatrError: a feature is not finite; `where` names the task and the model.
     """
-    found = []
-    for some in progress(batches(images, BATCH), source, total=-(-len(images) // BATCH)):
-        pixels = clip.normalise(some, encoder.architecture, device)
-        found.append(clip.image_features(parameters, pixels, encoder.architecture))
-    features = torch.cat(found)
+    pieces = []
+    for batch in progress(batches(images, BATCH), where, total=-(-len(images) // BATCH)):
+        pixels = clip.normalise(batch, encoder.architecture, device)
+        pieces.append(clip.image_features(parameters, pixels, encoder.architecture))
+    features = torch.cat(pieces)
     if not features.isfinite().all():
-        raise TatrError(f"{source}: the image features are not finite; the coefficient may be too large")
+        raise TatrError(f"{where}: the image features are not finite; the coefficient may be too large")
     return features
 
 
@@ -86,14 +113,12 @@ def features_of_both(
         vector: Δ, the task's.
         encoder: θ_pre.
         images: the task's image store.
-        split: "test" or "validation".
+        split: which of its splits.
         device: for torch.
 
     Raises:
-        TatrError: another split, an empty one, or features that are not finite.
+        TatrError: the split is empty, or features are not finite.
     """
-    if split not in ("test", "validation"):
-        raise TatrError(f"images = {split!r}: expected 'test' or 'validation', the split whose images are seen")
     stored = open_images(images, split)
     if not len(stored):
         raise TatrError(f"{images}: the {split} split is empty; there is nothing to train on")
@@ -102,7 +127,7 @@ def features_of_both(
     return before, features_of(individual, stored, encoder, device, f"{task}: individual model")
 
 
-def operate(task: str, merged: Tensor, individual: Tensor, recipe: Recipe) -> dict[str, Tensor]:
+def train_module(task: str, merged: Tensor, individual: Tensor, recipe: Surgery) -> dict[str, Tensor]:
     """Train one task's module.
 
     As neither encoder changes, their features are computed once and the module is trained on those: what a loop that
@@ -126,7 +151,7 @@ def operate(task: str, merged: Tensor, individual: Tensor, recipe: Recipe) -> di
     Raises:
         TatrError: the rank is larger than D, or a distance is not finite.
     """
-    recipe.check(merged.shape[1])
+    _check_rank(recipe, merged.shape[1])
     rng = np.random.default_rng([recipe.seed, *task.encode()])
     down, up = (tensor.to(merged.device).requires_grad_() for tensor in _start(recipe.rank, merged.shape[1], rng))
     optimiser = torch.optim.Adam([down, up], lr=recipe.learning_rate)
@@ -145,6 +170,13 @@ def operate(task: str, merged: Tensor, individual: Tensor, recipe: Recipe) -> di
     return {f"{task}.down": down.cpu(), f"{task}.up": up.cpu(), f"{task}.distances": distances}
 
 
+def _check_rank(recipe: Surgery, dimensions: int) -> None:
+    if recipe.rank > dimensions:
+        raise TatrError(
+            f"rank {recipe.rank}: larger than the feature's {dimensions} dimensions; choose at most {dimensions}"
+        )
+
+
 def _start(rank: int, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     # Kaiming's uniform distribution with a = √5 has bounds ± 1/√D. As `up` is zero, nothing is corrected yet.
     bound = 1 / math.sqrt(size)
@@ -152,8 +184,8 @@ def _start(rank: int, size: int, rng: np.random.Generator) -> tuple[Tensor, Tens
     return down, torch.zeros(size, rank)
 
 
-def _distance(found: Tensor, wanted: Tensor, where: str) -> Tensor:
-    distance = F.l1_loss(found, wanted)
+def _distance(features: Tensor, wanted: Tensor, where: str) -> Tensor:
+    distance = F.l1_loss(features, wanted)
     if not distance.isfinite():
         raise TatrError(f"{where}: the L1 distance is {distance.item()}; lower the learning rate")
     return distance

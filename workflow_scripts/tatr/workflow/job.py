@@ -1,14 +1,17 @@
 """One run of a step: what it was given, and where it writes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tatr.digests import file_digest
 from tatr.errors import TatrError
+from tatr.settings import recipe_of
 from tatr.workflow.artefact import Artefact
+
+T = TypeVar("T")
 
 
 class Settings(dict[str, Any]):
@@ -60,6 +63,10 @@ class Job:
                     "give one of each per task"
                 )
         return list(zip(*groups, strict=True))
+
+    def recipe(self, declared: Callable[..., T], *others: str) -> T:
+        """The settings as a recipe of `tatr.training.recipes`, checked; `others` are settings beside the recipe's."""
+        return recipe_of(declared, self.settings, "--settings", others)
 
     def vectors(self, role: str) -> list[Path]:
         """The vector stores given for a role."""

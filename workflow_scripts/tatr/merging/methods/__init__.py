@@ -9,16 +9,14 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
-from annotated_types import Interval
 
 from tatr.errors import TatrError
-
-SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+from tatr.settings import check, keywords
 
 
 @dataclass(frozen=True)
@@ -43,29 +41,16 @@ class Method:
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
         """The settings the config may give, with their types and defaults."""
-        return {p.name: p for p in self._signature if p.kind is p.KEYWORD_ONLY}
+        return keywords(self.blocks)
 
     @property
     def _signature(self) -> list[inspect.Parameter]:
         return [*inspect.signature(self.blocks).parameters.values()]
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise unless every number lies within the bounds that its parameter is annotated with."""
+        """Raise unless every setting is of the type and within the bounds that its parameter is annotated with."""
         for name, value in settings.items():
-            for bound in get_args(self.parameters[name].annotation)[1:]:
-                if isinstance(bound, Interval) and value is not None and not _lies_in(value, bound):
-                    limits = asdict(bound).items()
-                    stated = " and ".join(f"{SIGNS[key]} {limit:g}" for key, limit in limits if limit is not None)
-                    raise TatrError(f"{self.name}: {name} = {value!r} is out of range, expected {stated}")
-
-
-def _lies_in(value: float, bounds: Interval) -> bool:
-    return (
-        (bounds.ge is None or value >= bounds.ge)
-        and (bounds.gt is None or value > bounds.gt)
-        and (bounds.le is None or value <= bounds.le)
-        and (bounds.lt is None or value < bounds.lt)
-    )
+            check(f"{self.name}: {name}", value, self.parameters[name].annotation)
 
 
 def method(

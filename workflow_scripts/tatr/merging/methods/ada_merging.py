@@ -12,6 +12,21 @@ from tatr.merging.methods.ties import elect
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector, by_pieces
 
+# Named, as the recipe of the learning (`tatr.training.recipes.adaptation`) has these fields, too.
+Granularity = Annotated[Literal["layer", "task"], "one coefficient per task and parameter tensor, or one per task"]
+Density = Annotated[
+    float | None,
+    Interval(gt=0, le=1),
+    "AdaMerging++: share of each task vector's entries, the largest, kept before signs are elected; null keeps all",
+]
+Initial = Annotated[float, Interval(ge=0, le=1), "all coefficients before the first iteration"]
+Iterations = Annotated[int, Interval(ge=1), "steps of Adam"]
+BatchSize = Annotated[int, Interval(ge=1), "unlabelled images per task and iteration"]
+LearningRate = Annotated[float, Interval(gt=0), "of Adam"]
+Split = Annotated[
+    Literal["test", "validation"], "unlabelled images: of test, as the authors do, or held out of training"
+]
+
 
 @method("AdaMerging", trust_region="after", coefficient=1.0)
 def ada_merging(
@@ -19,21 +34,13 @@ def ada_merging(
     layout: Layout,
     coefficients: np.ndarray,
     *,
-    granularity: Annotated[
-        Literal["layer", "task"], "one coefficient per task and parameter tensor, or one per task"
-    ] = "layer",
-    density: Annotated[
-        float | None,
-        Interval(gt=0, le=1),
-        "AdaMerging++: share of each task vector's entries, the largest, kept before signs are elected; null keeps all",
-    ] = None,
-    initial: Annotated[float, Interval(ge=0, le=1), "all coefficients before the first iteration"] = 0.3,
-    iterations: Annotated[int, Interval(ge=1), "steps of Adam"] = 500,
-    batch_size: Annotated[int, Interval(ge=1), "unlabelled images per task and iteration"] = 32,
-    learning_rate: Annotated[float, Interval(gt=0), "of Adam"] = 1e-3,
-    images: Annotated[
-        Literal["test", "validation"], "unlabelled images: of test, as the authors do, or held out of training"
-    ] = "test",
+    granularity: Granularity = "layer",
+    density: Density = None,
+    initial: Initial = 0.3,
+    iterations: Iterations = 500,
+    batch_size: BatchSize = 32,
+    learning_rate: LearningRate = 1e-3,
+    split: Split = "test",
 ) -> Iterator[np.ndarray]:
     """V = Σ_k Σ_l λ_kl Δ_kl, λ learnt (Yang et al. 2024, "AdaMerging: Adaptive model merging for multi-task learning").
 
@@ -43,7 +50,7 @@ def ada_merging(
     AdaMerging++: learnt and merged are the task vectors that Ties-Merging has trimmed and left with the elected signs.
 
     Defaults: the authors'; their density for ++ is 0.2. Their images are those that accuracy is then measured on;
-    `images: validation` learns from images that were held out of training instead.
+    `split: validation` learns from images that were held out of training instead.
     Trust region: the mask applies to the task vectors before the coefficients are learnt (Eq. 12 of arXiv 2501.15065),
     and for ++ after they are trimmed, as trimming looks at whole task vectors (Eq. 11). All that happens in `adapt`.
     Here the merge is linear in each entry and the mask is the same for all tasks, so the merged direction masked once

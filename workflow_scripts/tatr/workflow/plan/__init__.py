@@ -99,7 +99,7 @@ def _check_tower(draft: Draft) -> None:
     if not isinstance(Architecture.of(source.model, source.label).vision, OtherTower):
         return
     asked = {f"merges[{index}]: regmean": merge.method == "regmean" for index, merge in enumerate(config.merges)}
-    asked["finetuning.checkpointing"] = any(config.finetuning.of(task).checkpointing for task in draft.tasks)
+    asked["finetuning.checkpointing"] = any(config.finetuning_of(task).checkpointing for task in draft.tasks)
     for key, wanted in asked.items():
         if wanted:
             raise TatrError(

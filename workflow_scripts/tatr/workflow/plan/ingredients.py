@@ -1,11 +1,13 @@
 """Planned: the backbone, images and heads, and the individual models. Nothing here depends on a merge."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tatr.clip.model_configs import image_size
 from tatr.config.tasks import HubTask, RealTask
+from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.weights.fingerprint import fingerprint
 from tatr.weights.importing.provenance import zero_shot_beside
 from tatr.workflow.plan.artefacts import Draft, Planned, once
@@ -67,10 +69,10 @@ def finetuned(draft: Draft, task: str) -> Planned:
     """θ_k of a task, trained or imported; or one model trained on all tasks."""
     config = draft.config
     if task == ALL_TASKS:
-        return _finetuning(draft, task, config.multitask_recipe)
+        return _finetuning(draft, task, config.multitask_finetuning)
     origin = config.checkpoints.of(task, paper_name(draft, task))
     if origin.origin == "train":
-        return _finetuning(draft, task, config.finetuning.of(task))
+        return _finetuning(draft, task, config.finetuning_of(task))
     settings: dict[str, Any] = {"task": task, "file": None, "zero_shot": None}
     downloads = []
     if origin.origin == "hub":
@@ -89,16 +91,14 @@ def _files(task: str, path: Path, zero_shot: str | None) -> dict[str, Any]:
     return {"file": str(path), "zero_shot": str(copy) if copy else None, "fingerprint": prints}
 
 
-def _finetuning(draft: Draft, task: str, recipe: Any) -> Planned:  # noqa: ANN401
-    settings = recipe.model_dump(mode="json")
-    settings["seed"] = draft.config.seed if recipe.seed is None else recipe.seed
+def _finetuning(draft: Draft, task: str, recipe: FineTuning) -> Planned:
     tasks = draft.tasks if task == ALL_TASKS else [task]
     inputs = {
         "backbone": [backbone(draft)],
         "heads": [head(draft, one) for one in tasks],
         "images": [images(draft, one) for one in tasks],
     }
-    return draft.add("finetuning", task, settings, inputs)
+    return draft.add("finetuning", task, asdict(recipe), inputs)
 
 
 @once

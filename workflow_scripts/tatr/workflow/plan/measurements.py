@@ -1,5 +1,6 @@
 """Planned: what is measured on the exemplars of a task."""
 
+from dataclasses import asdict
 from typing import Any
 
 from tatr.workflow.plan.artefacts import Draft, Planned, once
@@ -31,5 +32,4 @@ def _at_finetuned(draft: Draft, task: str) -> dict[str, list[Planned]]:
 
 
 def _exemplars(draft: Draft, task: str, count: int) -> dict[str, Any]:
-    seed = draft.config.exemplars.seed
-    return {"task": task, "count": count, "seed": draft.config.seed if seed is None else seed}
+    return {"task": task} | asdict(draft.config.exemplars_of(count))

@@ -1,6 +1,7 @@
 """Planned: a row of the table, from sensitivity and mask to its evaluation and export."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from tatr.config.merges import Merge, TrustRegion
@@ -34,7 +35,7 @@ def adaptation(draft: Draft, merge: Merge, tau: float | None) -> Planned:
         "heads": [head(draft, task) for task in draft.tasks],
         "images": [images(draft, task) for task in draft.tasks],
     }
-    settings = merge.settings | {"seed": draft.config.seed}
+    settings = asdict(draft.config.adaptation_of(merge))
     return draft.add("adaptation", _label(draft, merge, tau), settings, inputs, _module(merge))
 
 
@@ -55,9 +56,8 @@ def direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
 
 def surgery(draft: Draft, merge: Merge) -> Planned:
     """Modules that correct a merged model's features, trained on unlabelled images."""
-    assert merge.surgery
     (coefficient,), (tau,) = merge.coefficients, merge.taus
-    settings = merge.surgery.model_dump() | {"coefficient": coefficient, "seed": draft.config.seed}
+    settings = asdict(draft.config.surgery_of(merge)) | {"coefficient": coefficient}
     inputs = {
         "backbone": [backbone(draft)],
         "direction": [direction(draft, merge, tau)],
@@ -108,7 +108,7 @@ def task_vectors(draft: Draft) -> list[Planned]:
 
 def exemplar_count(draft: Draft, region: TrustRegion) -> int:
     """On how many exemplars per task a trust region's gradients are measured."""
-    return region.exemplars or draft.config.exemplars.count
+    return region.exemplars or draft.config.exemplars_of().count
 
 
 def _evaluation(

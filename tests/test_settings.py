@@ -1,0 +1,91 @@
+"""Settings that are typed once: what a recipe takes from JSON, what it refuses and in which words."""
+
+import inspect
+import json
+import subprocess
+import sys
+from dataclasses import asdict, fields
+from typing import Any
+
+import pytest
+
+from tatr.errors import TatrError
+from tatr.merging.methods import load
+from tatr.settings import keywords, meaning, recipe_of
+from tatr.training.recipes.adaptation import Adaptation
+from tatr.training.recipes.exemplars import Exemplars
+from tatr.training.recipes.fine_tuning import FineTuning
+from tatr.training.recipes.surgery import Surgery
+
+ADAPTATION = {name: p.default for name, p in load("ada_merging").parameters.items()} | {"seed": 0}
+RECIPES = [FineTuning(seed=0), Surgery(seed=0), Exemplars(seed=0), Adaptation(**ADAPTATION)]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: type(recipe).__name__)
+def test_a_recipe_comes_back_whole_from_the_settings_that_it_was_written_to(recipe: Any) -> None:  # noqa: ANN401
+    settings = json.loads(json.dumps(asdict(recipe)))
+    assert recipe_of(type(recipe), settings, "--settings") == recipe
+    assert recipe_of(type(recipe), settings | {"task": "cars"}, "--settings", ("task",)) == recipe
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: type(recipe).__name__)
+def test_missing_and_unknown_settings_are_refused(recipe: Any) -> None:  # noqa: ANN401
+    settings = asdict(recipe)
+    first, *others = settings
+    given = {name: settings[name] for name in others}
+    with pytest.raises(TatrError, match=rf"^--settings: lacks '{first}' \(given: {', '.join(others)}\)$"):
+        recipe_of(type(recipe), given, "--settings")
+    with pytest.raises(TatrError, match=rf"^--settings: 'epochs' is unknown; expected {first}, "):
+        recipe_of(type(recipe), settings | {"epochs": 3}, "--settings")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changed", "message"),
+    [
+        (RECIPES[0], {"steps": 0}, "steps = 0 is out of range, expected ≥ 1"),
+        (RECIPES[0], {"steps": 1.5}, "steps = 1.5: expected a whole number"),
+        (RECIPES[0], {"steps": True}, "steps = True: expected a whole number"),
+        (RECIPES[0], {"learning_rate": 0}, "learning_rate = 0 is out of range, expected > 0"),
+        (RECIPES[0], {"learning_rate": "high"}, "learning_rate = 'high': expected a number"),
+        (RECIPES[0], {"learning_rate": float("nan")}, "learning_rate = nan is out of range, expected > 0"),
+        (RECIPES[0], {"precision": "fp16"}, "precision = 'fp16': expected one of fp32, bf16"),
+        (RECIPES[0], {"micro_batch": 0}, "micro_batch = 0 is out of range, expected ≥ 1"),
+        (RECIPES[0], {"micro_batch": "all"}, "micro_batch = 'all': expected a whole number or null"),
+        (RECIPES[0], {"checkpointing": 1}, "checkpointing = 1: expected true or false"),
+        (RECIPES[0], {"crop_scale": [0.9]}, "crop_scale = [0.9]: expected a list of 2 values"),
+        (RECIPES[0], {"crop_scale": [1, 0.9]}, "crop_scale = [1, 0.9]: expected two shares above 0 and up to 1"),
+        (RECIPES[0], {"seed": None}, "seed = None: expected a whole number"),
+        (RECIPES[1], {"split": "train"}, "split = 'train': expected one of test, validation"),
+        (RECIPES[1], {"rank": -1}, "rank = -1 is out of range, expected ≥ 1"),
+        (RECIPES[2], {"count": 0}, "count = 0 is out of range, expected ≥ 1"),
+        (RECIPES[3], {"granularity": "tensor"}, "granularity = 'tensor': expected one of layer, task"),
+        (RECIPES[3], {"split": "train"}, "split = 'train': expected one of test, validation"),
+        (RECIPES[3], {"density": 0}, "density = 0 is out of range, expected > 0 and ≤ 1"),
+    ],
+)
+def test_values_that_are_not_allowed_are_refused(recipe: Any, changed: dict[str, Any], message: str) -> None:  # noqa: ANN401
+    with pytest.raises(TatrError) as caught:
+        recipe_of(type(recipe), asdict(recipe) | changed, "--settings")
+    assert str(caught.value).startswith(f"--settings: {message}")
+
+
+def test_the_adaptation_has_the_methods_settings_and_a_seed() -> None:
+    method, recipe = load("ada_merging").parameters, keywords(Adaptation)
+    assert [field.name for field in fields(Adaptation)] == [*method, "seed"]
+    assert {name: recipe[name].annotation for name in method} == {name: p.annotation for name, p in method.items()}
+
+
+def test_all_fields_say_what_they_mean() -> None:
+    for recipe in RECIPES:
+        for parameter in inspect.signature(type(recipe)).parameters.values():
+            assert meaning(parameter.annotation)
+
+
+def test_recipes_import_no_torch() -> None:
+    line = "import tatr.training.recipes.{0}, sys; assert not {{'torch', 'zarr', 'pydantic'}} & {{*sys.modules}}"
+    for name in ("fine_tuning", "surgery", "exemplars"):
+        subprocess.run([sys.executable, "-c", line.format(name)], check=True, env={"PYTHONPATH": _scripts()})
+
+
+def _scripts() -> str:
+    return inspect.getfile(recipe_of).removesuffix("/tatr/settings.py")

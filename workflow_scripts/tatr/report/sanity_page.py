@@ -1,0 +1,22 @@
+"""The comparison of the individual models with what is expected of them, as a page for the report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tatr.measuring.sanity import deviations, verdict
+from tatr.report.html_page import page
+from tatr.report.tables import signed
+
+
+def sanity_page(comparison: Mapping[str, Any], names: Mapping[str, str] | None = None) -> str:
+    """A table of measured and expected accuracies, with warnings above and the verdict below.
+
+    Args:
+        comparison: of `tatr.measuring.sanity.check`.
+        names: display names of tasks.
+    """
+    rows = [["Task", "", "measured, %", "expected, %", "difference"]]
+    for task, row in comparison["tasks"].items():
+        figures = (f"{row['measured']:.1f}", f"{row['expected']:.1f}", signed(row["difference"], 1))
+        rows.append([(names or {}).get(task, task), "" if row["ok"] else "⚠", *figures])
+    return page("Individual models", rows, 2, warnings=deviations(comparison, names), notes=[f"{verdict(comparison)}."])
