@@ -56,8 +56,8 @@ def test_a_folder_is_all_its_files(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
-    with pytest.raises(TatrError, match=r"^backbone\.pretrained: .*missing\.pt is no file, and no folder with files"):
-        fingerprint(tmp_path / "missing.pt", "backbone.pretrained")
+    with pytest.raises(TatrError, match=r"^backbone\.weights: .*missing\.pt is no file, and no folder with files"):
+        fingerprint(tmp_path / "missing.pt", "backbone.weights")
     (tmp_path / "empty").mkdir()
     with pytest.raises(TatrError, match=r"empty is no file, and no folder with files"):
-        fingerprint(tmp_path / "empty", "backbone.pretrained")
+        fingerprint(tmp_path / "empty", "backbone.weights")
