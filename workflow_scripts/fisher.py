@@ -11,12 +11,12 @@ def run(job: Job) -> None:
     from tatr.measuring.fisher import encoder_features, fisher_information, head_log_probabilities
     from tatr.training.devices import choose
     from tatr.vectors.store import write_vector
-    from tatr.weights.encoder_file import Checkpoint
+    from tatr.weights.encoder_file import EncoderFile
 
     job.device = choose()
     encoder = Encoder.of(job.one("backbone"))
     architecture, layout = encoder.architecture, encoder.layout
-    finetuned = Checkpoint(job.one("finetuned") / "encoder.safetensors", layout)
+    finetuned = EncoderFile(job.one("finetuned") / "encoder.safetensors", layout)
     task = Task.of(job.one("head"), job.one("images"), job.device)
     images = task.unlabelled("train")
     chosen = draw_exemplars(len(images), job.settings["count"], job.settings["seed"], str(task.images))

@@ -13,11 +13,11 @@ def run(job: Job) -> None:
     from tatr.training.devices import choose
     from tatr.vectors.store import write_vector
     from tatr.vectors.vector import recut
-    from tatr.weights.encoder_file import Checkpoint
+    from tatr.weights.encoder_file import EncoderFile
 
     job.device = choose()
     encoder = Encoder.of(job.one("backbone"))
-    finetuned = Checkpoint(job.one("finetuned") / "encoder.safetensors", encoder.layout)
+    finetuned = EncoderFile(job.one("finetuned") / "encoder.safetensors", encoder.layout)
     path = job.one("images") / "images.zarr"
     images = open_images(path, "train")
     chosen = draw_exemplars(len(images), job.settings["count"], job.settings["seed"], str(path))

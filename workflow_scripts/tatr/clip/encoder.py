@@ -14,7 +14,7 @@ from tatr.clip.architecture import Architecture
 from tatr.data.image_store import StoredImages
 from tatr.errors import TatrError
 from tatr.vectors.layout import Layout
-from tatr.weights.encoder_file import Checkpoint
+from tatr.weights.encoder_file import EncoderFile
 from tatr.workflow.artefact import Artefact
 
 PRECISIONS = ("fp32", "bf16")
@@ -34,7 +34,7 @@ class Encoder:
         """Read a `pretrained` artefact."""
         architecture = Architecture.of(json.loads((pretrained / "model.json").read_text()), "model.json")
         layout = architecture.layout()
-        return cls(architecture, layout, Checkpoint(pretrained / "encoder.safetensors", layout)[0 : layout.size])
+        return cls(architecture, layout, EncoderFile(pretrained / "encoder.safetensors", layout)[0 : layout.size])
 
 
 def batches(images: StoredImages, size: int) -> Iterator[np.ndarray]:

@@ -66,7 +66,11 @@ class Entry:
 
 
 class SafetensorsFile:
-    """A safetensors file; nothing but its header is read before it is asked for."""
+    """A safetensors file: its tensors, whatever they are; nothing but its header is read before it is asked for.
+
+    The lowest level: for single files and for writers of files. A model that may lie in several is `ModelFiles`, an
+    encoder over a layout `EncoderFile`.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open a file and check that it is whole: each tensor's bytes are there, and no others.
@@ -235,7 +239,7 @@ def _header(read: Any, size: int) -> tuple[dict[str, Entry], dict[str, str]]:  #
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    header = dict(pairs)
+    if len(header) != len(pairs):
         raise ValueError("a name occurs twice in its header")
-    return found
+    return header

@@ -30,7 +30,7 @@ _DAMAGE = (
 class Items(dict[Any, Any]):
     """A dict of the pickle's. Items are dropped whose key is no plain value.
 
-    Nothing that we look for has such keys, and a tuple within a tuple, and so on, overflows the stack when it is hashed.
+    Nothing that we look for has such keys, and to hash a tuple within a tuple, and so on, overflows the stack.
     """
 
     def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401
