@@ -16,14 +16,14 @@ def run(job: Job) -> None:
     from tatr.weights.encoder_file import load_tensors, save_tensors
     from tatr.weights.importing import read_clip
 
-    path, known = _downloaded(job) if "pretrained" in job.settings else _local(job)
-    weights = job.settings.get("pretrained", str(path))
+    path, known = _downloaded(job) if "weights" in job.settings else _local(job)
+    weights = job.settings.get("weights", str(path))
     if name := job.settings.get("name"):
         backbones.check_activation(job.settings["model"], known, name, weights)
-    model = backbones.completed(job.settings["model"], known, job.settings, weights)
+    model = backbones.complete_config(job.settings["model"], known, job.settings, weights)
     architecture = Architecture.of(model, name or str(path.parent / "model.json"))
-    tensors = load_tensors(path) if "weights" in job.settings else read_clip(path)
-    visual, text = backbones.towers(tensors, architecture, str(path))
+    tensors = load_tensors(path) if "digest" in job.settings else read_clip(path)
+    visual, text = backbones.split_towers(tensors, architecture, str(path))
     save_tensors(visual, job.folder / "encoder.safetensors")
     save_tensors(text, job.folder / "text.safetensors")
     architecture.layout().save(job.folder / "layout.json")
@@ -37,7 +37,7 @@ def _downloaded(job: Job) -> "tuple[Path, Known]":
     from tatr.clip import backbone as backbones
     from tatr.errors import TatrError
 
-    name, tag, downloaded = job.settings["name"], job.settings["pretrained"], job.one("download")
+    name, tag, downloaded = job.settings["name"], job.settings["weights"], job.one("download")
     stated = {key: downloaded.manifest.settings.get(key) for key in ("open_clip", "tag")}
     if stated != {"open_clip": name, "tag": tag}:
         raise TatrError(f"--download: {downloaded.folder} holds {stated}, expected the weights '{tag}' of {name}")
@@ -53,7 +53,7 @@ def _local(job: Job) -> "tuple[Path, Known]":
     from tatr.weights.importing import facts
 
     path = job.file
-    if "weights" not in job.settings:
+    if "digest" not in job.settings:
         if path is None or not path.exists():
             raise TatrError(f"--file: there is no {path}; give the model's file of weights, or a folder that holds it")
         if fingerprint(path, "--file") != job.settings["fingerprint"]:
@@ -61,7 +61,7 @@ def _local(job: Job) -> "tuple[Path, Known]":
         return path, backbones.of_file(path, facts(path))
     if path is None or not path.is_file():
         raise TatrError(f"--file: {path} is no file; give the model's safetensors file")
-    if file_digest(path) != job.settings["weights"]:
+    if file_digest(path) != job.settings["digest"]:
         raise TatrError(f"{path}: is not the file that {path.parent}/manifest.json describes (its digest differs)")
     return path, backbones.Known("model.json")
 

@@ -1,37 +1,66 @@
 """Write θ_pre + λ·v as a folder that open_clip loads, with a model card; λ and τ are those that an evaluation chose."""
 
+from typing import TYPE_CHECKING
+
 from tatr.workflow.job import Job
 from tatr.workflow.step import Step
+
+if TYPE_CHECKING:
+    from tatr.report.export import Lineage, Parent
+    from tatr.workflow.artefact import Artefact
 
 
 def run(job: Job) -> None:
     import json
     import shutil
 
-    from tatr.report.export import CONFIG, WEIGHTS, Source, chosen, model_card, open_clip_config, write_weights
+    from tatr.report.export import CONFIG, WEIGHTS, chosen, open_clip_config, write_weights
+    from tatr.report.model_card import model_card
     from tatr.vectors.layout import Layout
     from tatr.vectors.store import open_vectors
-    from tatr.weights.encoder_file import Checkpoint
+    from tatr.weights.encoder_file import EncoderFile
     from tatr.weights.safetensors_file import SafetensorsFile
 
-    pretrained, evaluation = job.one("backbone"), job.one("evaluation")
+    backbone, evaluation = job.one("backbone"), job.one("evaluation")
     scores = json.loads((evaluation / "scores.json").read_text())
     direction = chosen(job.inputs["directions"], scores, str(evaluation.folder))
     surgery = job.one("surgery") if job.inputs["surgery"] else None
-    source = Source(pretrained, evaluation, direction, surgery)
-    source.check()
-    layout = Layout.load(pretrained / "layout.json")
-    before = Checkpoint(pretrained / "encoder.safetensors", layout)
+    lineage = _lineage(backbone, direction, evaluation, surgery)
+    lineage.check()
+    layout = Layout.load(backbone / "layout.json")
+    pretrained = EncoderFile(backbone / "encoder.safetensors", layout)
     (vector,) = open_vectors([direction / "vector.zarr"], layout.digest)
-    text = SafetensorsFile(pretrained / "text.safetensors")
-    write_weights(job.folder / WEIGHTS, before, vector, scores["coefficient"], layout, text)
+    text = SafetensorsFile(backbone / "text.safetensors")
+    write_weights(job.folder / WEIGHTS, pretrained, vector, scores["coefficient"], layout, text)
     job.add_file(WEIGHTS)
-    job.add_json(CONFIG, open_clip_config(json.loads((pretrained / "model.json").read_text())))
-    (job.folder / "README.md").write_text(model_card(job.settings, scores, source), encoding="utf-8")
+    job.add_json(CONFIG, open_clip_config(json.loads((backbone / "model.json").read_text())))
+    (job.folder / "README.md").write_text(model_card(job.settings, scores, lineage), encoding="utf-8")
     job.add_file("README.md")
     if surgery:
         shutil.copyfile(surgery / "surgery.safetensors", job.folder / "surgery.safetensors")
         job.add_file("surgery.safetensors")
+
+
+def _lineage(
+    backbone: "Artefact", direction: "Artefact", evaluation: "Artefact", surgery: "Artefact | None"
+) -> "Lineage":
+    from tatr.report.export import Lineage
+
+    inputs = evaluation.manifest.inputs
+    return Lineage(
+        pretrained=_parent(backbone),
+        direction=_parent(direction),
+        evaluation=_parent(evaluation),
+        surgery=_parent(surgery) if surgery else None,
+        measured=frozenset(digest for group in inputs.values() for digest in group.values()),
+        with_surgery=bool(inputs.get("surgery")),
+    )
+
+
+def _parent(artefact: "Artefact") -> "Parent":
+    from tatr.report.export import Parent
+
+    return Parent(artefact.manifest.name, artefact.manifest.digest, artefact.folder)
 
 
 STEP = Step(

@@ -8,14 +8,14 @@ def run(job: Job) -> None:
     from tatr.measuring.fisher import measure_fisher
     from tatr.training.devices import choose
     from tatr.training.recipes.exemplars import Exemplars
-    from tatr.weights.encoder_file import Checkpoint
+    from tatr.weights.encoder_file import EncoderFile
     from tatr.workflow.opening import open_encoder, open_task
     from tatr.workflow.vector_saving import add_vector
 
     job.device = choose()
     exemplars = job.recipe(Exemplars, "task")
     encoder = open_encoder(job.one("backbone"))
-    finetuned = Checkpoint(job.one("finetuned") / "encoder.safetensors", encoder.layout)
+    finetuned = EncoderFile(job.one("finetuned") / "encoder.safetensors", encoder.layout)
     task = open_task(job.one("head"), job.one("images"), job.device)
     add_vector(job, encoder.layout, measure_fisher(encoder, finetuned, task, exemplars, job.device))
 

@@ -8,14 +8,14 @@ def run(job: Job) -> None:
     from tatr.measuring.gram import measure_grams
     from tatr.training.devices import choose
     from tatr.training.recipes.exemplars import Exemplars
-    from tatr.weights.encoder_file import Checkpoint
+    from tatr.weights.encoder_file import EncoderFile
     from tatr.workflow.opening import open_encoder
     from tatr.workflow.vector_saving import add_vector
 
     job.device = choose()
     exemplars = job.recipe(Exemplars, "task")
     encoder = open_encoder(job.one("backbone"))
-    finetuned = Checkpoint(job.one("finetuned") / "encoder.safetensors", encoder.layout)
+    finetuned = EncoderFile(job.one("finetuned") / "encoder.safetensors", encoder.layout)
     images = job.one("images") / "images.zarr"
     layout, matrices = measure_grams(encoder, finetuned, images, exemplars, job.device)
     layout.save(job.folder / "layout.json")

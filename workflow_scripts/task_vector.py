@@ -7,12 +7,12 @@ from tatr.workflow.step import Step
 def run(job: Job) -> None:
     from tatr.vectors.layout import Layout
     from tatr.vectors.store import write_vector
-    from tatr.weights.encoder_file import Checkpoint
+    from tatr.weights.encoder_file import EncoderFile
 
     pretrained = job.one("backbone")
     layout = Layout.load(pretrained / "layout.json")
-    before = Checkpoint(pretrained / "encoder.safetensors", layout)
-    after = Checkpoint(job.one("finetuned") / "encoder.safetensors", layout)
+    before = EncoderFile(pretrained / "encoder.safetensors", layout)
+    after = EncoderFile(job.one("finetuned") / "encoder.safetensors", layout)
     parts = (after[block] - before[block] for block in layout.blocks())
     job.add("vector.zarr", write_vector(job.folder / "vector.zarr", layout.size, layout.digest, parts))
 

@@ -19,7 +19,7 @@ from backbone import run
 from tatr.clip import backbone as backbones
 from tatr.clip import towers as clip
 from tatr.clip.architecture import Architecture
-from tatr.clip.backbone import Known, check_activation, completed, of_tag
+from tatr.clip.backbone import Known, check_activation, complete_config, of_tag
 from tatr.clip.model_configs import model_config
 from tatr.digests import file_digest
 from tatr.errors import TatrError
@@ -45,7 +45,7 @@ def take_over(tmp_path: Path, model: dict[str, Any]) -> Callable[..., Path]:
 
     def run_it(file: Path | None = None, downloaded: Artefact | None = None, **settings: object) -> Path:
         given: dict[str, Any] = {"model": model, "name": "ViT-B-32-quickgelu"} | settings
-        if file and "weights" not in given:
+        if file and "digest" not in given:
             given.setdefault("fingerprint", fingerprint(file, "backbone.weights"))
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         run(
@@ -86,7 +86,7 @@ def test_the_activation_of_every_pair_that_open_clip_offers_is_known() -> None:
         (
             "ViT-B-32",
             "openai",
-            r"ViT-B-32 with pretrained 'openai': these weights were trained with QuickGELU \(open_clip's table\), "
+            r"ViT-B-32 with weights 'openai': these weights were trained with QuickGELU \(open_clip's table\), "
             "but this model has GELU; use ViT-B-32-quickgelu",
         ),
         (
@@ -105,24 +105,26 @@ def test_weights_of_the_other_activation(name: str, tag: str, message: str) -> N
 def test_preprocessing_that_belongs_to_the_weights_is_written_out(model: dict[str, Any]) -> None:
     siglip = of_tag("ViT-B-16-SigLIP", "webli")
     with pytest.raises(TatrError, match=r"webli: these weights expect .*'squash'.*; write backbone\.resize: squash"):
-        completed(model, siglip, {}, "webli")
-    found = completed(model, siglip, {"resize": "squash"}, "webli")["preprocess_cfg"]
+        complete_config(model, siglip, {}, "webli")
+    found = complete_config(model, siglip, {"resize": "squash"}, "webli")["preprocess_cfg"]
     assert found == {"mean": INCEPTION, "std": INCEPTION, "interpolation": "bicubic", "resize_mode": "squash"}
     with pytest.raises(TatrError, match=r"write backbone\.resize: shortest"):
-        completed(model, of_tag("ViT-B-32-quickgelu", "openai"), {"resize": "squash"}, "openai")
+        complete_config(model, of_tag("ViT-B-32-quickgelu", "openai"), {"resize": "squash"}, "openai")
 
 
 def test_preprocessing_without_knowledge_is_clip_s_or_the_user_s(
     model: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     unknown = Known("nobody")
-    found = completed(model, unknown, {"resize": "squash", "mean": INCEPTION}, "file")
+    found = complete_config(model, unknown, {"resize": "squash", "mean": INCEPTION}, "file")
     assert found["quick_gelu"] is True
     assert found["preprocess_cfg"]["mean"] == INCEPTION
     assert found["preprocess_cfg"]["std"] == pytest.approx(open_clip.OPENAI_DATASET_STD)
     assert found["preprocess_cfg"]["resize_mode"] == "squash"
     assert not caplog.text
-    completed(model, of_tag("ViT-L-14-CLIPA", "datacomp1b"), {"resize": "squash", "mean": INCEPTION}, "datacomp1b")
+    complete_config(
+        model, of_tag("ViT-L-14-CLIPA", "datacomp1b"), {"resize": "squash", "mean": INCEPTION}, "datacomp1b"
+    )
     assert "datacomp1b: trained on bilinear resizing" in caplog.text
     assert "backbone.mean: [0.5, 0.5, 0.5], but these weights expect (0.485" in caplog.text
 
@@ -132,7 +134,7 @@ def test_a_shipped_backbone_is_taken_over_without_torch(
 ) -> None:
     file, output = tmp_path / "model.safetensors", tmp_path / "out" / "b" / FILE
     save_tensors(tensors, file)
-    settings = json.dumps({"model": model, "weights": file_digest(file)})
+    settings = json.dumps({"model": model, "digest": file_digest(file)})
     code, printed, modules = run_script("backbone", "--file", file, "--settings", settings, "--output", output)
     assert code == 0, printed
     assert not {"torch", "open_clip", "timm"} & modules
@@ -204,8 +206,8 @@ def test_fetched_weights(
 
     downloaded = make_artefact("download", "f", {"open_clip": "ViT-B-32-quickgelu", "tag": "openai"}, write)
     with pytest.raises(TatrError, match=r"holds .*'openai'.*expected the weights 'metaclip_400m' of ViT-B-32"):
-        take_over(downloaded=downloaded, pretrained="metaclip_400m")
-    folder = take_over(downloaded=downloaded, pretrained="openai")
+        take_over(downloaded=downloaded, weights="metaclip_400m")
+    folder = take_over(downloaded=downloaded, weights="openai")
     assert load_file(folder / "text.safetensors").keys() | load_file(folder / "encoder.safetensors").keys() == set(
         tensors
     )
@@ -227,18 +229,18 @@ def test_weights_of_another_model(
     rest = {key: tensor for key, tensor in tensors.items() if key != name}
     other = {} if shape is None else {name: np.zeros(shape, np.float32)}
     with pytest.raises(TatrError, match=f"source: .*{message}"):
-        backbones.towers(rest | other, architecture, "source")
+        backbones.split_towers(rest | other, architecture, "source")
 
 
 def test_weights_without_a_text_encoder(tensors: Tensors, architecture: Architecture) -> None:
     visual = {name: tensor for name, tensor in tensors.items() if name.startswith(("visual.", "logit_scale"))}
     with pytest.raises(TatrError, match="source: holds no text encoder, which the zero-shot heads are made with"):
-        backbones.towers(visual, architecture, "source")
+        backbones.split_towers(visual, architecture, "source")
 
 
 def test_older_names_and_shapes_of_open_clip_are_understood(model: dict[str, Any], tensors: Tensors) -> None:
     architecture = Architecture.of(model | {"custom_text": True}, "model.json")
-    _, text = backbones.towers(tensors | {"logit_scale": np.ones(1, np.float32)}, architecture, "source")
+    _, text = backbones.split_towers(tensors | {"logit_scale": np.ones(1, np.float32)}, architecture, "source")
     assert [*text] == [p.name for p in architecture.text_layout().parameters]
     assert text["logit_scale"].shape == ()
     np.testing.assert_array_equal(text["text.ln_final.bias"], tensors["ln_final.bias"])

@@ -12,7 +12,7 @@ from safetensors.torch import save_file as save_torch_file
 
 from tatr.errors import TatrError
 from tatr.vectors.layout import Layout
-from tatr.weights.encoder_file import Checkpoint, load_tensors, save_tensors
+from tatr.weights.encoder_file import EncoderFile, load_tensors, save_tensors
 from tatr.weights.safetensors_file import SafetensorsFile
 
 Tensors = dict[str, np.ndarray]
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 def read(path: Path, layout: Layout) -> np.ndarray:
     """All blocks of a checkpoint, so that all of it is checked."""
-    checkpoint = Checkpoint(path, layout)
+    checkpoint = EncoderFile(path, layout)
     return np.concatenate([checkpoint[block] for block in layout.blocks()])
 
 
@@ -39,7 +39,7 @@ def test_a_checkpoint_is_its_flat_vector(
     path: Path, tensors: Tensors, small_layout: Layout, small_blocks: None
 ) -> None:
     save_tensors(dict(reversed(tensors.items())), path)
-    assert len(Checkpoint(path, small_layout)) == 31
+    assert len(EncoderFile(path, small_layout)) == 31
     np.testing.assert_array_equal(read(path, small_layout), small_layout.flatten(tensors))
 
 
@@ -119,7 +119,7 @@ def test_a_type_that_cannot_be_read_is_refused_by_file_and_key(
     with pytest.raises(TatrError, match=r"encoder\.safetensors: '.+' can't be read by NumPy .*float32 or float16"):
         load_tensors(path)
     with pytest.raises(TatrError, match=r"encoder\.safetensors: 'a' is F8_E4M3, expected a floating-point type"):
-        Checkpoint(path, small_layout)
+        EncoderFile(path, small_layout)
 
 
 @pytest.mark.parametrize("kept", [0, 3, 8, 60, -1])

@@ -80,14 +80,28 @@ def test_what_holds_itself_comes_to_an_end(tmp_path: Path) -> None:
     loop: dict[str, object] = {}
     loop["a"] = loop
     archive(path, pickle.dumps(loop))
+    with pytest.raises(TatrError, match="found no tensor at all"):
+        read_clip(path)
+
+
+def test_names_without_end_are_refused(tmp_path: Path) -> None:
+    """40 levels that hold the next one twice: 2^40 names for one tensor, and none if there is no tensor."""
+    path = tmp_path / "x.pt"
+    for leaf, message in ((torch.zeros(1), "hold one another without end"), (None, "found no tensor at all")):
+        tree: dict[str, object] = {"visual.proj": leaf}
+        for _ in range(40):
+            tree = {"a": tree, "b": tree}
+        torch.save(tree, path)
+        with pytest.raises(TatrError, match=message):
+            read_clip(path)
+    archive(path, chained(30_000), {"0": bytes(16)})
     with pytest.raises(TatrError, match="hold one another without end"):
         read_clip(path)
-    tree: dict[str, object] = {}
-    for _ in range(40):
-        tree = {"a": tree, "b": tree}
-    archive(path, pickle.dumps(tree))
-    with pytest.raises(TatrError, match="hold one another without end"):
-        read_clip(path)
+
+
+def chained(depth: int) -> bytes:
+    """A dict in a dict, and so on, with one tensor at the end; PyTorch's own pickler would not get so deep."""
+    return b"(dS'a'\n" * depth + tensor_program()[:-1] + b"s" * depth + b"."
 
 
 def test_both_byte_orders(tmp_path: Path) -> None:

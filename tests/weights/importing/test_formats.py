@@ -15,6 +15,7 @@ from torch import nn
 
 from tatr.errors import TatrError
 from tatr.weights.importing import Clip, facts, read_clip
+from tatr.weights.importing.torch_files import TorchFile
 
 FORMATS = {
     "module.pt": "pickled module, open_clip names",
@@ -82,6 +83,52 @@ def test_views_of_one_storage(tmp_path: Path, visual: Weights) -> None:
     same(read_clip(tmp_path / "flat.pt"), visual)
 
 
+class Config:
+    """Something beside a model that refers to itself and to all else."""
+
+
+def test_configs_in_circles_are_read_past(tmp_path: Path, visual: Weights) -> None:
+    nodes = [Config() for _ in range(12)]
+    for node in nodes:  # 12! ways through them
+        node.__dict__ |= {f"n{i}": other for i, other in enumerate(nodes)}
+    checkpoint: dict[str, object] = {"args": nodes[0], "state_dict": tensors(visual)}
+    nodes[0].owner = checkpoint  # type: ignore[attr-defined]
+    checkpoint["self"] = checkpoint
+    torch.save(checkpoint, tmp_path / "x.pt")
+    found = Clip(tmp_path / "x.pt")
+    same(dict(found), visual)
+    assert found.dropped == []
+    torch.save(checkpoint, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    same(read_clip(tmp_path / "old.pt"), visual)
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_modules_that_know_their_parents(tmp_path: Path, visual: Weights, pickled: Callable[..., nn.Module]) -> None:
+    """As a plain attribute, and registered as a module, where PyTorch's own `state_dict` does not come to an end."""
+    encoder = pickled(visual)
+    encoder.model.visual.__dict__["parent"] = encoder.model
+    torch.save(encoder, tmp_path / "x.pt")
+    same(read_clip(tmp_path / "x.pt"), visual)
+    encoder.model.visual.parent = encoder.model
+    torch.save(encoder, tmp_path / "x.pt")
+    same(read_clip(tmp_path / "x.pt"), visual)
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_what_is_shared_has_all_the_names_that_pytorch_gives(
+    tmp_path: Path, visual: Weights, pickled: Callable[..., nn.Module]
+) -> None:
+    encoder = pickled(visual)
+    encoder.again = encoder.model.visual.ln_pre
+    encoder.tied = nn.Linear(16, 16, bias=False)
+    encoder.tied.weight = encoder.model.visual.proj
+    torch.save(encoder, tmp_path / "x.pt")
+    file = TorchFile(tmp_path / "x.pt")
+    assert file.names == list(encoder.state_dict())
+    assert {"again.weight", "model.visual.ln_pre.weight", "tied.weight", "model.visual.proj"} <= set(file.names)
+    same({name: file.read(name) for name in file.names}, {n: t.numpy() for n, t in encoder.state_dict().items()})
+
+
 @pytest.mark.parametrize("ending", ["safetensors", "bin"])
 def test_a_model_in_parts(tmp_path: Path, visual: Weights, ending: str) -> None:
     theirs, stem = transformers_names(visual), "model" if ending == "safetensors" else "pytorch_model"
@@ -95,7 +142,7 @@ def test_a_model_in_parts(tmp_path: Path, visual: Weights, ending: str) -> None:
     same(read_clip(tmp_path), visual)
     assert facts(tmp_path)["format"].endswith("in parts, transformers names")
     (tmp_path / f"{stem}.{ending}.index.json").write_text(json.dumps({"weight_map": {"a": "../elsewhere.bin"}}))
-    with pytest.raises(TatrError, match=r"index\.json: lists no files"):
+    with pytest.raises(TatrError, match=r"index\.json: not an index of shards \(a shard is no file of this folder"):
         read_clip(tmp_path)
 
 

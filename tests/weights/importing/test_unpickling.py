@@ -2,9 +2,11 @@
 
 import copyreg
 import io
+import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,8 +60,6 @@ class Evil:
         self.command = command
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
-        import os
-
         return os.system, (self.command,)
 
 
@@ -70,6 +70,7 @@ def test_nothing_runs_which_torch_would_have_run(
         return f"touch '{tmp_path / name}.ran'"
 
     copyreg.add_extension("posix", "system", 0xF1)
+    copyreg._extension_cache[0xF1] = os.system  # as after a first pickle that used it
     try:
         for name, program in PROGRAMS.items():
             archive(tmp_path / f"{name}.pt", program(command(name)))
@@ -143,6 +144,46 @@ def test_objects_are_inert(protocol: int) -> None:
 def test_keys_that_can_not_be_hashed_without_end() -> None:
     """A tuple within a tuple, and so on: Python's own hash of it would overflow the stack."""
     assert run(b"})" + b"\x85" * 100_000 + b"Ns.") == {}
+
+
+def test_frozensets_and_sets_are_not_hashed() -> None:
+    for program in (b"(" + b")" + b"\x85" * 100_000 + b"\x91.", b"\x8f(" + b")" + b"\x85" * 100_000 + b"\x90."):
+        assert isinstance(run(program), Inert)
+
+
+def test_nothing_that_a_pickle_names_is_changed() -> None:
+    """BUILD sets attributes: of a function of ours, it would change what the next pickle gets."""
+    calls = {"a.f": lambda: 1}
+    program = b"ca\nf\n(N}" + short("__defaults__") + b"(I1\ntstb0ca\nf\n)R."
+    assert load(io.BytesIO(program), calls, repr, "x.pt") == 1
+    assert calls["a.f"].__defaults__ is None
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"Nr\xff\xff\xff\x7f.",
+        b"Np2147483647\n.",
+        b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b".",
+        b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b".",
+        b"\x80\x04\x8d" + (2**40).to_bytes(8, "little") + b".",
+        b"\x80\x04\x95" + (2**40).to_bytes(8, "little") + b"N.",
+        b"\x8b" + (2**30).to_bytes(4, "little") + b".",
+        b"(" + b"N" * 50_000 + b"t\x940" + b"cx\ny\nh\x00R0" * 5_000 + b"N.",
+        b"(" + b"N" * 50_000 + b"t\x94\x85\x940" + b"ca\nlist\nh\x01R0" * 5_000 + b"N.",
+    ],
+    ids=["memo", "memo as text", "bytearray", "bytes", "text", "frame", "number", "noted arguments", "arguments"],
+)
+def test_what_a_pickle_claims_takes_no_memory(program: bytes) -> None:
+    tracemalloc.start()
+    try:
+        load(io.BytesIO(program), {"a.list": list}, repr, "x.pt")
+    except TatrError as error:
+        assert "\n" not in str(error)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 10 * 2**20
 
 
 @pytest.mark.parametrize(

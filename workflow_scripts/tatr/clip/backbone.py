@@ -25,7 +25,7 @@ PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 class Known:
     """What is known of weights beside their values."""
 
-    source: str
+    authority: str
     """Who says so."""
     quick_gelu: bool | None = None
     preprocess: Mapping[str, Any] = field(default_factory=dict)
@@ -44,7 +44,7 @@ def of_tag(name: str, tag: str) -> Known:
     offered = pretrained.get_pretrained_cfg(name, tag)
     if not offered and not (offered := pretrained.get_pretrained_cfg(other or "", tag)):
         tags = ", ".join(pretrained.list_pretrained_tags_by_model(name)) or "none"
-        raise TatrError(f"backbone.pretrained: open_clip has no weights '{tag}' of {name} (it has: {tags})")
+        raise TatrError(f"backbone.weights: open_clip has no weights '{tag}' of {name} (it has: {tags})")
     # The table notes QuickGELU only. No note means GELU, if the model comes with either.
     quick_gelu = offered.get("quick_gelu", False if other else None)
     return Known("open_clip's table", quick_gelu, {key: offered[key] for key in PREPROCESSING if key in offered})
@@ -77,12 +77,14 @@ def check_activation(model: Mapping[str, Any], known: Known, name: str, weights:
     elif known.quick_gelu != ours:
         other = counterpart(name)
         raise TatrError(
-            f"{name} with pretrained '{weights}': these weights were trained with {activation(known.quick_gelu)} "
-            f"({known.source}), but this model has {activation(ours)}; use {other or 'a model of their own'}"
+            f"{name} with weights '{weights}': these weights were trained with {activation(known.quick_gelu)} "
+            f"({known.authority}), but this model has {activation(ours)}; use {other or 'a model of their own'}"
         )
 
 
-def completed(model: Mapping[str, Any], known: Known, settings: Mapping[str, Any], weights: str) -> dict[str, Any]:
+def complete_config(
+    model: Mapping[str, Any], known: Known, settings: Mapping[str, Any], weights: str
+) -> dict[str, Any]:
     """The model config with its activation and preprocessing written out.
 
     Args:
@@ -114,8 +116,8 @@ def completed(model: Mapping[str, Any], known: Known, settings: Mapping[str, Any
     return {**model, "quick_gelu": bool(model.get("quick_gelu", False)), "preprocess_cfg": preprocess}
 
 
-def towers(
-    tensors: Mapping[str, np.ndarray], architecture: Architecture, source: str
+def split_towers(
+    tensors: Mapping[str, np.ndarray], architecture: Architecture, where: str
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The tensors of the image encoder and all others, checked against the architecture.
 
@@ -127,17 +129,17 @@ def towers(
     text = {name: tensor for name, tensor in tensors.items() if name not in visual}
     if not text.keys() - {"logit_scale", "logit_bias"}:
         raise TatrError(
-            f"{source}: holds no text encoder, which the zero-shot heads are made with; give the whole CLIP model"
+            f"{where}: holds no text encoder, which the zero-shot heads are made with; give the whole CLIP model"
         )
     text = _as_named(text, text_layout)
-    _check_resolution(visual, layout, source)
-    return _checked(visual, layout, source), _checked(text, text_layout, source)
+    _check_resolution(visual, layout, where)
+    return _checked(visual, layout, where), _checked(text, text_layout, where)
 
 
-def _checked(tensors: Mapping[str, np.ndarray], layout: Layout, source: str) -> dict[str, np.ndarray]:
-    layout.check_names(tensors, source)
+def _checked(tensors: Mapping[str, np.ndarray], layout: Layout, where: str) -> dict[str, np.ndarray]:
+    layout.check_names(tensors, where)
     for parameter in layout.parameters:
-        layout.check_tensor(parameter, tensors[parameter.name], source)
+        layout.check_tensor(parameter, tensors[parameter.name], where)
     return {parameter.name: tensors[parameter.name] for parameter in layout.parameters}
 
 
@@ -153,14 +155,14 @@ def _as_named(text: Mapping[str, np.ndarray], layout: Layout) -> dict[str, np.nd
     }
 
 
-def _check_resolution(visual: Mapping[str, np.ndarray], layout: Layout, source: str) -> None:
+def _check_resolution(visual: Mapping[str, np.ndarray], layout: Layout, where: str) -> None:
     for parameter in layout.parameters:
-        found = visual.get(parameter.name)
-        if "pos" in parameter.name and found is not None and found.ndim == len(parameter.shape):
-            expected, shape = parameter.shape, found.shape
+        tensor = visual.get(parameter.name)
+        if "pos" in parameter.name and tensor is not None and tensor.ndim == len(parameter.shape):
+            expected, shape = parameter.shape, tensor.shape
             if shape[-1] == expected[-1] and shape[-2:-1] != expected[-2:-1]:
                 raise TatrError(
-                    f"{source}: '{parameter.name}' has {shape[-2]} positions, and the model has {expected[-2]}: the "
+                    f"{where}: '{parameter.name}' has {shape[-2]} positions, and the model has {expected[-2]}: the "
                     "weights are for images of another size. Use the model of that size; nothing is interpolated"
                 )
 
@@ -178,8 +180,8 @@ def _published(path: Path) -> Known | None:
         address = PurePosixPath(pretrained.get_pretrained_url(name, tag))
         stated = address.parent.name if len(address.parent.name) == 64 else address.stem.rpartition("-")[2]
         if len(stated) >= 8 and digest.startswith(stated):
-            found = of_tag(name, tag)
-            return Known(f"they are open_clip's {name} '{tag}'", found.quick_gelu, found.preprocess)
+            known = of_tag(name, tag)
+            return Known(f"they are open_clip's {name} '{tag}'", known.quick_gelu, known.preprocess)
     return None
 
 
@@ -196,9 +198,9 @@ def _check_one_activation(path: Path) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise TatrError(f"{path}: no JSON ({error}); copy it again, or take it away") from None
-    return found if isinstance(found, dict) else {}
+    return config if isinstance(config, dict) else {}

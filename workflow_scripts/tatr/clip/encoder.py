@@ -15,7 +15,7 @@ from tatr.clip.architecture import Architecture
 from tatr.data.image_store import StoredImages
 from tatr.errors import TatrError
 from tatr.vectors.layout import Layout
-from tatr.weights.encoder_file import Checkpoint
+from tatr.weights.encoder_file import EncoderFile
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -34,7 +34,7 @@ class Encoder:
         """Read an open_clip model config (model.json) and the image encoder's weights (encoder.safetensors)."""
         architecture = Architecture.of(json.loads(model.read_text(encoding="utf-8")), model.name)
         layout = architecture.layout()
-        return cls(architecture, layout, Checkpoint(weights, layout)[0 : layout.size])
+        return cls(architecture, layout, EncoderFile(weights, layout)[0 : layout.size])
 
 
 def batches(images: StoredImages, size: int) -> Iterator[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Encoders on disk: safetensors files with open_clip's names, read block by block. Nothing is ever unpickled."""
+"""Encoders of this project's own: safetensors files with open_clip's names, read block by block."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +11,15 @@ from tatr.vectors.lazy import Gathered
 from tatr.weights.safetensors_file import SafetensorsFile, type_name, write_safetensors
 
 
-class Checkpoint:
-    """A safetensors file as a flat float32 vector [N] over a layout; slices are read when asked for."""
+class EncoderFile:
+    """An image encoder in a safetensors file, as a flat float32 vector [N] over a layout, read slice by slice.
+
+    For θ_pre and θ_k, as the steps `backbone`, `finetuning` and `checkpoint` write them. A file of any tensors is a
+    `SafetensorsFile`, a whole model of any kind `ModelFiles`, and a CLIP model that others saved a `Clip`.
+    """
 
     def __init__(self, path: Path, layout: Layout) -> None:
-        """Open a checkpoint and check its names, shapes and types against the layout (values when they are read)."""
+        """Open a file and check its names, shapes and types against the layout (values when they are read)."""
         self.path, self.layout = path, layout
         file = SafetensorsFile(path)
         layout.check_names(file.entries, str(path))
@@ -25,8 +29,8 @@ class Checkpoint:
                 expected = list(parameter.shape)
                 raise TatrError(f"{path}: '{parameter.name}' has shape {list(entry.shape)}, expected {expected}")
             if not entry.is_floating:
-                found = type_name(entry.dtype)
-                raise TatrError(f"{path}: '{parameter.name}' is {found}, expected a floating-point type")
+                dtype = type_name(entry.dtype)
+                raise TatrError(f"{path}: '{parameter.name}' is {dtype}, expected a floating-point type")
         self._values = Gathered(layout, file.read, str(path))
 
     def __len__(self) -> int:

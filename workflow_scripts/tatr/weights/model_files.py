@@ -1,6 +1,5 @@
 """A model's weights on disk: one safetensors file, or a Hugging Face folder whose tensors lie in several (shards)."""
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +9,17 @@ import numpy as np
 from tatr.errors import TatrError
 from tatr.vectors.layout import blocks
 from tatr.weights.safetensors_file import Entry, SafetensorsFile
+from tatr.weights.shard_index import read_weight_map
 
 INDEX = ".safetensors.index.json"
 """How the file ends that says which tensor lies in which shard."""
 
 
 class ModelFiles:
-    """All tensors of a model, read slice by slice from whichever file holds them."""
+    """All tensors of a model of any kind, read slice by slice from whichever of its safetensors files holds them.
+
+    For `merge_files`, which merges models without knowing what they are. One file is a `SafetensorsFile`.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open a safetensors file, or a folder with one or with shards and their index.
@@ -25,10 +28,10 @@ class ModelFiles:
             TatrError: nothing is there, a file is damaged or missing, or it is unclear which files are the model.
         """
         self.path = path
-        self.files = [SafetensorsFile(file) for file in _find(path)]
+        self.files = [SafetensorsFile(file) for file in _files(path)]
         self._home = {name: file for file in self.files for name in file.entries}
         if index := _index(path):
-            self._check_index(index, _weight_map(index))
+            self._check_index(index, read_weight_map(index))
 
     @cached_property
     def entries(self) -> Mapping[str, Entry]:
@@ -59,25 +62,25 @@ class ModelFiles:
         return ours.dtype == theirs.dtype and all(np.array_equal(a, b) for a, b in pairs)
 
     def _check_index(self, index: Path, weight_map: Mapping[str, str]) -> None:
-        found = {name: file.path.name for file in self.files for name in file.entries}
-        if sum(len(file.entries) for file in self.files) != len(found) or found != weight_map:
-            doubtful = sorted(found.items() ^ weight_map.items())
+        shards = {name: file.path.name for file in self.files for name in file.entries}
+        if sum(len(file.entries) for file in self.files) != len(shards) or shards != weight_map:
+            doubtful = sorted(shards.items() ^ weight_map.items())
             name = doubtful[0][0] if doubtful else "a tensor that is in several"
             raise TatrError(f"{index}: does not say where '{name}' lies in the shards; copy the whole folder again")
 
 
-def _find(path: Path) -> list[Path]:
+def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     if index := _index(path):
-        return [path / name for name in sorted(set(_weight_map(index).values()))]
+        return [path / name for name in sorted(set(read_weight_map(index).values()))]
     files = sorted(path.glob("*.safetensors"))
     if [file.name for file in files] == ["adapter_model.safetensors"]:
         raise TatrError(f"{path}: holds an adapter (LoRA), no whole model; merge it into its base and save that")
     if len(files) != 1:
-        there = ", ".join(file.name for file in files) or "none"
+        names = ", ".join(file.name for file in files) or "none"
         hint = "give one of them" if files else "save the model as safetensors (pickled files are not read)"
-        raise TatrError(f"{path}: expected one safetensors file, or shards with an index; found {there}; {hint}")
+        raise TatrError(f"{path}: expected one safetensors file, or shards with an index; found {names}; {hint}")
     return files
 
 
@@ -88,13 +91,3 @@ def _index(path: Path) -> Path | None:
             f"{path}: has {len(indices)} models ({', '.join(i.name for i in indices)}); keep one per folder"
         )
     return indices[0] if indices else None
-
-
-def _weight_map(index: Path) -> dict[str, str]:
-    try:
-        found = json.loads(index.read_text())["weight_map"]
-        if not all(isinstance(name, str) and Path(name).name == name for name in found.values()):
-            raise ValueError("a shard is no file of this folder")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TatrError(f"{index}: not an index of shards ({error}); copy it again") from error
-    return dict(found)

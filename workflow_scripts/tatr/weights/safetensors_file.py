@@ -15,20 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_dtypes import bfloat16
 
 from tatr.errors import TatrError
 
-FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-"""The types that can be merged. NumPy has no bfloat16; its 16 bits are the upper half of a float32."""
+FLOATS = {name: np.dtype(code) for name, code in {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": bfloat16}.items()}
+"""The types that can be merged."""
 
-OTHERS = {
-    **{"BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8"},
-    **{"I64": "<i8", "C64": "<c8"},
-}
+_INTEGERS = {"U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8", "I64": "<i8"}
+OTHERS = {name: np.dtype(code) for name, code in {"BOOL": "?", **_INTEGERS, "C64": "<c8"}.items()}
 """All other types that NumPy has."""
 
 BITS = {
-    **{name: 8 * np.dtype(code).itemsize for name, code in (FLOATS | OTHERS).items()},
+    **{name: 8 * dtype.itemsize for name, dtype in (FLOATS | OTHERS).items()},
     **{"F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8},
     **{"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4},
 }
@@ -67,7 +66,11 @@ class Entry:
 
 
 class SafetensorsFile:
-    """A safetensors file; nothing but its header is read before it is asked for."""
+    """A safetensors file: its tensors, whatever they are; nothing but its header is read before it is asked for.
+
+    The lowest level: for single files and for writers of files. A model that may lie in several is `ModelFiles`, an
+    encoder over a layout `EncoderFile`.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open a file and check that it is whole: each tensor's bytes are there, and no others.
@@ -102,16 +105,12 @@ class SafetensorsFile:
         for start in range(0, len(values), PIECE):
             raw = np.empty(min(PIECE, len(values) - start), FLOATS[entry.dtype])
             self._fill(raw, entry.start + width * (inside.start + start))
-            part = values[start : start + PIECE]
-            if entry.dtype == "BF16":
-                np.left_shift(raw, 16, out=part.view(np.uint32), dtype=np.uint32)
-            else:
-                with np.errstate(over="ignore"):  # becomes an infinity, which is refused where it matters
-                    part[:] = raw
+            with np.errstate(over="ignore"):  # becomes an infinity, which is refused where it matters
+                values[start : start + PIECE] = raw
         return values
 
     def tensor(self, name: str) -> np.ndarray:
-        """A whole tensor in its shape and type; bfloat16, which NumPy lacks, as float32.
+        """A whole tensor in its shape and type; bfloat16, which NumPy itself lacks, as float32.
 
         Raises:
             TatrError: it is of a type that NumPy has no likeness of.
@@ -195,16 +194,13 @@ def to_bytes(values: np.ndarray, dtype: str) -> np.ndarray:
     Returns:
         An array whose bytes are to be written; infinite where a value is too large for the type.
     """
-    if dtype != "BF16":
-        with np.errstate(over="ignore"):
-            return np.ascontiguousarray(values, FLOATS[dtype])
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, FLOATS[dtype])
 
 
 def type_name(dtype: str) -> str:
     """What NumPy calls a type of a file, or the file's own word."""
-    return np.dtype(OTHERS[dtype]).name if dtype in OTHERS else dtype
+    return OTHERS[dtype].name if dtype in OTHERS else dtype
 
 
 def _write(file: RawIOBase, part: bytes | np.ndarray) -> int:
@@ -243,7 +239,7 @@ def _header(read: Any, size: int) -> tuple[dict[str, Entry], dict[str, str]]:  #
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    header = dict(pairs)
+    if len(header) != len(pairs):
         raise ValueError("a name occurs twice in its header")
-    return found
+    return header

@@ -45,8 +45,8 @@ def storage_of(identifier: Any) -> Storage | Global | Inert:  # noqa: ANN401
     The old format has a second kind, ("module", class, file, source code of the class).
     """
     match identifier:
-        case ("module", Global() as found, *_):
-            return found
+        case ("module", Global() as cls, *_):
+            return cls
         case ("storage", Global(path), str(key), _, int(numel), *view) if 0 <= numel < 2**48 and not any(view):
             return Storage(key, path.rpartition(".")[2], numel)
     return Inert("persistent id", (identifier,))
@@ -122,17 +122,18 @@ class LegacyFile:
             return file.read(storage.numel * ITEM_SIZES[storage.type])
 
     def _note(self, identifier: Any) -> Storage | Global | Inert:  # noqa: ANN401
-        found = storage_of(identifier)
-        if isinstance(found, Storage):
-            self._storages[found.key] = found
-        return found
+        storage = storage_of(identifier)
+        if isinstance(storage, Storage):
+            self._storages[storage.key] = storage
+        return storage
 
     def _find(self, keys: Any, position: int) -> dict[str, int]:  # noqa: ANN401
         offsets, size = {}, self.path.stat().st_size
         for key in keys if isinstance(keys, list) else []:
             storage = self._storages.get(key) if isinstance(key, str) else None
             if storage is None or storage.type not in ITEM_SIZES:
-                raise TatrError(f"{self.path}: storage {key!r} is of an unknown type; load it and torch.save it again")
+                label = repr(key) if isinstance(key, str) else f"of key {type(key).__name__}"
+                raise TatrError(f"{self.path}: storage {label} is of an unknown type; load it and torch.save it again")
             offsets[storage.key] = position + 8  # behind the number of values
             position += 8 + storage.numel * ITEM_SIZES[storage.type]
         if position > size:

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from tatr.errors import TatrError
-from tatr.weights.importing.names import KNOWN, plan
+from tatr.weights.importing.names import KNOWN, map_names
 from tatr.weights.importing.torch_files import TorchFile
 from tatr.weights.safetensors_file import SafetensorsFile
+from tatr.weights.shard_index import read_weight_map
 
 FILES = (
     *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
@@ -43,7 +44,7 @@ class Tensors(Protocol):
 
 
 class Clip(Mapping[str, np.ndarray]):
-    """A CLIP model on disk: float32 tensors by open_clip's names, read one at a time, when asked for."""
+    """A CLIP model that others saved: float32 tensors by open_clip's names, read one at a time, when asked for."""
 
     def __init__(self, path: Path, *, text: bool = True) -> None:
         """Recognise the model; only names are read.
@@ -57,11 +58,11 @@ class Clip(Mapping[str, np.ndarray]):
         """
         self.path = path
         self._file = _open(path)
-        found = plan(self._file.names, str(self._file.path))
-        self._sources = {name: part for name, part in found.sources.items() if text or name.startswith("visual.")}
-        self.format, self.family = f"{self._file.format}, {found.family} names", found.family
+        names = map_names(self._file.names, str(self._file.path))
+        self._parts = {name: parts for name, parts in names.parts.items() if text or name.startswith("visual.")}
+        self.format, self.family = f"{self._file.format}, {names.family} names", names.family
         """What wrote the file, and whose names it uses."""
-        used = {name for part in self._sources.values() for name in part.names}
+        used = {name for parts in self._parts.values() for name in parts.names}
         self.dropped = sorted(set(self._file.names) - used)
         """Names in the file that were not wanted or have no place in the model."""
         claimed = sum(self._file.nbytes(name) for name in used)
@@ -79,19 +80,19 @@ class Clip(Mapping[str, np.ndarray]):
         return _stated_activation(self._file.path.parent, self.family)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        part = self._sources[name]
-        tensors = [self._file.read(of) for of in part.names]
+        parts = self._parts[name]
+        tensors = [self._file.read(part) for part in parts.names]
         whole = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
-        return np.ascontiguousarray(whole.T) if part.transposed else whole
+        return np.ascontiguousarray(whole.T) if parts.transposed else whole
 
     def __contains__(self, name: object) -> bool:
-        return name in self._sources  # without reading it
+        return name in self._parts  # without reading it
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._sources)
+        return iter(self._parts)
 
     def __len__(self) -> int:
-        return len(self._sources)
+        return len(self._parts)
 
 
 class _Safetensors:
@@ -117,11 +118,9 @@ class _Shards:
 
     def __init__(self, index: Path) -> None:
         self.path = index
-        places = _json(index).get("weight_map")
-        if not isinstance(places, dict) or not all(isinstance(n, str) and Path(n).name == n for n in places.values()):
-            raise TatrError(f"{index}: lists no files (expected 'weight_map' with file names); copy the model again")
-        files = {name: _file(index.parent / name) for name in sorted(set(places.values()))}
-        self._of = {name: files[place] for name, place in places.items()}
+        weight_map = read_weight_map(index)
+        files = {name: _file(index.parent / name) for name in sorted(set(weight_map.values()))}
+        self._of = {name: files[shard] for name, shard in weight_map.items()}
         self.format = f"{next(iter(files.values())).format} in parts" if files else "nothing"
         self.quick_gelu = None
         self.total = sum(file.total for file in files.values())
@@ -146,10 +145,10 @@ def _in_folder(folder: Path) -> Path:
             return folder / name
     weights = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".bin", ".pt", ".pth") and p.is_file())
     if len(weights) != 1:
-        found = ", ".join(p.name for p in weights[:5]) or "none"
+        names = ", ".join(p.name for p in weights[:5]) or "none"
         raise TatrError(
             f"{folder}: which file holds the model? Expected {FILES[0]}, {FILES[2]} or one file of weights, "
-            f"found {found}; name the file"
+            f"found {names}; name the file"
         )
     return weights[0]
 

@@ -13,25 +13,23 @@ KNOWN = (
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a tensor of ours is made of: one tensor, or several put behind one another, or one transposed."""
+class Parts:
+    """Which tensors of a file make one of ours: one, or several put behind one another, or one transposed."""
 
     names: tuple[str, ...]
     transposed: bool = False
 
 
 @dataclass(frozen=True)
-class Plan:
+class NameMap:
     """Which of a file's tensors become which of ours."""
 
     family: str
     """"open_clip" or "transformers"."""
-    sources: dict[str, Source]
-    dropped: list[str]
-    """Names in the file that have no place in CLIP."""
+    parts: dict[str, Parts]
 
 
-def plan(names: Collection[str], source: str) -> Plan:
+def map_names(names: Collection[str], where: str) -> NameMap:
     """Recognise a CLIP model by its names.
 
     A model is found by its patch embedding and class embedding, whatever stands before them (`model.`, `module.`,
@@ -41,43 +39,45 @@ def plan(names: Collection[str], source: str) -> Plan:
     Raises:
         TatrError: no CLIP model, or several.
     """
-    there = set(names)
-    roots = {("open_clip", root) for root in _beside(there, "conv1.weight", "class_embedding")}
+    given = set(names)
+    roots = {("open_clip", root) for root in _roots(given, "conv1.weight", "class_embedding")}
     if not roots:  # other towers than the standard ones
-        roots |= {("open_clip", found[0]) for name in there if (found := re.match(r"(.*?\.)?visual\.(?=.)", name))}
+        roots |= {("open_clip", prefix[0]) for name in given if (prefix := re.match(r"(.*?\.)?visual\.(?=.)", name))}
     patch, token = "embeddings.patch_embedding.weight", "embeddings.class_embedding"
-    roots |= {("transformers", root) for root in _beside(there, patch, token)}
+    roots |= {("transformers", root) for root in _roots(given, patch, token)}
     if not roots:
-        first = ", ".join(map(repr, sorted(there)[:5])) or "no tensor at all"
-        raise TatrError(f"{source}: no CLIP image encoder in it; found {first}; {KNOWN}")
+        first = ", ".join(map(repr, sorted(given)[:5])) or "no tensor at all"
+        raise TatrError(f"{where}: no CLIP image encoder in it; found {first}; {KNOWN}")
     if len(roots) > 1:
-        found = ", ".join(repr(root) for _, root in sorted(roots))
-        raise TatrError(f"{source}: holds {len(roots)} image encoders ({found}); save the one that is meant on its own")
+        prefixes = ", ".join(repr(root) for _, root in sorted(roots))
+        raise TatrError(
+            f"{where}: holds {len(roots)} image encoders ({prefixes}); save the one that is meant on its own"
+        )
     ((family, root),) = roots
-    sources = dict(sorted(_open_clip(there, root) if family == "open_clip" else _transformers(there, root)))
-    used = {name for part in sources.values() for name in part.names}
-    return Plan(family, sources, sorted(there - used))
+    return NameMap(
+        family, dict(sorted(_open_clip(given, root) if family == "open_clip" else _transformers(given, root)))
+    )
 
 
-def _beside(names: set[str], first: str, second: str) -> set[str]:
+def _roots(names: set[str], first: str, second: str) -> set[str]:
     """What stands before both of two names."""
     roots = (name.removesuffix(first) for name in names if name.endswith(first))
     return {root for root in roots if (not root or root.endswith(".")) and root + second in names}
 
 
-def _open_clip(names: set[str], root: str) -> Iterator[tuple[str, Source]]:
-    own = {name for name in names if not name.endswith("attn_mask")}
-    for name in own:
+def _open_clip(names: set[str], root: str) -> Iterator[tuple[str, Parts]]:
+    weights = {name for name in names if not name.endswith("attn_mask")}
+    for name in weights:
         if name.startswith(root):
-            yield "visual." + name.removeprefix(root), Source((name,))
+            yield "visual." + name.removeprefix(root), Parts((name,))
     if root != "visual." and not root.endswith(".visual."):
         return
     base = root.removesuffix("visual.")
     # Image encoders are often saved with what was left of the text tower when its transformer was deleted.
-    if any(name.startswith((f"{base}transformer.", f"{base}text.")) for name in own):
-        for name in own:
+    if any(name.startswith((f"{base}transformer.", f"{base}text.")) for name in weights):
+        for name in weights:
             if name.startswith(base) and not name.startswith(root):
-                yield name.removeprefix(base), Source((name,))
+                yield name.removeprefix(base), Parts((name,))
 
 
 _BLOCK = {
@@ -101,40 +101,40 @@ _TEXT_MODEL = {
 }
 
 
-def _transformers(names: set[str], root: str) -> Iterator[tuple[str, Source]]:
+def _transformers(names: set[str], root: str) -> Iterator[tuple[str, Parts]]:
     # CLIPVisionModel is saved without `vision_model.` since transformers 5.
     base = root.removesuffix("vision_model.")
     if (projection := f"{base}visual_projection.weight") in names:
-        yield "visual.proj", Source((projection,), transposed=True)
-    own = {name.removeprefix(root) for name in names if name.startswith(root) and name != projection}
-    yield from _tower(own, root, "visual.", _VISION)
+        yield "visual.proj", Parts((projection,), transposed=True)
+    vision = {name.removeprefix(root) for name in names if name.startswith(root) and name != projection}
+    yield from _tower(vision, root, "visual.", _VISION)
     text = f"{base}text_model."
     if f"{text}embeddings.token_embedding.weight" in names:
         yield from _tower({n.removeprefix(text) for n in names if n.startswith(text)}, text, "", _TEXT_MODEL)
         if (projection := f"{base}text_projection.weight") in names:
-            yield "text_projection", Source((projection,), transposed=True)
+            yield "text_projection", Parts((projection,), transposed=True)
         if (scale := f"{base}logit_scale") in names:
-            yield "logit_scale", Source((scale,))
+            yield "logit_scale", Parts((scale,))
 
 
-def _tower(own: set[str], root: str, to: str, known: dict[str, str]) -> Iterator[tuple[str, Source]]:
-    """One tower: `own` are its names without `root`; ours begin with `to`."""
-    for name in own:
+def _tower(names: set[str], root: str, to: str, known: dict[str, str]) -> Iterator[tuple[str, Parts]]:
+    """One tower: `names` are its names without `root`; ours begin with `to`."""
+    for name in names:
         layer, number, rest = _layer(name)
         stem, _, kind = rest.rpartition(".")
         if name in known:
-            yield to + known[name], Source((root + name,))
+            yield to + known[name], Parts((root + name,))
         elif layer and stem in _BLOCK:
-            yield f"{to}transformer.resblocks.{number}.{_BLOCK[stem]}.{kind}", Source((root + name,))
+            yield f"{to}transformer.resblocks.{number}.{_BLOCK[stem]}.{kind}", Parts((root + name,))
         elif layer and stem in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"):
             parts = [f"{layer}self_attn.{letter}_proj.{kind}" for letter in "qkv"]
-            if stem == "self_attn.q_proj" and own.issuperset(parts):
+            if stem == "self_attn.q_proj" and names.issuperset(parts):
                 joined = f"{to}transformer.resblocks.{number}.attn.in_proj_{kind}"
-                yield joined, Source(tuple(root + part for part in parts))
+                yield joined, Parts(tuple(root + part for part in parts))
         elif name != "embeddings.position_ids":
-            yield to + name, Source((root + name,))
+            yield to + name, Parts((root + name,))
 
 
 def _layer(name: str) -> tuple[str, str, str]:
-    found = re.match(r"(encoder\.layers\.(\d+)\.)(.+)", name)
-    return (found[1], found[2], found[3]) if found else ("", "", "")
+    match = re.match(r"(encoder\.layers\.(\d+)\.)(.+)", name)
+    return (match[1], match[2], match[3]) if match else ("", "", "")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tatr.errors import TatrError
-from tatr.weights.encoder_file import Checkpoint
+from tatr.weights.encoder_file import EncoderFile
 from tatr.weights.importing.formats import Clip
 
 logger = logging.getLogger("tatr")
@@ -47,43 +47,43 @@ class Distance:
         return f"‖difference‖ / ‖θ_pre‖ = {self.relative:.3g}, largest entry {self.largest:.3g} in '{self.tensor}'"
 
 
-def of(tensors: Mapping[str, np.ndarray], pretrained: Checkpoint, source: str) -> Distance:
+def distance_from(tensors: Mapping[str, np.ndarray], pretrained: EncoderFile, where: str) -> Distance:
     """Distance of an encoder from θ_pre; tensors are read one at a time.
 
     Raises:
         TatrError: names, shapes or types are not θ_pre's, or an entry is not finite.
     """
-    pretrained.layout.check_names(tensors, source)
+    pretrained.layout.check_names(tensors, where)
     squares, matrices = np.zeros(2), np.zeros(2)
-    largest, tensor, rounded = -inf, "", True
+    largest, largest_in, rounded = -inf, "", True
     for parameter in pretrained.layout.parameters:
-        found = tensors[parameter.name]
-        pretrained.layout.check_tensor(parameter, found, source)
+        tensor = tensors[parameter.name]
+        pretrained.layout.check_tensor(parameter, tensor, where)
         before = pretrained[parameter.offset : parameter.stop].astype(np.float64)
-        change = found.reshape(-1) - before
+        change = tensor.reshape(-1) - before
         norms = np.array([change @ change, before @ before])
         squares += norms
         if len(parameter.shape) > 1:
             matrices += norms
         if (most := float(np.abs(change).max(initial=0.0))) > largest:
-            largest, tensor = most, parameter.name
+            largest, largest_in = most, parameter.name
         rounded &= bool(sqrt(norms[0]) <= ROUNDING[0] * sqrt(norms[1]) + ROUNDING[1] * sqrt(parameter.size))
-    return Distance(_ratio(squares), _ratio(matrices), largest, tensor, rounded)
+    return Distance(_ratio(squares), _ratio(matrices), largest, largest_in, rounded)
 
 
-def completed(clip: Clip, pretrained: Checkpoint) -> Mapping[str, np.ndarray]:
+def with_projection(clip: Clip, pretrained: EncoderFile) -> Mapping[str, np.ndarray]:
     """The encoder of a file. Where it was saved without the projection, as CLIPVisionModel is, θ_pre's is taken.
 
     Fine-tuning without the projection in the model can't have changed it.
     """
     if PROJECTION in clip or clip.family != "transformers":
         return clip
-    place = next((p for p in pretrained.layout.parameters if p.name == PROJECTION), None)
-    if place is None:
+    projection = next((p for p in pretrained.layout.parameters if p.name == PROJECTION), None)
+    if projection is None:
         return clip
     logger.info("%s: has no projection; that of the pre-trained model is taken", clip.path)
     return ChainMap(
-        {PROJECTION: pretrained[place.offset : place.stop].reshape(place.shape)},
+        {PROJECTION: pretrained[projection.offset : projection.stop].reshape(projection.shape)},
         clip,  # type: ignore[arg-type]  (never written to)
     )
 
@@ -94,7 +94,7 @@ def zero_shot_beside(file: Path) -> Path | None:
     return next((file.with_name(name) for name in names if name != file.name and file.with_name(name).exists()), None)
 
 
-def check_zero_shot(path: Path, pretrained: Checkpoint, quick_gelu: bool) -> Distance:
+def check_zero_shot(path: Path, pretrained: EncoderFile, quick_gelu: bool) -> Distance:
     """Compare the zero-shot copy that came with a fine-tuned model with θ_pre.
 
     Raises:
@@ -102,37 +102,37 @@ def check_zero_shot(path: Path, pretrained: Checkpoint, quick_gelu: bool) -> Dis
     """
     clip = Clip(path, text=False)
     check_activation(clip, quick_gelu)
-    found = of(completed(clip, pretrained), pretrained, str(path))
-    if not found.rounded:
+    distance = distance_from(with_projection(clip, pretrained), pretrained, str(path))
+    if not distance.rounded:
         raise TatrError(
             f"{path}: the model was fine-tuned from another one than the backbone: its zero-shot copy differs by more "
-            f"than rounding ({found}); set the backbone that it was made with"
+            f"than rounding ({distance}); set the backbone that it was made with"
         )
-    return found
+    return distance
 
 
-def check_change(found: Distance, path: Path, *, compared: bool) -> None:
+def check_change(change: Distance, path: Path, *, compared: bool) -> None:
     """Refuse a fine-tuned model that is θ_pre itself or can't come from it.
 
     Args:
-        found: its distance from θ_pre.
+        change: its distance from θ_pre.
         path: for messages.
         compared: whether a zero-shot copy has shown where it comes from.
 
     Raises:
         TatrError: as said.
     """
-    if found.largest == 0:
+    if change.largest == 0:
         raise TatrError(f"{path}: is the pre-trained model itself (Δ = 0); give the fine-tuned one")
-    if found.rounded:
-        logger.warning("%s: differs from the pre-trained model no more than by rounding (%s)", path, found)
+    if change.rounded:
+        logger.warning("%s: differs from the pre-trained model no more than by rounding (%s)", path, change)
     if compared:
         return
-    logger.info("%s: without a zero-shot copy to compare with; %s", path, found)
-    if found.matrices > FARTHEST:
+    logger.info("%s: without a zero-shot copy to compare with; %s", path, change)
+    if change.matrices > FARTHEST:
         raise TatrError(
-            f"{path}: too far from the backbone to be fine-tuned from it: {found}; over the matrices alone "
-            f"{found.matrices:.3g}, expected at most {FARTHEST}; set the backbone that it was made with, "
+            f"{path}: too far from the backbone to be fine-tuned from it: {change}; over the matrices alone "
+            f"{change.matrices:.3g}, expected at most {FARTHEST}; set the backbone that it was made with, "
             "or give its zero-shot copy (zero_shot)"
         )
 

@@ -14,14 +14,15 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.weights.importing.archives import LegacyFile, Storage, ZipArchive
-from tatr.weights.importing.unpickling import Inert, ordered_dict
+from tatr.weights.importing.unpickling import Inert, items
 from tatr.weights.safetensors_file import FLOATS
 
 _KINDS = {"FloatStorage": "F32", "DoubleStorage": "F64", "HalfStorage": "F16", "BFloat16Storage": "BF16"}
 _COUNTERS = ("LongStorage", "IntStorage", "BoolStorage")
 _QUICK_GELU = {frozenset({"QuickGELU"}): True, frozenset({"GELU"}): False}
-_DEEPEST, _MOST = 64, 100_000
-"""How deep modules may lie in one another, and how many values they may hold: a pickle can hold itself."""
+_LONGEST = 2**24
+"""Characters that the names of all tensors and modules may have together. Those of large models have some hundred
+thousand; objects that share their members over many levels would have names without end."""
 
 
 @dataclass(frozen=True)
@@ -60,26 +61,24 @@ class TorchFile:
         """
         self.path, self.total = path, path.stat().st_size
         self._archive = ZipArchive(path, CALLS) if zipfile.is_zipfile(path) else LegacyFile(path, CALLS)
-        walk = _Walk(str(path))
-        walk.visit(self._archive.root, (), 0)
-        self._tensors = walk.tensors
-        self.names = [name for name, stored in walk.tensors.items() if stored.storage.type not in _COUNTERS]
+        root = self._archive.root
+        self._tensors = _named(root, str(path))
+        self.names = [name for name, stored in self._tensors.items() if stored.storage.type not in _COUNTERS]
         """All tensors but counters and indices."""
-        module = isinstance(self._archive.root, Inert) and not self._archive.root.items
+        module = isinstance(root, Inert) and not root.items
         self.format = "TorchScript archive" if self._archive.scripted else "pickled module" if module else "state dict"
         # Only OpenAI published CLIP as TorchScript, and its vision transformers all have QuickGELU.
-        self.quick_gelu = True if self._archive.scripted else _QUICK_GELU.get(frozenset(walk.activations))
+        self.quick_gelu = True if self._archive.scripted else _QUICK_GELU.get(_activations(root))
         self._last: tuple[str, bytes] = ("", b"")
 
     def nbytes(self, name: str) -> int:
         """Bytes that a tensor takes in the file."""
         stored = self._tensors[name]
-        return stored.size * np.dtype(FLOATS[self._kind(name)]).itemsize
+        return stored.size * FLOATS[self._kind(name)].itemsize
 
     def read(self, name: str) -> np.ndarray:
         """One tensor, float32 (a copy)."""
-        stored, kind = self._tensors[name], self._kind(name)
-        dtype = np.dtype(FLOATS[kind]).newbyteorder(">" if self._archive.big_endian else "<")
+        stored, dtype = self._tensors[name], FLOATS[self._kind(name)]
         raw = self._bytes(stored.storage)
         if len(raw) != stored.storage.numel * dtype.itemsize:
             raise TatrError(
@@ -88,19 +87,18 @@ class TorchFile:
             )
         if not stored.size:
             return np.empty(stored.shape, np.float32)
-        values = np.frombuffer(raw, dtype)[stored.offset :]
+        values = np.frombuffer(raw, dtype)
+        values = (values.byteswap() if self._archive.big_endian else values)[stored.offset :]
         strides = [dtype.itemsize * stride for stride in stored.strides]
         view = np.lib.stride_tricks.as_strided(values, stored.shape, strides, writeable=False)
-        if kind == "BF16":
-            return (np.array(view, np.uint32, order="C") << 16).view(np.float32)
         with np.errstate(over="ignore"):  # becomes infinity, which is refused where it matters
             return np.array(view, np.float32, order="C")
 
     def _kind(self, name: str) -> str:
-        found = self._tensors[name].storage.type
-        if found not in _KINDS:
-            raise TatrError(f"{self.path}: {name!r} is stored as {found!r}, expected a floating-point type")
-        return _KINDS[found]
+        storage_type = self._tensors[name].storage.type
+        if storage_type not in _KINDS:
+            raise TatrError(f"{self.path}: {name!r} is stored as {storage_type!r}, expected a floating-point type")
+        return _KINDS[storage_type]
 
     def _bytes(self, storage: Storage) -> bytes:
         # The last one is kept: some models have all their parameters in one storage.
@@ -110,41 +108,94 @@ class TorchFile:
         return self._last[1]
 
 
-class _Walk:
-    """All tensors of pickled objects, by dotted names as `Module.state_dict` gives them, and the activations seen."""
+def _named(root: Any, where: str) -> dict[str, Stored]:  # noqa: ANN401
+    """All tensors of pickled objects by dotted names, as `Module.state_dict` gives them.
 
-    def __init__(self, source: str) -> None:
-        self.source, self.visited = source, 0
-        self.tensors: dict[str, Stored] = {}
-        self.activations: set[str] = set()
+    A tensor, module or dict that is in several places has several names. Where one holds itself, by whatever way round,
+    the name ends. Other objects are followed once, and only what holds tensors at all: configs and trainers often refer
+    to one another in circles, through which there are more ways than anybody could go.
+    """
+    holders = _holders(root)
+    followed: set[int] = set()
+    tensors: dict[str, Stored] = {}
+    # What is open, from the root down: by id, its name and those of its members that are still to come.
+    path: dict[int, tuple[str, Iterator[tuple[str, Any]]]] = {0: ("", iter([("", root)]))}
+    written = 0
+    while path:
+        prefix, rest = next(reversed(path.values()))
+        if (member := next(rest, None)) is None:
+            path.popitem()
+            continue
+        key, value = member
+        if not isinstance(value, Stored) and (id(value) not in holders or id(value) in path or id(value) in followed):
+            continue
+        name = f"{prefix}.{key}" if prefix else key
+        if (written := written + len(name) + 1) > _LONGEST:
+            raise TatrError(f"{where}: its objects hold one another without end; not a checkpoint")
+        if not isinstance(value, Stored):
+            path[id(value)] = (name, _members(value))
+            if isinstance(value, Inert) and not _is_module(value):
+                followed.add(id(value))
+        elif name in tensors or not name.isprintable():
+            raise TatrError(f"{where}: tensor name {name!r} is twice in it, or no name; not a checkpoint")
+        else:
+            tensors[name] = value
+    return tensors
 
-    def visit(self, value: Any, path: tuple[str, ...], depth: int) -> None:  # noqa: ANN401
-        self.visited += 1
-        if depth > _DEEPEST or self.visited > _MOST:
-            raise TatrError(f"{self.source}: its objects hold one another without end; not a checkpoint")
-        if isinstance(value, Stored):
-            name = ".".join(path)
-            if name in self.tensors or not name.isprintable():
-                raise TatrError(f"{self.source}: tensor name {name!r} is twice in it, or no name; not a checkpoint")
-            self.tensors[name] = value
-        elif isinstance(value, (dict, Inert)):
-            for key, item in self._members(value):
-                if isinstance(key, str) and isinstance(item, (Stored, dict, Inert)):
-                    self.visit(item, (*path, key), depth + 1)
 
-    def _members(self, value: dict[Any, Any] | Inert) -> Iterator[tuple[Any, Any]]:
-        if isinstance(value, dict):
-            yield from value.items()
-            return
-        self.activations |= {value.of.rpartition(".")[2]} & {"QuickGELU", "GELU"}
-        attributes = value.attributes
-        if isinstance(attributes.get("_modules"), dict):  # a module; its other attributes are not in its state
-            for group in ("_parameters", "_buffers", "_modules"):
-                members = attributes.get(group)
-                yield from members.items() if isinstance(members, dict) else ()
-        else:  # an object of TorchScript, whose parameters and modules are plain attributes, or a kind of dict
-            yield from attributes.items()
-            yield from value.items.items()
+def _holders(root: Any) -> set[int]:  # noqa: ANN401
+    """The ids of all objects from which a tensor can be reached."""
+    parents: dict[int, list[int]] = {}
+    nearest = []
+    for container in _containers(root):
+        for _, value in _members(container):
+            if isinstance(value, Stored):
+                nearest.append(id(container))
+            else:
+                parents.setdefault(id(value), []).append(id(container))
+    holders: set[int] = set()
+    while nearest:
+        if (holder := nearest.pop()) not in holders:
+            holders.add(holder)
+            nearest += parents.get(holder, ())
+    return holders
+
+
+def _containers(root: Any) -> Iterator[dict[Any, Any] | Inert]:  # noqa: ANN401
+    """Every dict and object within pickled objects, each once."""
+    waiting, seen = [root] if isinstance(root, (dict, Inert)) else [], {id(root)}
+    while waiting:
+        yield (container := waiting.pop())
+        for _, value in _members(container):
+            if not isinstance(value, Stored) and id(value) not in seen:
+                seen.add(id(value))
+                waiting.append(value)
+
+
+def _members(container: dict[Any, Any] | Inert) -> Iterator[tuple[str, Any]]:
+    """The tensors, dicts and objects in a dict or an object, by their names."""
+    if isinstance(container, dict):
+        groups = [container]
+    elif isinstance(modules := container.attributes.get("_modules"), dict):
+        # A module; its other attributes are not in its state.
+        groups = [container.attributes.get("_parameters"), container.attributes.get("_buffers"), modules]
+    else:  # an object of TorchScript, whose parameters and modules are plain attributes, or a kind of dict
+        groups = [container.attributes, container.items]
+    for group in groups:
+        for key, value in group.items() if isinstance(group, dict) else ():
+            if isinstance(key, str) and isinstance(value, (Stored, dict, Inert)):
+                yield key, value
+
+
+def _is_module(instance: Inert) -> bool:
+    """Whether it is a module of PyTorch's or of TorchScript's."""
+    return "_modules" in instance.attributes or instance.of.startswith("__torch__.")
+
+
+def _activations(root: Any) -> frozenset[str]:  # noqa: ANN401
+    """The classes of activations among pickled modules."""
+    classes = {container.of.rpartition(".")[2] for container in _containers(root) if isinstance(container, Inert)}
+    return frozenset(classes & {"QuickGELU", "GELU"})
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: object) -> Stored:  # noqa: ANN401
@@ -157,9 +208,17 @@ def _same(tensor: Any, *_: object) -> Any:  # noqa: ANN401
     return tensor
 
 
+def _size(sizes: Any) -> tuple[int, ...]:  # noqa: ANN401
+    if not isinstance(sizes, tuple):
+        raise ValueError("a tensor's size is no tuple")
+    return sizes
+
+
 def _of_type(function: Any, _: object, arguments: Any, *__: object) -> Any:  # noqa: ANN401
     # A tensor with attributes of its own.
-    return CALLS[function.path](*arguments)
+    if function not in CALLS.values():
+        raise ValueError("a tensor that is made by no function of PyTorch's")
+    return function(*arguments)
 
 
 CALLS: dict[str, Callable[..., Any]] = {
@@ -168,7 +227,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": _same,
     "torch._utils._rebuild_parameter_with_state": _same,
     "torch._tensor._rebuild_from_type_v2": _of_type,
-    "torch.Size": tuple,
-    "collections.OrderedDict": ordered_dict,
+    "torch.Size": _size,
+    "collections.OrderedDict": items,
 }
 """All that a pickle may call: functions of this file, by the names of PyTorch's."""

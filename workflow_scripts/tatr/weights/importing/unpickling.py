@@ -1,19 +1,41 @@
-"""Pickles read as data: a pickle machine that can call nothing.
+"""Pickles read as data: Python's own machine, with nothing that it could import, call or change.
 
-A pickle is a program for a small stack machine, and Python's own machine imports and calls whatever the program names.
-This one runs the same programs, but has no way to import: a global is only its name, an object only what was stored of
-it. Calls go to a table of functions that the caller gives; a call of anything else is noted down in an `Inert`.
+A pickle is a program for a small stack machine: it names classes and functions to be imported and called. Here a name
+is only a `Global`, and an object only an `Inert`: what was stored of it. Calls go to a table of functions that the
+caller gives; any other call is noted down.
+
+The machine is the one of the standard library that is written in Python, `pickle._Unpickler`. The one in C, which goes
+by `pickle.Unpickler`, can't be made safe from a subclass: it allocates what a pickle claims (a memo of 2³¹ entries for
+one byte), takes extensions from a cache without asking, and hashes nested tuples until the stack overflows.
 """
 
-import pickletools
-from collections.abc import Callable, Mapping
+import pickle
+import struct
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from tatr.errors import TatrError
 
 LARGEST = 2**26
 """Bytes that a pickle may have. Tensors lie beside it, so that those of checkpoints have some hundred kilobytes."""
+
+_DAMAGE = (
+    *(pickle.UnpicklingError, struct.error, EOFError, ValueError, TypeError, LookupError, AttributeError),
+    *(RecursionError, OverflowError),
+)
+"""What the machine raises where a program makes no sense."""
+
+
+class Items(dict[Any, Any]):
+    """A dict of the pickle's. Items are dropped whose key is no plain value.
+
+    Nothing that we look for has such keys, and to hash a tuple within a tuple, and so on, overflows the stack.
+    """
+
+    def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401
+        if isinstance(key, (str, int, float, bytes, type(None))):
+            super().__setitem__(key, value)
 
 
 @dataclass(frozen=True)
@@ -30,7 +52,7 @@ class Inert:
     of: str
     args: tuple[Any, ...] = ()
     state: Any = None
-    items: dict[Any, Any] = field(default_factory=dict)
+    items: Items = field(default_factory=Items)
 
     @property
     def attributes(self) -> dict[Any, Any]:
@@ -38,181 +60,124 @@ class Inert:
         state = self.state[0] if isinstance(self.state, tuple) and self.state else self.state
         return state if isinstance(state, dict) else {}
 
+    def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401
+        self.items[key] = value
+
+    def append(self, element: Any) -> None:  # noqa: ANN401
+        """Elements of lists and sets are not kept: they hold nothing that we look for."""
+
+    add = append
+
 
 Calls = Mapping[str, Callable[..., Any]]
 """Functions of ours, by the names under which pickles call them."""
 
 
-def load(file: BinaryIO, calls: Calls, persistent: Callable[[Any], Any], source: str) -> Any:  # noqa: ANN401
+def load(file: BinaryIO, calls: Calls, persistent: Callable[[Any], Any], where: str) -> Any:  # noqa: ANN401
     """Run the pickle that starts at the file's position; the file is left just behind it.
 
     Args:
         file: in memory (a length that a damaged pickle claims is then no allocation).
         calls: what a call of a name may do.
         persistent: gives the value of a persistent id.
-        source: for messages.
+        where: the file, for messages.
 
     Raises:
         TatrError: not a whole pickle, or one that no Python would have written.
     """
     try:
-        return _Machine(calls, persistent).run(file)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
-        raise TatrError(f"{source}: its pickle is damaged ({error}); copy or save it again") from error
+        return _Machine(file, calls, persistent).load()
+    except _DAMAGE as error:
+        reason = " ".join((str(error) or "it ends too early").split())
+        if isinstance(error, LookupError):  # says only what was looked up
+            reason = f"{type(error).__name__}: {reason}"
+        raise TatrError(f"{where}: its pickle is damaged ({reason}); copy or save it again") from error
 
 
-class _Machine:
-    """The stack, the marks and the memo of one run."""
+def items(pairs: Iterable[Any] = ()) -> Items:
+    """`OrderedDict()` or `OrderedDict([[key, value], …])`."""
+    made = Items()
+    for key, value in pairs:
+        made[key] = value
+    return made
 
-    def __init__(self, calls: Calls, persistent: Callable[[Any], Any]) -> None:
-        self.calls, self.persistent = calls, persistent
-        self.stack: list[Any] = []
-        self.marks: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
 
-    def run(self, file: BinaryIO) -> Any:  # noqa: ANN401
-        for opcode, argument, _ in pickletools.genops(file):
-            if opcode.name == "STOP":
-                return self.stack.pop()
-            if opcode.name in _LITERALS:
-                self.stack.append(argument)
-            elif opcode.name in _MAKERS:
-                self.stack.append(_MAKERS[opcode.name]())
-            elif opcode.name in _STEPS:
-                _STEPS[opcode.name](self, argument)
-            elif opcode.name not in _IGNORED:
-                raise ValueError(f"unexpected opcode {opcode.name}")
-        raise ValueError("no STOP")
+class _Machine(pickle._Unpickler):
+    """Python's machine, of which every instruction that imports, calls, hashes, allocates or sets attributes is ours.
 
-    def push(self, value: Any) -> None:  # noqa: ANN401
-        self.stack.append(value)
+    On the stack lie plain values, `Global`, `Inert` and what the caller's functions return; nothing there can be
+    called but those functions.
+    """
 
-    def pop_mark(self) -> list[Any]:
-        """What was pushed since the last mark."""
-        items, self.stack = self.stack, self.marks.pop()
-        return items
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
-    def pop(self, count: int) -> list[Any]:
-        if len(self.stack) < count:
-            raise ValueError("the stack is empty")
-        items = self.stack[-count:]
-        del self.stack[-count:]
-        return items
+    def __init__(self, file: BinaryIO, calls: Calls, persistent: Callable[[Any], Any]) -> None:
+        # Python 2 wrote bytes as text; in what we look for they are ASCII.
+        super().__init__(file, encoding="latin1")
+        self._calls, self._persistent, self._handed = calls, persistent, 0
 
-    def mark(self, _: object) -> None:
-        self.marks.append(self.stack)
-        self.stack = []
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+        """A function of ours, or the bare name."""
+        path = f"{module}.{name}"
+        return self._calls.get(path, Global(path))
 
-    def drop(self, _: object) -> None:
-        if self.stack:
-            self.stack.pop()
-        else:
-            self.pop_mark()
+    def persistent_load(self, identifier: Any) -> Any:  # noqa: ANN401
+        """What stands for a storage."""
+        return self._persistent(identifier)
 
-    def put(self, index: int) -> None:
-        self.memo[index] = self.stack[-1]
+    def get_extension(self, code: int) -> None:
+        """The registry of extensions may name anything; its codes are not looked up."""
+        self.append(Global(f"extension {code}"))
 
-    def get(self, index: int) -> None:
-        self.stack.append(self.memo[index])
+    def _instantiate(self, maker: Any, args: list[Any]) -> None:  # noqa: ANN401
+        """Of INST and OBJ."""
+        self._call(maker, tuple(args))
 
-    def append(self, values: list[Any]) -> None:
-        target = self.stack[-1]
-        if isinstance(target, list):
-            target.extend(values)
-        elif not isinstance(target, (Inert, set)):  # neither holds what we look for
-            raise ValueError(f"items are added to {type(target).__name__}")
-
-    def set_items(self, flat: list[Any]) -> None:
-        target = self.stack[-1]
-        if not isinstance(target, (dict, Inert)):
-            raise ValueError(f"items are set in {type(target).__name__}")
-        into = target if isinstance(target, dict) else target.items
-        into.update(_pairs(zip(flat[::2], flat[1::2], strict=True)))
-
-    def call(self, maker: Any, args: Any) -> None:  # noqa: ANN401
-        """REDUCE, NEWOBJ, INST and OBJ alike: one of our own functions, or a note of what would have been called."""
-        path = maker.path if isinstance(maker, Global) else type(maker).__name__
+    def _call(self, maker: Any, args: Any) -> None:  # noqa: ANN401
+        """One of our own functions is called; any other call is noted, without a copy of its arguments."""
         args = args if isinstance(args, tuple) else (args,)
-        self.stack.append(self.calls[path](*args) if path in self.calls else Inert(path, args))
+        if maker in self._calls.values():
+            # Each argument is written once, or is short: a pickle that hands over more than it can hold lets one
+            # long list be copied over and over.
+            self._handed += sum(len(arg) for arg in args if isinstance(arg, (list, tuple, dict)))
+            if self._handed > LARGEST:
+                raise ValueError("its calls are given more than it holds")
+            self.append(maker(*args))
+        else:
+            self.append(Inert(maker.path if isinstance(maker, Global) else type(maker).__name__, args))
 
-    def build(self, _: object) -> None:
-        """State of a stand-in is kept. That of anything else (attributes of an ordered dict) is not wanted."""
-        (state,) = self.pop(1)
+    def _reduce(self) -> None:
+        args, maker = self.stack.pop(), self.stack.pop()
+        self._call(maker, args)
+
+    def _new_with_keywords(self) -> None:
+        _, args, maker = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        self._call(maker, args)
+
+    def _build(self) -> None:
+        """State of a stand-in is kept. Of anything else it is dropped: a tensor's bounds, once checked, stay."""
+        state = self.stack.pop()
         if isinstance(self.stack[-1], Inert):
             self.stack[-1].state = state
 
-    def stack_global(self, _: object) -> None:
-        module, name = self.pop(2)
-        if not isinstance(module, str) or not isinstance(name, str):
-            raise ValueError("a global without a name")
-        self.stack.append(Global(f"{module}.{name}"))
+    def _dict(self) -> None:
+        flat = self.pop_mark()
+        self.append(items(zip(flat[::2], flat[1::2], strict=True)))
 
-    def obj(self, _: object) -> None:
-        maker, *args = self.pop_mark()
-        self.call(maker, tuple(args))
+    def _frozenset(self) -> None:
+        elements = self.pop_mark()  # moves `append` to the stack below
+        self.append(Inert("builtins.frozenset", tuple(elements)))
 
-
-def _pairs(pairs: Any) -> dict[Any, Any]:  # noqa: ANN401
-    # Keys of other types do not occur in what we look for; hashing them might recurse without end.
-    return {key: value for key, value in pairs if isinstance(key, (str, int, float, bytes, type(None)))}
-
-
-def ordered_dict(pairs: Any = ()) -> dict[Any, Any]:  # noqa: ANN401
-    """`OrderedDict()` or `OrderedDict([[key, value], …])`."""
-    return _pairs((key, value) for key, value in pairs)
-
-
-_IGNORED = {"PROTO", "FRAME"}
-_LITERALS = {
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
-    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-}
-_MAKERS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_LIST": list,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_DICT": dict,
-    "EMPTY_SET": set,
-}
-_STEPS: dict[str, Callable[[_Machine, Any], Any]] = {
-    "MARK": _Machine.mark,
-    "POP": _Machine.drop,
-    "POP_MARK": lambda m, _: m.pop_mark(),
-    "DUP": lambda m, _: m.push(m.stack[-1]),
-    "PUT": _Machine.put,
-    "BINPUT": _Machine.put,
-    "LONG_BINPUT": _Machine.put,
-    "MEMOIZE": lambda m, _: m.put(len(m.memo)),
-    "GET": _Machine.get,
-    "BINGET": _Machine.get,
-    "LONG_BINGET": _Machine.get,
-    "LIST": lambda m, _: m.push(m.pop_mark()),
-    "TUPLE": lambda m, _: m.push(tuple(m.pop_mark())),
-    "TUPLE1": lambda m, _: m.push(tuple(m.pop(1))),
-    "TUPLE2": lambda m, _: m.push(tuple(m.pop(2))),
-    "TUPLE3": lambda m, _: m.push(tuple(m.pop(3))),
-    "FROZENSET": lambda m, _: m.push(Inert("frozenset", tuple(m.pop_mark()))),
-    "DICT": lambda m, _: (flat := m.pop_mark(), m.push({}), m.set_items(flat)),
-    "APPEND": lambda m, _: m.append(m.pop(1)),
-    "APPENDS": lambda m, _: m.append(m.pop_mark()),
-    "ADDITEMS": lambda m, _: m.append(m.pop_mark()),
-    "SETITEM": lambda m, _: m.set_items(m.pop(2)),
-    "SETITEMS": lambda m, _: m.set_items(m.pop_mark()),
-    "GLOBAL": lambda m, argument: m.push(Global(argument.replace(" ", "."))),
-    "STACK_GLOBAL": _Machine.stack_global,
-    # The registry of extensions may name anything; its codes are not looked up.
-    "EXT1": lambda m, code: m.push(Global(f"extension {code}")),
-    "EXT2": lambda m, code: m.push(Global(f"extension {code}")),
-    "EXT4": lambda m, code: m.push(Global(f"extension {code}")),
-    "REDUCE": lambda m, _: m.call(*m.pop(2)),
-    "NEWOBJ": lambda m, _: m.call(*m.pop(2)),
-    "NEWOBJ_EX": lambda m, _: m.call(*m.pop(3)[:2]),
-    "INST": lambda m, argument: m.call(Global(argument.replace(" ", ".")), tuple(m.pop_mark())),
-    "OBJ": _Machine.obj,
-    "BUILD": _Machine.build,
-    "PERSID": lambda m, argument: m.push(m.persistent(argument)),
-    "BINPERSID": lambda m, _: m.push(m.persistent(*m.pop(1))),
-}
+    dispatch |= {
+        pickle.REDUCE[0]: _reduce,
+        pickle.NEWOBJ[0]: _reduce,
+        pickle.NEWOBJ_EX[0]: _new_with_keywords,
+        pickle.BUILD[0]: _build,
+        pickle.EMPTY_DICT[0]: lambda machine: machine.append(Items()),
+        pickle.DICT[0]: _dict,
+        # Sets hash what they hold.
+        pickle.EMPTY_SET[0]: lambda machine: machine.append(Inert("builtins.set")),
+        pickle.FROZENSET[0]: _frozenset,
+        # The original takes memory for the length that is claimed.
+        pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],
+    }

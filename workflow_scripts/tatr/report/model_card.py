@@ -1,0 +1,127 @@
+"""The model card of an exported model: how it was merged, how λ and τ were chosen, and what it reaches."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tatr.report.export import Lineage
+
+METHOD = ("method", "settings", "trust_region", "surgery", "tasks")
+"""The settings that have words of their own in the card; all others are listed by their names."""
+
+
+def model_card(settings: Mapping[str, Any], scores: Mapping[str, Any], lineage: Lineage) -> str:
+    """The model card in Markdown, with the metadata that the Hugging Face Hub reads.
+
+    Args:
+        settings: `row` (the title) and whatever else there is to say of the merge; all of it is shown.
+        scores: of the evaluation (`tatr.measuring.evaluation.evaluate`).
+        lineage: what the model was made from.
+    """
+    base = str(settings.get("base_model", re.sub(r"-[0-9a-f]{12}$", "", lineage.pretrained.name)))
+    sections = [
+        _metadata(base),
+        f"# {' '.join(str(settings.get('row', 'Merged model')).split())}",
+        f"The image encoder is θ_pre + λ·v: {base} and a direction v, merged from models that were fine-tuned on "
+        "one task each. The text encoder and the logit scale are those of the pre-trained model.",
+        "## Merge\n\n" + "\n".join(f"- {line}" for line in _facts(settings, scores)),
+        "## How λ and τ were chosen\n\n" + _choice(scores),
+        "## Accuracy\n\n" + _accuracy(scores, with_surgery=lineage.surgery is not None),
+        "## Use\n\n" + _USE,
+        *(["## Surgery\n\n" + _SURGERY] if lineage.surgery else []),
+        "## Made from\n\n" + _origin(lineage),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _metadata(base: str) -> str:
+    # JSON strings are YAML strings.
+    lines = ["library_name: open_clip", "pipeline_tag: zero-shot-image-classification"]
+    lines += [f"base_model: {json.dumps(base, ensure_ascii=False)}", "tags:", "- clip", "- merge", "- model-merging"]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _facts(settings: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Method: {_shown(settings.get('method', 'not stated'))}"
+    yield f"Settings of the method: {_shown(settings.get('settings') or 'none')}"
+    yield f"λ: {scores['coefficient']:g}"
+    region = settings.get("trust_region")
+    yield f"Trust region: {_shown(region) if region else 'none'}"
+    if (tau := scores["tau"]) is not None:
+        yield f"τ (share of the parameters, the most sensitive ones, left as they were): {tau:g}"
+    if surgery := settings.get("surgery"):
+        yield f"Surgery: {_shown(surgery)}"
+    yield f"Tasks: {_shown(settings.get('tasks') or list(scores['scores']))}"
+    for name in sorted(settings.keys() - {*METHOD, "row", "base_model"}):
+        yield f"{name}: {_shown(settings[name])}"
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"`{json.dumps(value, ensure_ascii=False)}`" if isinstance(value, dict) else str(value)
+
+
+def _choice(scores: Mapping[str, Any]) -> str:
+    search = scores["search"]
+    if not search:
+        return "λ and τ were given, not searched for."
+    columns = (
+        {"tau": "τ", "coefficient": "λ"} if any(row["tau"] is not None for row in search) else {"coefficient": "λ"}
+    )
+    lines = [[*columns.values(), "Mean accuracy on validation [%]"], ["---:"] * (len(columns) + 1)]
+    for row in search:
+        best = all(row[column] == scores[column] for column in columns)
+        cells = [*(f"{row[column]:g}" for column in columns), f"{100 * row['validation']:.2f}"]
+        lines.append([f"**{cell}**" for cell in cells] if best else cells)
+    return (
+        "The candidate with the highest mean accuracy on the tasks' validation splits was taken (bold). "
+        f"The test splits had no part in it.\n\n{_table(lines)}"
+    )
+
+
+def _accuracy(scores: Mapping[str, Any], *, with_surgery: bool) -> str:
+    lines = [["Task", "Accuracy [%]", "Correct", "Images"], ["---", "---:", "---:", "---:"]]
+    for task, score in scores["scores"].items():
+        lines.append([task, f"{100 * score['accuracy']:.2f}", f"{score['correct']:,}", f"{score['images']:,}"])
+    lines.append(["**Average**", f"**{100 * scores['average']:.2f}**", "", ""])
+    note = "On the test splits, with zero-shot heads"
+    note += " and with each task's surgery module, which open_clip does not apply (see below)." if with_surgery else "."
+    return f"{note}\n\n{_table(lines)}"
+
+
+def _origin(lineage: Lineage) -> str:
+    lines = [["", "Artefact", "Digest of its content"], ["---", "---", "---"]]
+    lines += [[role, f"`{parent.name}`", f"`{parent.digest}`"] for role, parent in lineage.parents.items()]
+    return _table(lines)
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+_USE = """With `FOLDER` the folder that holds this file:
+
+```python
+import open_clip
+
+model, _, preprocess = open_clip.create_model_and_transforms("local-dir:FOLDER")
+tokenizer = open_clip.get_tokenizer("local-dir:FOLDER")
+```
+
+The classifier of a task is made of text features, as with any CLIP model. As the text encoder is unchanged, any classes
+and any prompts can be used; the accuracies above are those of the tasks' own prompts."""
+
+_SURGERY = """`surgery.safetensors` holds two matrices per task, which correct the image features of that task
+(Yang et al. 2024, "Representation surgery for multi-task model merging"). Apply them before the features are
+normalised:
+
+```python
+from safetensors.torch import load_file
+
+modules = load_file("FOLDER/surgery.safetensors")
+features = model.encode_image(images)
+down, up = modules[f"{task}.down"], modules[f"{task}.up"]
+features = features - (features @ down.T).relu() @ up.T
+```"""
