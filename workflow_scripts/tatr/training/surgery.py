@@ -20,6 +20,7 @@ from tatr.clip.encoder import Encoder, batches
 from tatr.data.image_store import StoredImages, open_images
 from tatr.errors import TatrError
 from tatr.progress import progress
+from tatr.vectors.apply import apply
 from tatr.vectors.vector import Vector
 
 BATCH = 256
@@ -46,12 +47,11 @@ class Recipe:
 
 def parameters_of(encoder: Encoder, vector: Vector, coefficient: float, device: str) -> clip.Parameters:
     """The encoder θ_pre + coefficient · vector by parameter name, read one parameter at a time."""
-    found = {}
-    for p in encoder.layout.parameters:
-        inside = slice(p.offset, p.stop)
-        values = encoder.flat[inside] + np.float32(coefficient) * vector[inside]
-        found[p.name] = torch.from_numpy(values.reshape(p.shape)).to(device)
-    return found
+    model = apply(encoder.flat, vector, coefficient)
+    return {
+        p.name: torch.from_numpy(model[p.offset : p.stop].reshape(p.shape)).to(device)
+        for p in encoder.layout.parameters
+    }
 
 
 @torch.no_grad()
