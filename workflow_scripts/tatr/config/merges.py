@@ -2,7 +2,7 @@
 
 import math
 from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, ValidationInfo, create_model, field_validator, model_validator
 
@@ -10,7 +10,10 @@ from tatr.config.section import Section, as_number
 from tatr.merging import sensitivities
 from tatr.merging.methods import Method, load, names
 
-SensitivityName: Any = Literal[tuple(sensitivities.names())]
+if TYPE_CHECKING:
+    SensitivityName = str
+else:  # type checkers can't know what modules there are
+    SensitivityName = Literal[tuple(sensitivities.names())]
 
 
 class Search(Section):

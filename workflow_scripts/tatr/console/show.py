@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     artefact = Artefact.open(given.table, "tables")
     settings = artefact.manifest.settings
     content = artefact.manifest.content
-    remarks = {"skipped": {}, "warnings": []}  # of a table made before there were any
+    remarks: dict[str, Any] = {"skipped": {}, "warnings": []}  # of a table made before there were any
     if "remarks.json" in content:
         remarks = json.loads((artefact / "remarks.json").read_text())
     table = load_table(artefact / "methods.csv")

@@ -62,8 +62,8 @@ def _check(method: Method, inputs: MergeInputs, settings: Mapping[str, Any]) -> 
         raise TatrError(f"{method.name}: takes no setting {', '.join(sorted(unknown))}")
     for name in method.needs:
         if (given := getattr(inputs, name)) is None:
-            was = "was" if name == "layout" else "were"
-            raise TatrError(f"{method.name}: needs {name}, which {was} not given (docs/methods/{method.name}.md)")
+            was, page = "was" if name == "layout" else "were", f"docs/merging/methods/{method.name}.md"
+            raise TatrError(f"{method.name}: needs {name}, which {was} not given ({page})")
         if name != "layout" and len(given) != len(task_vectors):
             raise TatrError(f"{method.name}: {len(task_vectors)} task vectors but {len(given)} {name}")
     if "layout" in method.needs and inputs.layout and inputs.layout.size != len(task_vectors[0]):
