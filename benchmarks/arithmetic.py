@@ -21,10 +21,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
 
 from tatr.merging.mask import thresholds
-from tatr.merging.sensitivity import sensitivity
+from tatr.merging.sensitivities import load
 from tatr.vectors.layout import blocks
 from tatr.vectors.order_statistics import Histogram
 from tatr.vectors.store import StoredVector, open_vectors, write_vector
+from tatr.vectors.vector import read
 
 TAUS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 
@@ -43,7 +44,8 @@ def ours(folder: Path) -> list[float]:
     """As the pipeline does it."""
     deltas = open_vectors(sorted(folder.glob("delta*")))
     histogram = Histogram()
-    parts = histogram.watch(sensitivity(deltas, open_vectors(sorted(folder.glob("gradient*")))))
+    omega = load("gradient").of(task_vectors=deltas, gradients=open_vectors(sorted(folder.glob("gradient*"))))
+    parts = histogram.watch(read(omega))
     write_vector(folder / "omega", len(deltas[0]), "benchmark", parts)
     return thresholds(StoredVector(folder / "omega"), TAUS, histogram)
 

@@ -18,7 +18,7 @@ from tatr.clip.encoder import Encoder
 from tatr.data.exemplars import draw_exemplars, read_exemplars
 from tatr.data.task import Task
 from tatr.measuring.evaluation import evaluate
-from tatr.merging.merge import direction
+from tatr.merging.direction import MergeInputs, direction
 from tatr.merging.methods import load, names
 from tatr.training import scratch, surgery
 from tatr.training.finetuning import finetune
@@ -51,9 +51,11 @@ class Drawn:
 def test_a_merge_holds_blocks_not_vectors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layouts, "BLOCK", BLOCK)
     vectors = [Drawn(seed) for seed in range(TASKS)]
-    list(direction(name, vectors[:2], layout=LAYOUT))  # what is imported or cached on first use is not to count
+    list(
+        direction(name, MergeInputs(vectors[:2], layout=LAYOUT))
+    )  # what is imported or cached on first use is not to count
     tracemalloc.start()
-    for _ in direction(name, vectors, layout=LAYOUT):
+    for _ in direction(name, MergeInputs(vectors, layout=LAYOUT)):
         pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def run(job: Job) -> None:
-    from tatr.merging.mask import keep, thresholds
+    from tatr.merging.mask import mask, thresholds
     from tatr.vectors.order_statistics import Histogram
     from tatr.vectors.store import StoredVector, write_vector
+    from tatr.vectors.vector import read
 
     sensitivity = job.one("sensitivity")
     omega = StoredVector(sensitivity / "vector.zarr")
@@ -25,7 +26,7 @@ def run(job: Job) -> None:
 
     def counted() -> Iterator["np.ndarray"]:
         nonlocal kept
-        for part in keep(omega, threshold):
+        for part in read(mask(omega, threshold)):
             kept += int(part.sum())
             yield part
 

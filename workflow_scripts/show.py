@@ -1,56 +1,8 @@
 """Print a methods table on the terminal, best and second best marked, and where its files are."""
 
-import argparse
-import json
-from pathlib import Path
+import sys
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog="example: python workflow_scripts/show.py results/tables/demo-*/manifest.json"
-    )
-    parser.add_argument("table", type=Path, help="the table's manifest")
-    parser.add_argument("others", nargs="*", type=Path, help="further files worth naming")
-    arguments = parser.parse_args()
-
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from tatr.report.tables import formatted, load_table, marked_tasks, notes, references, skipped_notes
-    from tatr.workflow.artefact import Artefact
-
-    artefact = Artefact.open(arguments.table, "tables")
-    settings = artefact.manifest.settings
-    content = artefact.manifest.content
-    remarks = {"skipped": {}, "warnings": []}  # of a table made before there were any
-    if "remarks.json" in content:
-        remarks = json.loads((artefact / "remarks.json").read_text())
-    table = load_table(artefact / "methods.csv")
-    marks = {0: "{}", 1: "[bold green]{}[/]", 2: "[underline]{}[/]"}
-    names = marked_tasks(settings["tasks"], settings["names"], remarks["skipped"])
-    text = formatted(table, names, settings["digits"], marks)
-    console = Console(width=None if Console().is_terminal else 160)
-    narrow = console.width < 150  # then headings are cut and names folded, but never a number
-    said = [*notes(table), *skipped_notes(settings["names"], remarks["skipped"])]
-    shown = Table(
-        box=box.SIMPLE,
-        title="Test accuracy in %",
-        caption=" · ".join(["green: best merge", "underlined: second best", *said]),
-        padding=(0, 0) if narrow else (0, 1),
-    )
-    shown.add_column("Method", overflow="fold")
-    for column in text.columns:
-        shown.add_column(column[:5] if narrow else column, justify="right", no_wrap=True, min_width=5)
-    for index, (name, row) in enumerate(zip(text.index, text.to_numpy().tolist(), strict=True)):
-        shown.add_row(str(name), *row, end_section=index == references(table) - 1)
-    console.print(shown)
-    for warning in remarks["warnings"]:
-        console.print(f"warning: {warning}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-    made = [artefact / name for name in ("methods.csv", "methods.md", "paper.md") if name in content]
-    for path in (*made, *arguments.others):
-        console.print(f"  {path}", highlight=False, soft_wrap=True)
-
+from tatr.console.show import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

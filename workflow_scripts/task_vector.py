@@ -5,15 +5,17 @@ from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
+    from tatr.merging.task_vector import task_vector
     from tatr.vectors.layout import Layout
     from tatr.vectors.store import write_vector
+    from tatr.vectors.vector import read
     from tatr.weights.encoder_file import EncoderFile
 
     pretrained = job.one("backbone")
     layout = Layout.load(pretrained / "layout.json")
     before = EncoderFile(pretrained / "encoder.safetensors", layout)
     after = EncoderFile(job.one("finetuned") / "encoder.safetensors", layout)
-    parts = (after[block] - before[block] for block in layout.blocks())
+    parts = read(task_vector(after, before))
     job.add("vector.zarr", write_vector(job.folder / "vector.zarr", layout.size, layout.digest, parts))
 
 

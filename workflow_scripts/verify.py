@@ -1,39 +1,8 @@
 """Recompute the digests of all artefacts under a folder, and name what is missing, truncated or altered."""
 
-import argparse
 import sys
-from pathlib import Path
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog="example: python workflow_scripts/verify.py results/task_vector"
-    )
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="default: results")
-    folder = parser.parse_args().folder
-
-    from tatr.progress import progress
-    from tatr.workflow.artefact import FILE
-    from tatr.workflow.verification import problems
-
-    manifests = sorted(folder.rglob(FILE))
-    if not manifests:
-        print(f"{folder}: holds no artefacts (no {FILE}); run snakemake first, or name another folder")
-        return 1
-    found = [(manifest.parent, problem) for manifest in progress(manifests, "verify") for problem in problems(manifest)]
-    for artefact, problem in found:
-        print(f"{artefact}: {problem}")
-    if found:
-        folders = " ".join(dict.fromkeys(str(artefact) for artefact, _ in found))
-        targets = " ".join(dict.fromkeys(str(artefact / FILE) for artefact, _ in found))
-        # By name, as snakemake makes no missing file anew while the table that was made from it is there.
-        print(f"\n{len(found)} problems. Delete the artefacts and ask for them by name, with your usual options:")
-        print(f"  rm -r {folders}\n  snakemake {targets}")
-        print("Then run snakemake as usual: what was made from them runs again only where their content has changed.")
-        return 1
-    print(f"{len(manifests)} artefacts verified: all content is there and has the digest its manifest states.")
-    return 0
-
+from tatr.console.verify import main
 
 if __name__ == "__main__":
     sys.exit(main())

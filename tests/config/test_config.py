@@ -212,7 +212,7 @@ def madeup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "madeup.py").write_text(
         "from typing import Literal\n"
         "from tatr.merging.methods import method\n\n"
-        '@method("Made Up", trust_region="before", coefficient=1.0)\n'
+        '@method("Made Up", coefficient=1.0)\n'
         'def madeup(task_vectors, *, density: float, elect: Literal["sum", "count"] = "sum", rescale: bool = False):\n'
         "    yield from ()\n"
     )

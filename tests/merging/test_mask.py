@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tatr.errors import TatrError
-from tatr.merging.mask import keep, thresholds
+from tatr.merging import mask as masking
+from tatr.merging.mask import thresholds
 from tatr.vectors import layout
 from tatr.vectors.order_statistics import Histogram
 
@@ -28,7 +29,7 @@ vectors = arrays(np.float32, st.integers(1, 60), elements=values)
 
 def mask(omega: np.ndarray, tau: float) -> np.ndarray:
     (threshold,) = thresholds(omega, [tau])
-    return np.concatenate(list(keep(omega, threshold)))
+    return masking.mask(omega, threshold)[0 : len(omega)]
 
 
 def dropped(tau: float, size: int) -> int:

@@ -1,6 +1,7 @@
 """Merging: Task Arithmetic, averaging, where a trust region enters, and what holds for every method."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from inspect import Parameter
 from typing import Annotated, get_args
 
@@ -12,12 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tatr.errors import TatrError
-from tatr.merging import merge as merging
-from tatr.merging import methods
-from tatr.merging.mask import keep, thresholds
-from tatr.merging.merge import direction
+from tatr.merging import direction as merging
+from tatr.merging import methods, sensitivities
+from tatr.merging.direction import MergeInputs, direction
+from tatr.merging.mask import mask as mask_of
+from tatr.merging.mask import thresholds
 from tatr.merging.methods import Method, load, method, names
-from tatr.merging.sensitivity import sensitivity
 from tatr.vectors import layout
 from tatr.vectors.layout import Layout, blocks
 from tatr.vectors.vector import Vector
@@ -56,12 +57,13 @@ LAYOUT = Layout.of(
 def merged(name: str, vectors: np.ndarray, mask: np.ndarray | None = None, block: int = layout.BLOCK) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
-        return np.concatenate(list(direction(name, [*vectors], mask, layout=LAYOUT)))
+        return np.concatenate(list(direction(name, MergeInputs([*vectors], mask=mask, layout=LAYOUT))))
 
 
 def trust_region(vectors: np.ndarray, tau: float, gradients: np.ndarray | None = None) -> np.ndarray:
-    omega = np.concatenate(list(sensitivity(vectors, gradients)))
-    return np.concatenate(list(keep(omega, thresholds(omega, [tau])[0])))
+    chosen = sensitivities.load("zero_shot" if gradients is None else "gradient")
+    omega = chosen.of(task_vectors=vectors, gradients=gradients)
+    return mask_of(omega, thresholds(omega, [tau])[0])[0 : len(omega)]
 
 
 def random_tasks(count: int = 4, size: int = 1000) -> np.ndarray:
@@ -142,14 +144,11 @@ def test_the_order_of_tasks_does_not_matter_unless_they_draw(generic: Method) ->
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def test_a_mask_enters_where_the_method_says(generic: Method) -> None:
+def test_a_mask_applies_to_the_merged_direction(generic: Method) -> None:
     vectors = random_tasks(size=LAYOUT.size)
     kept = np.random.default_rng(4).random(LAYOUT.size) < 0.7
     found = merged(generic.name, vectors, kept, block=101)
-    if generic.trust_region == "after":
-        np.testing.assert_array_equal(found, merged(generic.name, vectors) * kept)
-    else:
-        np.testing.assert_array_equal(found, merged(generic.name, vectors * kept))
+    np.testing.assert_array_equal(found, merged(generic.name, vectors) * kept)
 
 
 def test_of_zero_task_vectors_the_merge_is_the_pretrained_model(generic: Method) -> None:
@@ -162,8 +161,10 @@ def test_a_method_is_documented_and_its_defaults_are_allowed(name: str) -> None:
     found = load(name)
     assert found.name == name
     text = str(found.blocks.__doc__)
-    assert text.lower().startswith("v = ")
+    assert text.startswith("v = ")
     assert "Cost:" in text
+    assert "Trust region:" in text
+    assert set(found.needs) <= {field.name for field in fields(MergeInputs)}
     for setting in found.parameters.values():
         assert any(isinstance(words, str) for words in get_args(setting.annotation)[1:]), f"{setting.name}: undescribed"
     given = {setting.name: setting.default for setting in found.parameters.values()}
@@ -176,16 +177,16 @@ def test_one_task_alone_merges_to_itself(name: str) -> None:
     np.testing.assert_array_equal(merged(name, vectors), vectors[0])
 
 
-@method("Made Up", trust_region="before", coefficient=1.0)
+@method("Made Up", coefficient=1.0)
 def largest(
     task_vectors: Sequence[Vector], *, power: Annotated[int, Interval(ge=1), "of the largest entry"] = 1
 ) -> Iterator[np.ndarray]:
-    """Not linear, so it matters whether a mask comes before or after: empty entries become 1."""
+    """Not linear, and 1 where all task vectors are 0: so it shows where a mask applies."""
     for block in blocks(len(task_vectors[0])):
         yield np.max([vector[block] for vector in task_vectors], axis=0) ** power + np.float32(1)
 
 
-@method("Made Up", trust_region="after", coefficient=1.0)
+@method("Made Up", coefficient=1.0)
 def weighted(
     task_vectors: Sequence[Vector], layout: Layout, fishers: Sequence[Vector], *, floor: float = 0
 ) -> Iterator[np.ndarray]:
@@ -207,50 +208,50 @@ def with_weighted(monkeypatch: pytest.MonkeyPatch) -> Method:
     return weighted
 
 
-def test_a_method_may_ask_for_masked_task_vectors(with_largest: Method) -> None:
+def test_outside_the_trust_region_a_direction_is_zero_whatever_the_method_gives(with_largest: Method) -> None:
     vectors, kept = random_tasks(), np.arange(1000) % 3 > 0
     found = merged("largest", vectors, kept, block=64)
-    np.testing.assert_array_equal(found, (vectors * kept).max(axis=0) + np.float32(1))
-    assert (found[~kept] == 1).all()
+    np.testing.assert_array_equal(found, (vectors.max(axis=0) + np.float32(1)) * kept)
+    assert (found[~kept] == 0).all()
 
 
 def test_settings_reach_the_method_and_unknown_ones_are_refused(with_largest: Method) -> None:
     assert list(largest.parameters) == ["power"]
     vectors = random_tasks()
-    (found,) = direction("largest", [*vectors], None, {"power": 2})
+    (found,) = direction("largest", MergeInputs([*vectors]), {"power": 2})
     np.testing.assert_array_equal(found, vectors.max(axis=0) ** 2 + np.float32(1))
     with pytest.raises(TatrError, match="largest: takes no setting density"):
-        list(direction("largest", [*vectors], None, {"density": 0.2}))
+        list(direction("largest", MergeInputs([*vectors]), {"density": 0.2}))
     with pytest.raises(TatrError, match=r"largest: power = 0 is out of range, expected ≥ 1"):
-        list(direction("largest", [*vectors], None, {"power": 0}))
+        list(direction("largest", MergeInputs([*vectors]), {"power": 0}))
 
 
 def test_what_a_method_needs_reaches_it_by_name(with_weighted: Method) -> None:
     assert weighted.needs == ["layout", "fishers"]
     vectors, fishers = random_tasks(size=LAYOUT.size), np.abs(random_tasks(size=LAYOUT.size))
     given = {"fishers": [*fishers], "grams": None, "layout": LAYOUT}
-    found = np.concatenate(list(direction("weighted", [*vectors], None, {"floor": 1}, **given)))
+    found = np.concatenate(list(direction("weighted", MergeInputs([*vectors], **given), {"floor": 1})))
     np.testing.assert_allclose(found, (vectors * (fishers + 1)).sum(axis=0), rtol=1e-4, atol=1e-5)
 
 
 def test_what_a_method_needs_and_does_not_get_is_named(with_weighted: Method) -> None:
     vectors = [*random_tasks(size=LAYOUT.size)]
     with pytest.raises(TatrError, match="weighted: needs fishers, which were not given"):
-        list(direction("weighted", vectors, layout=LAYOUT))
+        list(direction("weighted", MergeInputs(vectors, layout=LAYOUT)))
     with pytest.raises(TatrError, match="weighted: needs layout, which was not given"):
-        list(direction("weighted", vectors, fishers=vectors, layout=None))
+        list(direction("weighted", MergeInputs(vectors, fishers=vectors, layout=None)))
     with pytest.raises(TatrError, match="weighted: 4 task vectors but 3 fishers"):
-        list(direction("weighted", vectors, layout=LAYOUT, fishers=vectors[:3]))
+        list(direction("weighted", MergeInputs(vectors, layout=LAYOUT, fishers=vectors[:3])))
 
 
 def test_vectors_that_do_not_fit_together_are_refused() -> None:
     vectors = random_tasks()
     with pytest.raises(TatrError, match="no task vectors to merge"):
-        list(direction("task_arithmetic", []))
+        list(direction("task_arithmetic", MergeInputs([])))
     with pytest.raises(TatrError, match="differ in length"):
-        list(direction("task_arithmetic", [vectors[0], vectors[1][:-1]]))
+        list(direction("task_arithmetic", MergeInputs([vectors[0], vectors[1][:-1]])))
     with pytest.raises(TatrError, match="differ in length"):
-        list(direction("task_arithmetic", [*vectors], np.ones(999, bool)))
+        list(direction("task_arithmetic", MergeInputs([*vectors], mask=np.ones(999, bool))))
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
@@ -261,4 +262,4 @@ def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
 def test_a_layout_of_another_encoder_is_refused(with_weighted: Method) -> None:
     vectors = [*random_tasks(size=LAYOUT.size - 1)]
     with pytest.raises(TatrError, match=r"weighted: task vectors of .* entries but a layout of"):
-        list(direction("weighted", vectors, layout=LAYOUT, fishers=vectors))
+        list(direction("weighted", MergeInputs(vectors, layout=LAYOUT, fishers=vectors)))

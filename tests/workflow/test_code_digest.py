@@ -12,6 +12,7 @@ from tatr.workflow.artefact import FILE
 from tatr.workflow.code_digest import SCRIPTS, closure, code_digest
 
 MERGE = ("merge", "tatr.merging.methods.task_arithmetic")
+SENSITIVITY = ("sensitivity", "tatr.merging.sensitivities.zero_shot")
 Edit = Callable[[str, Callable[[str], str]], None]
 
 
@@ -133,8 +134,9 @@ def test_modules_are_told_apart_by_name(digest_of: Callable[[str], str], tmp_pat
 
 
 def test_an_edit_of_a_module_reaches_exactly_the_steps_that_import_it(edit: Edit) -> None:
+    by_name = {"merge": MERGE, "sensitivity": SENSITIVITY}
     steps = {
-        name: ("merge", "tatr.merging.methods.task_arithmetic") if name == "merge" else (name,)
+        name: by_name.get(name, (name,))
         for name in (
             "merge",
             "mask",
@@ -151,6 +153,8 @@ def test_an_edit_of_a_module_reaches_exactly_the_steps_that_import_it(edit: Edit
     for edited, reached in {
         "tatr.merging.methods.task_arithmetic": {"merge"},
         "tatr.merging.methods.weight_average": set(),
+        "tatr.merging.sensitivities.zero_shot": {"sensitivity"},
+        "tatr.merging.sensitivities.gradient": set(),
         "tatr.merging.mask": {"mask"},
         "tatr.vectors.order_statistics": {"mask", "sensitivity"},
         "tatr.training.finetuning": {"finetuning"},
@@ -172,7 +176,7 @@ def test_every_module_of_a_closure_counts_and_no_other(edit: Edit) -> None:
         {
             "merge",
             "tatr.workflow.job",
-            "tatr.merging.merge",
+            "tatr.merging.direction",
             "tatr.vectors.store",
             "tatr.vectors.layout",
             "tatr.merging.methods",
@@ -196,11 +200,11 @@ def test_every_module_of_a_closure_counts_and_no_other(edit: Edit) -> None:
 def test_what_a_step_loads_is_what_its_digest_covers(
     script: str, run_script: Callable[..., tuple[int, str, set[str]]], task_vectors: list[Path], sensitivity: Path
 ) -> None:
-    modules = MERGE if script == "merge" else (script,)
+    modules = {"merge": MERGE, "sensitivity": SENSITIVITY}.get(script, (script,))
     arguments = {
         "mask": ("--sensitivity", sensitivity, "--settings", '{"tau": 0.1}'),
         "merge": ("--task-vectors", *task_vectors, "--settings", '{"method": "task_arithmetic"}'),
-        "sensitivity": ("--task-vectors", *task_vectors),
+        "sensitivity": ("--task-vectors", *task_vectors, "--settings", '{"sensitivity": "zero_shot"}'),
         "task_vector": ("--backbone", task_vectors[0]),
     }[script]
     code, output, loaded = run_script(script, *arguments, "--output", task_vectors[0].parents[2] / "out" / FILE)

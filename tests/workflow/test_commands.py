@@ -18,6 +18,7 @@ from tatr.workflow.code_digest import SCRIPTS, code_digest
 from tatr.workflow.step import kinds
 from tatr.workflow.verification import problems
 
+ZERO_SHOT, GRADIENT = (("--settings", json.dumps({"sensitivity": name})) for name in ("zero_shot", "gradient"))
 Run = Callable[..., tuple[int, str, set[str]]]
 STEPS = kinds()
 
@@ -71,7 +72,7 @@ def test_the_arithmetic_steps_make_whole_artefacts_and_import_no_torch(
 ) -> None:
     omega, mask, merge = (tmp_path / "out" / name / FILE for name in ("omega", "mask", "merge"))
     for script, *arguments in (
-        ("sensitivity", "--task-vectors", *task_vectors, "--output", omega),
+        ("sensitivity", "--task-vectors", *task_vectors, *ZERO_SHOT, "--output", omega),
         ("mask", "--sensitivity", omega, "--settings", '{"tau": 0.05}', "--output", mask),
         (
             "merge",
@@ -166,12 +167,21 @@ def test_bad_settings_of_a_merge(
 
 
 def test_a_step_without_task_vectors_says_so(attempt: Callable[..., str]) -> None:
-    for script in ("merge", "sensitivity"):
-        assert "--task-vectors: give the manifests of the task vectors" in attempt(script)
+    for script, settings in (("merge", ()), ("sensitivity", ZERO_SHOT)):
+        assert "--task-vectors: give the manifests of the task vectors" in attempt(script, *settings)
+
+
+def test_a_sensitivity_is_named_and_gets_what_it_needs(attempt: Callable[..., str], task_vectors: list[Path]) -> None:
+    given = ("sensitivity", "--task-vectors", *task_vectors)
+    assert "--settings: lacks 'sensitivity'" in attempt(*given)
+    assert "sensitivity 'hessian': unknown; expected one of gradient" in attempt(
+        *given, "--settings", '{"sensitivity": "hessian"}'
+    )
+    assert "--gradients: give the manifests of the gradients, one per task" in attempt(*given, *GRADIENT)
 
 
 def test_one_task_has_no_sensitivity(attempt: Callable[..., str], task_vectors: list[Path]) -> None:
-    assert "needs at least two tasks" in attempt("sensitivity", "--task-vectors", task_vectors[0])
+    assert "needs at least two tasks" in attempt("sensitivity", "--task-vectors", task_vectors[0], *ZERO_SHOT)
 
 
 def test_inputs_that_do_not_belong_together(
@@ -185,7 +195,7 @@ def test_inputs_that_do_not_belong_together(
         "merge", "--task-vectors", *task_vectors, "--mask", mask, *settings
     )
     gradient = make_vector("gradient", "cars", np.ones(200, np.float32))
-    message = attempt("sensitivity", "--task-vectors", *task_vectors, "--gradients", gradient)
+    message = attempt("sensitivity", "--task-vectors", *task_vectors, "--gradients", gradient, *GRADIENT)
     assert "--task-vectors and --gradients: of different tasks" in message
     missing = tmp_path / "nowhere" / FILE
     assert f"{missing}: missing; run the step that makes it" in attempt("merge", "--task-vectors", missing)
@@ -206,7 +216,7 @@ def test_a_sensitivity_of_zero_masks_nothing_and_says_so(
 ) -> None:
     zeros = [make_vector("task_vector", name, np.zeros(200, np.float32)) for name in ("a", "b")]
     omega = zeros[0].parents[2] / "omega" / FILE
-    assert attempt("sensitivity", "--task-vectors", *zeros, output=omega) == ""
+    assert attempt("sensitivity", "--task-vectors", *zeros, *ZERO_SHOT, output=omega) == ""
     assert "nothing would be kept" in attempt("mask", "--sensitivity", omega, "--settings", '{"tau": 0.01}')
 
 

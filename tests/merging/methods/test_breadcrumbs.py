@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tatr.errors import TatrError
-from tatr.merging.merge import direction
+from tatr.merging.direction import MergeInputs, direction
 from tatr.vectors import layout as layout_module
 from tatr.vectors.layout import Layout
 
@@ -24,7 +24,9 @@ def merged(
 ) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout_module, "BLOCK", block)
-        return np.concatenate(list(direction("breadcrumbs", [*vectors], mask, settings, layout=layout)))
+        return np.concatenate(
+            list(direction("breadcrumbs", MergeInputs([*vectors], mask=mask, layout=layout), settings))
+        )
 
 
 def stated(vectors: np.ndarray, smallest: float, largest: float) -> np.ndarray:
@@ -78,7 +80,7 @@ def test_a_scalar_always_stays() -> None:
 
 
 def test_dropping_nothing_is_task_arithmetic() -> None:
-    (expected,) = direction("task_arithmetic", [*random_tasks()])
+    (expected,) = direction("task_arithmetic", MergeInputs([*random_tasks()]))
     np.testing.assert_array_equal(merged(random_tasks(), smallest=0, largest=0), expected)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tatr.errors import TatrError
-from tatr.merging.merge import direction
+from tatr.merging.direction import MergeInputs, direction
 from tatr.vectors import layout
 
 Settings = float | bool
@@ -16,7 +16,7 @@ Settings = float | bool
 def merged(vectors: np.ndarray, fishers: np.ndarray, block: int = layout.BLOCK, **settings: Settings) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
-        return np.concatenate(list(direction("fisher", [*vectors], None, settings, fishers=[*fishers])))
+        return np.concatenate(list(direction("fisher", MergeInputs([*vectors], fishers=[*fishers]), settings)))
 
 
 def random(count: int = 4, size: int = 1000) -> tuple[np.ndarray, np.ndarray]:
@@ -94,14 +94,14 @@ def test_the_order_of_tasks_and_the_scale_of_a_tasks_information_do_not_matter()
 def test_the_mask_comes_after() -> None:
     vectors, fishers = random()
     kept = np.arange(1000) % 3 > 0
-    found = np.concatenate(list(direction("fisher", [*vectors], kept, fishers=[*fishers])))
+    found = np.concatenate(list(direction("fisher", MergeInputs([*vectors], mask=kept, fishers=[*fishers]))))
     np.testing.assert_array_equal(found, merged(vectors, fishers) * kept)
 
 
 def test_missing_information_and_bad_settings_are_refused() -> None:
     vectors, fishers = random()
     with pytest.raises(TatrError, match="fisher: needs fishers"):
-        list(direction("fisher", [*vectors]))
+        list(direction("fisher", MergeInputs([*vectors])))
     with pytest.raises(TatrError, match="4 task vectors but 3 fishers"):
         merged(vectors, fishers[:3])
     with pytest.raises(TatrError, match=r"floor = 0.* is out of range, expected > 0"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tatr.merging.merge import direction
+from tatr.merging.direction import MergeInputs, direction
 from tatr.merging.methods import load
 from tatr.vectors import layout
 from tatr.vectors.layout import Layout
@@ -13,7 +13,7 @@ MATRICES = ("embedding", "tall", "wide")
 
 
 def merged(vectors: np.ndarray, mask: np.ndarray | None = None, shapes: Layout = LAYOUT) -> np.ndarray:
-    return np.concatenate(list(direction("iso_c", [*vectors], mask, layout=shapes)))
+    return np.concatenate(list(direction("iso_c", MergeInputs([*vectors], mask=mask, layout=shapes))))
 
 
 def random_tasks(count: int = 3) -> np.ndarray:
@@ -77,5 +77,5 @@ def test_the_mask_restricts_the_merged_direction() -> None:
 
 def test_what_it_declares() -> None:
     method = load("iso_c")
-    assert (method.needs, list(method.parameters), method.trust_region) == (["layout"], [], "after")
+    assert (method.needs, list(method.parameters)) == (["layout"], [])
     assert method.coefficient == 1.3

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tatr.errors import TatrError
-from tatr.merging.merge import direction
+from tatr.merging.direction import MergeInputs, direction
 from tatr.merging.methods import load
 from tatr.vectors import layout
 from tatr.vectors.layout import Layout
@@ -35,7 +35,7 @@ def merged(
 ) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
-        return np.concatenate(list(direction("lines", [*vectors], mask, settings, layout=shapes)))
+        return np.concatenate(list(direction("lines", MergeInputs([*vectors], mask=mask, layout=shapes), settings)))
 
 
 def random_tasks(count: int = 4, size: int = LAYOUT.size) -> np.ndarray:
@@ -126,7 +126,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(TatrError, match="beta = -1 is out of range"):
         merged(random_tasks(), beta=-1)
     with pytest.raises(TatrError, match="lines: needs layout"):
-        list(direction("lines", [*random_tasks()]))
+        list(direction("lines", MergeInputs([*random_tasks()])))
 
 
 def test_the_mask_restricts_the_merged_direction() -> None:
@@ -136,5 +136,5 @@ def test_the_mask_restricts_the_merged_direction() -> None:
 
 def test_what_it_declares() -> None:
     method = load("lines")
-    assert (method.needs, method.trust_region, method.coefficient) == (["layout"], "after", 1)
+    assert (method.needs, method.coefficient) == (["layout"], 1)
     assert list(method.parameters) == ["alpha", "beta", "outside"]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tatr.errors import TatrError
-from tatr.merging.merge import direction
+from tatr.merging.direction import MergeInputs, direction
 from tatr.merging.methods import load
 from tatr.vectors import layout
 
@@ -16,7 +16,7 @@ from tatr.vectors import layout
 def merged(vectors: np.ndarray, mask: np.ndarray | None = None, block: int = 2**22, **chosen: float) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
-        return np.concatenate(list(direction("pcb", [*vectors], mask, chosen)))
+        return np.concatenate(list(direction("pcb", MergeInputs([*vectors], mask=mask), chosen)))
 
 
 def random_tasks(count: int = 4, size: int = 1000) -> np.ndarray:
@@ -132,5 +132,5 @@ def test_the_mask_restricts_the_merged_direction() -> None:
 
 def test_what_it_declares() -> None:
     method = load("pcb")
-    assert (method.needs, list(method.parameters), method.trust_region) == ([], ["ratio", "clamp"], "after")
+    assert (method.needs, list(method.parameters)) == ([], ["ratio", "clamp"])
     assert method.coefficient == 1.2

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tatr.errors import TatrError
-from tatr.merging.merge import direction
+from tatr.merging.direction import MergeInputs, direction
 from tatr.merging.methods.ties import elect
 from tatr.vectors import layout as layout_module
 from tatr.vectors.layout import Layout, blocks
@@ -28,7 +28,7 @@ LAYOUT = Layout.of({"a": (2, 3), "b": (5,), "scale": (), "c": (1, 4, 4), "d": (3
 def merged(vectors: np.ndarray, block: int = 8, mask: np.ndarray | None = None, **settings: float | str) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout_module, "BLOCK", block)
-        return np.concatenate(list(direction("ties", [*vectors], mask, settings, layout=LAYOUT)))
+        return np.concatenate(list(direction("ties", MergeInputs([*vectors], mask=mask, layout=LAYOUT), settings)))
 
 
 def kept_of(entries: list[float], density: float, least: int = 0) -> list[float]:
@@ -148,7 +148,7 @@ def test_the_documented_number_of_passes(scope: str, cancelling: list[int], pass
     vectors = random_tasks()
     vectors[:2, cancelling], vectors[2:, cancelling] = 9, -9
     counted = [Counted(vector) for vector in vectors]
-    list(direction("ties", counted, None, {"scope": scope}, layout=LAYOUT))
+    list(direction("ties", MergeInputs(counted, layout=LAYOUT), {"scope": scope}))
     assert {vector.read / 31 for vector in counted} == {passes}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tatr.errors import TatrError
-from tatr.merging.merge import direction
+from tatr.merging.direction import MergeInputs, direction
 from tatr.merging.methods import load
 from tatr.vectors import layout
 from tatr.vectors.layout import Layout
@@ -21,7 +21,9 @@ def merged(
     share: float | None = None,
     shapes: Layout = LAYOUT,
 ) -> np.ndarray:
-    return np.concatenate(list(direction("tsv_m", [*vectors], mask, {"rank_share": share}, layout=shapes)))
+    return np.concatenate(
+        list(direction("tsv_m", MergeInputs([*vectors], mask=mask, layout=shapes), {"rank_share": share}))
+    )
 
 
 def random_tasks(count: int = 3) -> np.ndarray:
@@ -125,5 +127,5 @@ def test_the_mask_restricts_the_merged_direction() -> None:
 
 def test_what_it_declares() -> None:
     method = load("tsv_m")
-    assert (method.needs, list(method.parameters), method.trust_region) == (["layout"], ["rank_share"], "after")
+    assert (method.needs, list(method.parameters)) == (["layout"], ["rank_share"])
     assert method.coefficient == 1

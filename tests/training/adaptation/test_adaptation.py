@@ -16,7 +16,7 @@ from tatr.clip.encoder import Encoder
 from tatr.data import task as task_module
 from tatr.data.task import Task
 from tatr.errors import TatrError
-from tatr.merging.merge import direction
+from tatr.merging.direction import MergeInputs, direction
 from tatr.training import resume
 from tatr.training.adaptation import CoefficientLearner, adapt, batch, entropy
 from tatr.training.recipes.adaptation import Adaptation
@@ -115,7 +115,7 @@ def test_it_lowers_the_entropy_of_all_images(
 
 def mean_entropy(encoder: Encoder, vectors: np.ndarray, tasks: list[Task], coefficients: np.ndarray) -> float:
     """Of the test images, under the model that the method merges."""
-    merged = direction("ada_merging", [*vectors], layout=encoder.layout, coefficients=coefficients)
+    merged = direction("ada_merging", MergeInputs([*vectors], layout=encoder.layout, coefficients=coefficients))
     theta = clip.to_tensors(encoder.layout.unflatten(encoder.flat + np.concatenate(list(merged))))
     found = []
     for task in tasks:

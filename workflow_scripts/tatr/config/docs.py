@@ -133,10 +133,10 @@ def _sources() -> Iterator[str]:
 
 
 def _methods() -> Iterator[str]:
-    yield "# A merge by its method: the default coefficient, where the trust region enters, and settings of its own:"
+    yield "# A merge by its method: the default coefficient, and settings of its own:"
     for name in names():
         method = load(name)
-        yield _commented(f"#   {name}", f"coefficient {method.coefficient:g}; mask {method.trust_region} merging")
+        yield _commented(f"#   {name}", f"coefficient {method.coefficient:g}")
         yield from _commented_out(_section(settings_of(method), 2))
 
 

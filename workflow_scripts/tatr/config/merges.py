@@ -1,13 +1,19 @@
 """The rows of the table, checked: a merge, its trust region, what is searched on validation, its surgery."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tatr.config.section import Section, as_number, section_of
+from tatr.merging import sensitivities
 from tatr.merging.methods import Method, load, names
 from tatr.training.recipes.surgery import Surgery
+
+if TYPE_CHECKING:
+    SensitivityName = str
+else:  # type checkers can't know what modules there are
+    SensitivityName = Literal[tuple(sensitivities.names())]
 
 
 class Search(Section):
@@ -53,7 +59,7 @@ def _value_or(section: type[Search], raw: Any) -> Any:  # noqa: ANN401
 class TrustRegion(Section):
     """Which parameters a merge may change."""
 
-    sensitivity: Literal["gradient", "zero_shot"] = Field("gradient", description="gradient: Eq. 8; zero_shot: Eq. 7")
+    sensitivity: SensitivityName = Field("gradient", description="gradient: Eq. 8; zero_shot: Eq. 7")
     tau: Annotated[Annotated[float, Field(ge=0, lt=1)] | ShareSearch, BeforeValidator(_tau)] = Field(
         0.01, description="share of the parameters, the most sensitive ones, left as is; or {search: [...]}"
     )
@@ -62,8 +68,9 @@ class TrustRegion(Section):
     @field_validator("exemplars")
     @classmethod
     def _check_exemplars(cls, count: int | None, info: ValidationInfo) -> int | None:
-        if info.data.get("sensitivity") == "zero_shot" and count is not None:
-            raise ValueError("zero_shot uses no exemplars; leave the key out")
+        name = info.data.get("sensitivity")
+        if name and count is not None and "gradients" not in sensitivities.load(name).needs:
+            raise ValueError(f"{name} uses no exemplars; leave the key out")
         return count
 
     @property
@@ -157,7 +164,7 @@ class Merge(Section):
         name += "".join(f", {key} {value}" for key, value in self.own_settings.items() if key != "split")
         searched = []
         if region := self.trust_region:
-            name += f" + TATR{' zero-shot' if region.sensitivity == 'zero_shot' else ''}"
+            name += f" + {sensitivities.load(region.sensitivity).title}"
             if len(region.taus) > 1:
                 searched.append("τ")
             else:

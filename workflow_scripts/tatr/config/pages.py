@@ -14,11 +14,6 @@ from tatr.report.tables import accuracies, load_table, markdown
 LABEL = r"([A-Z][A-Za-z' ]{2,40}):\s"
 """What a paragraph of a method's docstring may start with, such as `Cost: …`."""
 
-TRUST_REGION = {
-    "before": "The mask applies to the task vectors, before they are merged.",
-    "after": "The mask applies to v.",
-}
-
 
 def page(name: str, results: Path) -> str:
     """Markdown: formula, source, mask, defaults, cost, settings, and the method's rows on the benchmark.
@@ -35,7 +30,7 @@ def page(name: str, results: Path) -> str:
         f"<!-- Made by config_docs.py from workflow_scripts/tatr/merging/methods/{name}.py. Edit that. -->",
         "",
         "```",
-        f"v{formula[1:].removesuffix('.')}",
+        formula.removesuffix("."),
         "```",
         "",
         *(line for paragraph in paragraphs for line in (_labelled(paragraph), "")),
@@ -46,7 +41,7 @@ def page(name: str, results: Path) -> str:
         f"- {{method: {name}, trust_region: {{tau: 0.01}}}}",
         "```",
         "",
-        f"λ is {method.coefficient:g} unless `coefficient` says otherwise. {TRUST_REGION[method.trust_region]}",
+        f"λ is {method.coefficient:g} unless `coefficient` says otherwise.",
         "",
         *_settings(method),
         *_results(method, results),

@@ -15,6 +15,7 @@ from tatr.clip.encoder import Encoder, batches, check_precision, encode
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.progress import progress
+from tatr.vectors.apply import apply
 from tatr.vectors.vector import Vector
 
 logger = logging.getLogger("tatr")
@@ -102,8 +103,7 @@ class Models:
         """A candidate's tensors."""
         flat = self.encoder.flat
         if self.directions:
-            direction = self.directions[candidate.direction][0 : self.encoder.layout.size]
-            flat = flat + np.float32(candidate.coefficient) * direction
+            flat = apply(flat, self.directions[candidate.direction], candidate.coefficient)[0 : len(flat)]
         return clip.to_tensors(self.encoder.layout.unflatten(flat), self.device)
 
     @torch.no_grad()

@@ -15,19 +15,22 @@ import numpy as np
 
 from tatr.digests import file_digest
 from tatr.errors import TatrError
-from tatr.merging.mask import thresholds
-from tatr.merging.merge import direction
+from tatr.merging import sensitivities
+from tatr.merging.direction import MergeInputs, direction
+from tatr.merging.mask import mask, thresholds
 from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import load
 from tatr.merging.reading_meter import ReadingMeter
+from tatr.merging.task_vector import task_vector
+from tatr.vectors.apply import apply_parts
+from tatr.vectors.gathered import Gathered, overlaps
 from tatr.vectors.layout import Layout
-from tatr.vectors.lazy import Difference, Gathered, Recent, Sensitivity, TrustRegion, overlaps
-from tatr.vectors.vector import Vector
+from tatr.vectors.vector import Vector, remembered
 from tatr.weights.model_files import ModelFiles
 from tatr.weights.safetensors_file import to_bytes, write_safetensors
 
 RECORD = "merge.json"
-BESIDE = (".json", ".txt", ".model", ".jinja", ".tiktoken")
+COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken")
 """Files of the base's folder that belong to the merged model, too: its config and its tokenizer."""
 
 NEEDS_DATA = {
@@ -70,11 +73,11 @@ def merge_files(
         TatrError: names or shapes differ, a file is damaged, values are not finite, the disk has too little space, or
             an argument is out of range.
     """
-    return plan(base, finetuned, output, method, coefficient, tau, ignore, settings).run()
+    return prepare(base, finetuned, output, method, coefficient, tau, ignore, settings).run()
 
 
 @dataclass(frozen=True)
-class Plan:
+class FileMerge:
     """A merge whose files have been opened and compared, but whose tensors have not been read yet."""
 
     base: ModelFiles
@@ -86,7 +89,7 @@ class Plan:
     settings: Mapping[str, Any]
     layout: Layout
     """Of the tensors that are merged, in the order of the base's files."""
-    left: Mapping[str, str]
+    unmerged: Mapping[str, str]
     """Tensors that stay as they are in the base, and why."""
     meter: ReadingMeter = field(default_factory=ReadingMeter)
 
@@ -97,18 +100,18 @@ class Plan:
 
     def run(self) -> dict[str, Any]:
         """Merge; the folder stands under its name when it is whole."""
-        base = Recent(self._vector(self.base))
-        vectors = [Difference(self._vector(model), base) for model in self.models.values()]
-        mask = self._mask(vectors)
+        base = remembered(self._vector(self.base))
+        vectors = [task_vector(self._vector(model), base) for model in self.models.values()]
+        region, threshold = self._trust_region(vectors)
         digests = self._digests()
         partial = self.output.with_name(self.output.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            kept = self._write(partial, base, vectors, mask)
-            for path in self._beside():
+            kept = self._write(partial, base, vectors, region)
+            for path in self._companions():
                 shutil.copyfile(path, partial / path.name)
-            record = self._record(digests, mask, kept)
+            record = self._record(digests, threshold, kept)
             record["files"] = {file.path.name: file_digest(partial / file.path.name) for file in self.base.files}
             (partial / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             partial.rename(self.output)
@@ -127,41 +130,43 @@ class Plan:
 
     def _digests(self) -> dict[str, dict[str, str]]:
         self.meter.phase("digests", sum(model.nbytes for model in (self.base, *self.models.values())))
-        found: dict[str, dict[str, str]] = {}
+        digests: dict[str, dict[str, str]] = {}
         for name, model in (("", self.base), *self.models.items()):
-            found[name] = {}
+            digests[name] = {}
             for file in model.files:
-                found[name][file.path.name] = file_digest(file.path)
+                digests[name][file.path.name] = file_digest(file.path)
                 self.meter.add(file.path.stat().st_size)
-        return found
+        return digests
 
-    def _mask(self, vectors: Sequence[Vector]) -> Recent | None:
+    def _trust_region(self, vectors: Sequence[Vector]) -> tuple[Vector | None, float | None]:
+        """The mask, and the threshold that it was made with."""
         if self.tau is None:
-            return None
-        omega = Sensitivity(vectors)
+            return None, None
+        omega = sensitivities.load("zero_shot").of(task_vectors=vectors)
         self.meter.phase("trust region", 2 * self._merged_bytes())
         (threshold,) = thresholds(omega, [self.tau])
-        return Recent(TrustRegion(omega, threshold))
+        return remembered(mask(omega, threshold)), threshold
 
     def _merged_bytes(self) -> int:
         names = [parameter.name for parameter in self.layout.parameters]
         return sum(model.entries[name].nbytes for model in (self.base, *self.models.values()) for name in names)
 
-    def _write(self, folder: Path, base: Vector, vectors: Sequence[Vector], mask: Vector | None) -> int:
+    def _write(self, folder: Path, base: Vector, vectors: Sequence[Vector], region: Vector | None) -> int:
         """Write all files; how many parameters lie in the trust region."""
         self.meter.phase("merge")
-        kept, written = 0, 0
-        parts = direction(self.method, vectors, mask, self.settings, layout=self.layout)
+        kept = 0
+        inputs = MergeInputs(vectors, self.layout, mask=region)
+        parts = apply_parts(base, direction(self.method, inputs, self.settings), self.coefficient)
 
         def merged() -> Iterator[np.ndarray]:
-            nonlocal kept, written
-            for block, part in zip(self.layout.blocks(), parts, strict=True):
-                kept += int(mask[block].sum()) if mask is not None else len(part)
+            nonlocal kept
+            for block in self.layout.blocks():
                 with np.errstate(over="ignore", invalid="ignore"):  # `_stored` looks at the outcome
-                    values = base[block] + np.float32(self.coefficient) * part
-                yield from (self._stored(p.name, values[place]) for p, _, place in overlaps(self.layout, block))
-                written += len(part)
-                self.meter.describe(f"merge {100 * written / self.layout.size:.0f} %")
+                    values = next(parts)
+                kept += len(values) if region is None else int(region[block].sum())
+                yield from (self._stored(p.name, values[part]) for p, _, part in overlaps(self.layout, block))
+                self.meter.describe(f"merge {100 * block.stop / self.layout.size:.0f} %")
+            next(parts, None)  # raises if the method has more to give
 
         stream = merged()
         for file in self.base.files:
@@ -172,7 +177,7 @@ class Plan:
 
     def _bytes_of(self, names: Mapping[str, Any], stream: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         for name in names:
-            if name in self.left:
+            if name in self.unmerged:
                 yield from self.base.home(name).pieces(name)
                 continue
             rest = self.base.entries[name].nbytes
@@ -189,15 +194,14 @@ class Plan:
             raise TatrError(f"{self.output}: '{name}' would hold values that {dtype} can't (λ = {self.coefficient:g})")
         return stored
 
-    def _beside(self) -> list[Path]:
+    def _companions(self) -> list[Path]:
         if not self.base.path.is_dir():
             return []
-        there = sorted(path for path in self.base.path.iterdir() if path.is_file() and path.suffix in BESIDE)
+        there = sorted(path for path in self.base.path.iterdir() if path.is_file() and path.suffix in COMPANIONS)
         return [path for path in there if path.name != RECORD]
 
-    def _record(self, digests: dict[str, dict[str, str]], mask: Recent | None, kept: int) -> dict[str, Any]:
+    def _record(self, digests: dict[str, dict[str, str]], threshold: float | None, kept: int) -> dict[str, Any]:
         """What was merged, without clock times: equal merges give equal records."""
-        threshold = None if mask is None else mask.vector.threshold
         return {
             "base": {"path": str(self.base.path), "files": digests.pop("")},
             "models": {name: {"path": str(self.models[name].path), "files": files} for name, files in digests.items()},
@@ -207,12 +211,12 @@ class Plan:
             "tau": self.tau,
             "threshold": threshold if threshold is None or math.isfinite(threshold) else None,
             "merged": {"tensors": len(self.layout.parameters), "parameters": self.layout.size, "kept": kept},
-            "from_base": dict(self.left),
+            "from_base": dict(self.unmerged),
             "numpy": np.__version__,
         }
 
 
-def plan(
+def prepare(
     base: Path | str,
     finetuned: Mapping[str, Path | str],
     output: Path | str,
@@ -221,7 +225,7 @@ def plan(
     tau: float | None,
     ignore: Sequence[str],
     settings: Mapping[str, Any],
-) -> Plan:
+) -> FileMerge:
     """Open all files and compare names, shapes, types and whatever can't be merged; arguments as in `merge_files`."""
     chosen, output = load(method), Path(output)
     if needed := [what for need, what in NEEDS_DATA.items() if need in chosen.needs]:
@@ -238,12 +242,12 @@ def plan(
         raise TatrError(f"{output}: exists; give another folder, or delete it")
     opened = ModelFiles(Path(base))
     models = {name: ModelFiles(Path(path)) for name, path in finetuned.items()}
-    merged, left = sort_tensors(opened, models, ignore)
+    merged, unmerged = sort_tensors(opened, models, ignore)
     layout = Layout.of({name: opened.entries[name].shape for name in merged})
     if (free := free_space(output)) < opened.nbytes:
         raise TatrError(f"{output}: needs {opened.nbytes / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on this disk")
     coefficient = chosen.coefficient if coefficient is None else coefficient
-    return Plan(opened, models, output, method, coefficient, tau, settings, layout, left)
+    return FileMerge(opened, models, output, method, coefficient, tau, settings, layout, unmerged)
 
 
 def free_space(path: Path) -> int:

@@ -27,22 +27,22 @@ class Gram:
         Raises:
             TatrError: the values are not as many; they are of another encoder.
         """
-        places = gram_layout(layout)
-        if len(values) != places.size:
+        matrices = gram_layout(layout)
+        if len(values) != matrices.size:
             raise TatrError(
-                f"Gram matrices: {len(values):,} entries, but the encoder's linear maps have {places.size:,}; "
+                f"Gram matrices: {len(values):,} entries, but the encoder's linear maps have {matrices.size:,}; "
                 "measure them again for this encoder"
             )
-        return cls(places, values)
+        return cls(matrices, values)
 
     def rows(self, name: str) -> Iterator[tuple[slice, np.ndarray]]:
         """The Gram matrix of a weight, some rows at a time: which they are, and float32 [rows, in]."""
-        place = next(place for place in self.layout.parameters if place.name == name)
-        inputs = place.shape[0]
+        matrix = next(matrix for matrix in self.layout.parameters if matrix.name == name)
+        inputs = matrix.shape[0]
         step = max(1, PIECE // inputs)
         for start in range(0, inputs, step):
             stop = min(start + step, inputs)
-            values = self.values[place.offset + start * inputs : place.offset + stop * inputs]
+            values = self.values[matrix.offset + start * inputs : matrix.offset + stop * inputs]
             yield slice(start, stop), values.reshape(-1, inputs)
 
 

@@ -3,13 +3,11 @@
 One global threshold ε per τ: the τ·N entries with the largest Ω are dropped and Ω < ε is kept.
 """
 
-from collections.abc import Iterator, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from tatr.errors import TatrError
 from tatr.vectors.order_statistics import Histogram, nth_smallest, share_of
-from tatr.vectors.vector import Vector, read
+from tatr.vectors.vector import Vector, mapped
 
 
 def thresholds(omega: Vector, taus: Sequence[float], histogram: Histogram | None = None) -> list[float]:
@@ -35,15 +33,15 @@ def thresholds(omega: Vector, taus: Sequence[float], histogram: Histogram | None
     if not ranks:
         return [float("inf") for _ in taus]
     smallest, *values = nth_smallest(omega, [0, *ranks.values()], histogram)
-    found = dict(zip(ranks, values, strict=True))
-    if refused := [tau for tau, epsilon in found.items() if epsilon == smallest]:
+    epsilons = dict(zip(ranks, values, strict=True))
+    if refused := [tau for tau, epsilon in epsilons.items() if epsilon == smallest]:
         raise TatrError(
             f"tau = {refused[0]:g}: nothing would be kept, as the sensitivity is {smallest:g} at too many parameters; "
             "check that no task vector or gradient is zero"
         )
-    return [found.get(tau, float("inf")) for tau in taus]
+    return [epsilons.get(tau, float("inf")) for tau in taus]
 
 
-def keep(omega: Vector, threshold: float) -> Iterator[np.ndarray]:
-    """Blocks of the mask, bool: True where the parameter lies in the trust region."""
-    return (part < threshold for part in read(omega))
+def mask(omega: Vector, threshold: float) -> Vector:
+    """The mask [Ω < ε], bool [N]: True where the parameter lies in the trust region; computed when it is read."""
+    return mapped(lambda part: part < threshold, omega)

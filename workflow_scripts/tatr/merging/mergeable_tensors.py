@@ -4,6 +4,7 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 
 from tatr.errors import TatrError
+from tatr.vectors.layout import Parameter
 from tatr.weights.model_files import ModelFiles
 
 
@@ -53,13 +54,12 @@ def sort_tensors(
 
 
 def _check_shapes(name: str, base: ModelFiles, models: Mapping[str, ModelFiles]) -> None:
-    expected = list(base.entries[name].shape)
+    parameter = Parameter(name, base.entries[name].shape, 0)
+    advice = (
+        f"if a vocabulary was resized, resize the base's in the same way, or keep the base's tensor: --ignore '{name}'"
+    )
     for task, model in models.items():
-        if (found := list(model.entries[name].shape)) != expected:
-            raise TatrError(
-                f"'{name}' is {found} in '{task}', but {expected} in the base; if a vocabulary was resized, resize "
-                f"the base's in the same way, or keep the base's tensor: --ignore '{name}'"
-            )
+        parameter.check_shape(model.entries[name].shape, f"{model.path} ('{task}')", advice)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

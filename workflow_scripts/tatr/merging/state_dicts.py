@@ -1,16 +1,20 @@
 """Merging state dicts in memory: the library's front door, for any architecture and without the pipeline."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tatr.errors import TatrError
-from tatr.merging.mask import thresholds
-from tatr.merging.merge import direction
+from tatr.merging import sensitivities
+from tatr.merging.direction import MergeInputs, direction
+from tatr.merging.mask import mask, thresholds
 from tatr.merging.methods import load
+from tatr.merging.task_vector import task_vector
+from tatr.vectors.apply import apply_parts
+from tatr.vectors.gathered import Gathered
 from tatr.vectors.layout import Layout
-from tatr.vectors.lazy import Difference, Gathered, Recent, Sensitivity, TrustRegion
+from tatr.vectors.vector import Vector, remembered
 
 StateDict = Mapping[str, Any]
 """Tensors by name: NumPy arrays or torch tensors."""
@@ -47,23 +51,26 @@ def merge(
     """
     floating = {name: tensor for name, tensor in pretrained.items() if _is_floating(tensor)}
     layout = Layout.of({name: tuple(tensor.shape) for name, tensor in floating.items()})
-    base = Recent(_flat(layout, floating, "pretrained"))
+    base = remembered(_flat(layout, floating, "pretrained"))
     models = [_flat(layout, _match(state, pretrained, task), task) for task, state in finetuned.items()]
-    vectors = [Difference(model, base) for model in models]
-    mask = None if tau is None else trust_region(Sensitivity(vectors, _in_order(gradients, finetuned, layout)), tau)
+    vectors = [task_vector(model, base) for model in models]
+    region = None if tau is None else _trust_region(vectors, _in_order(gradients, finetuned, layout), tau)
+    parts = direction(method, MergeInputs(vectors, layout, mask=region), settings)
     if coefficient is None:
         coefficient = load(method).coefficient
     merged = np.empty(layout.size, np.float32)
-    for block, part in zip(layout.blocks(), direction(method, vectors, mask, settings, layout=layout), strict=True):
-        merged[block] = base[block] + np.float32(coefficient) * part
+    for block, part in zip(layout.blocks(), apply_parts(base, parts, coefficient), strict=True):
+        merged[block] = part
     views = layout.unflatten(merged)
     return {name: _like(tensor, views[name]) if name in views else tensor for name, tensor in pretrained.items()}
 
 
-def trust_region(omega: Sensitivity, tau: float) -> TrustRegion:
-    """The mask of a Ω that is computed whenever it is read: two passes find its threshold, reading it is one more."""
+def _trust_region(task_vectors: Sequence[Vector], gradients: Sequence[Vector] | None, tau: float) -> Vector:
+    # Ω is computed whenever it is read: two passes find its threshold, applying the mask is one more.
+    chosen = sensitivities.load("zero_shot" if gradients is None else "gradient")
+    omega = chosen.of(task_vectors=task_vectors, gradients=gradients)
     (threshold,) = thresholds(omega, [tau])
-    return TrustRegion(omega, threshold)
+    return mask(omega, threshold)
 
 
 def _flat(layout: Layout, tensors: StateDict, name: str) -> Gathered:
@@ -79,27 +86,24 @@ def _in_order(
         raise TatrError(f"gradients: given for {', '.join(gradients)}; expected for {', '.join(tasks)}")
     for task in tasks:
         layout.check_names(gradients[task], f"gradients of '{task}'")
-        _check_shapes(layout, gradients[task], f"gradients of '{task}'")
+        _check_tensors(layout, gradients[task], f"gradients of '{task}'")
     return [_flat(layout, gradients[task], f"gradients of {task}") for task in tasks]
 
 
 def _match(state: StateDict, pretrained: StateDict, task: str) -> StateDict:
-    whole = Layout.of({name: tuple(tensor.shape) for name, tensor in pretrained.items()})
-    source = f"state dict '{task}'"
-    whole.check_names(state, source)
-    _check_shapes(
-        Layout.of({p.name: p.shape for p in whole.parameters if _is_floating(pretrained[p.name])}), state, source
-    )
+    where = f"state dict '{task}'"
+    layout = Layout.of({name: tuple(tensor.shape) for name, tensor in pretrained.items()})
+    layout.check_names(state, where)
+    floating = {name: tuple(tensor.shape) for name, tensor in pretrained.items() if _is_floating(tensor)}
+    _check_tensors(Layout.of(floating), state, where)
     return state
 
 
-def _check_shapes(layout: Layout, state: StateDict, source: str) -> None:
+def _check_tensors(layout: Layout, state: StateDict, where: str) -> None:
     for parameter in layout.parameters:
         tensor = state[parameter.name]
-        if (found := tuple(tensor.shape)) != parameter.shape:
-            raise TatrError(f"{source}: '{parameter.name}' has shape {list(found)}, expected {list(parameter.shape)}")
-        if not _is_floating(tensor):
-            raise TatrError(f"{source}: '{parameter.name}' is {tensor.dtype}, expected a floating-point type")
+        parameter.check_shape(tensor.shape, where)
+        parameter.check_type(str(tensor.dtype), where, is_floating=_is_floating(tensor))
 
 
 def _is_floating(tensor: Any) -> bool:  # noqa: ANN401

@@ -10,6 +10,7 @@ import numpy as np
 
 from tatr.clip.architecture import Architecture
 from tatr.errors import TatrError
+from tatr.vectors.apply import apply
 from tatr.vectors.layout import Layout, blocks
 from tatr.vectors.vector import Vector
 from tatr.weights.safetensors_file import SafetensorsFile, write_safetensors
@@ -97,6 +98,7 @@ def write_weights(
     visual = {parameter.name: parameter for parameter in layout.parameters}
     shapes = {name: entry.shape for name, entry in text.entries.items()} | {n: p.shape for n, p in visual.items()}
     names = sorted(shapes, key=str.encode)
+    merged = apply(pretrained, direction, coefficient)
 
     def parts() -> Iterator[np.ndarray]:
         for name in names:
@@ -105,8 +107,7 @@ def write_weights(
                 if name not in visual:
                     yield text.read(name, block)
                     continue
-                inside = slice(offset + block.start, offset + block.stop)
-                part = pretrained[inside] + np.float32(coefficient) * direction[inside]
+                part = merged[offset + block.start : offset + block.stop]
                 if not np.isfinite(part).all():
                     raise TatrError(
                         f"the merged model (λ = {coefficient:g}): '{name}' holds NaN or infinity; it is not usable"

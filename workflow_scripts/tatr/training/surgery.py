@@ -22,6 +22,7 @@ from tatr.errors import TatrError
 from tatr.progress import progress
 from tatr.training.recipes.surgery import Surgery
 from tatr.training.resume import Saved
+from tatr.vectors.apply import apply
 from tatr.vectors.vector import Vector
 
 BATCH = 256
@@ -75,12 +76,11 @@ def train_modules(
 
 def parameters_of(encoder: Encoder, vector: Vector, coefficient: float, device: str) -> clip.Parameters:
     """The encoder θ_pre + coefficient · vector by parameter name, read one parameter at a time."""
-    tensors = {}
-    for p in encoder.layout.parameters:
-        block = slice(p.offset, p.stop)
-        values = encoder.flat[block] + np.float32(coefficient) * vector[block]
-        tensors[p.name] = torch.from_numpy(values.reshape(p.shape)).to(device)
-    return tensors
+    model = apply(encoder.flat, vector, coefficient)
+    return {
+        p.name: torch.from_numpy(model[p.offset : p.stop].reshape(p.shape)).to(device)
+        for p in encoder.layout.parameters
+    }
 
 
 @torch.no_grad()

@@ -38,6 +38,24 @@ class Parameter:
         """One past the last entry."""
         return self.offset + self.size
 
+    def check_shape(self, shape: Iterable[int], where: str, advice: str = "") -> None:
+        """Raise unless a tensor of this name has this shape; `where` begins the message and `advice` ends it."""
+        if tuple(shape) != self.shape:
+            raise TatrError(
+                f"{where}: '{self.name}' has shape {list(shape)}, expected {list(self.shape)}"
+                f"{'; ' if advice else ''}{advice}"
+            )
+
+    def check_type(self, dtype: str, where: str, *, is_floating: bool) -> None:
+        """Raise unless a tensor of this name is of a floating-point type; `dtype` is what the message calls it."""
+        if not is_floating:
+            raise TatrError(f"{where}: '{self.name}' is {dtype}, expected a floating-point type")
+
+    def check_finite(self, entries: np.ndarray, where: str) -> None:
+        """Raise unless entries of a tensor of this name, of any shape, are finite."""
+        if not np.isfinite(entries).all():
+            raise TatrError(f"{where}: '{self.name}' holds NaN or infinity; the checkpoint is not usable")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -79,17 +97,17 @@ class Layout:
         """The flat vector cut into blocks of `BLOCK` entries, in order."""
         return blocks(self.size)
 
-    def flatten(self, tensors: Mapping[str, np.ndarray], source: str = "the state dict") -> np.ndarray:
+    def flatten(self, tensors: Mapping[str, np.ndarray], where: str = "the state dict") -> np.ndarray:
         """Pack tensors into one float32 vector [N].
 
         Raises:
             TatrError: a tensor is missing, superfluous, of another shape, not floating point, or not finite.
         """
-        self.check_names(tensors, source)
+        self.check_names(tensors, where)
         flat = np.empty(self.size, np.float32)
         for parameter in self.parameters:
             tensor = np.asarray(tensors[parameter.name])
-            self.check_tensor(parameter, tensor, source)
+            self.check_tensor(parameter, tensor, where)
             flat[parameter.offset : parameter.stop] = tensor.reshape(-1)
         return flat
 
@@ -99,25 +117,20 @@ class Layout:
             raise TatrError(f"a flat vector of shape {flat.shape} does not fit a layout of {self.size:,} entries")
         return {p.name: flat[p.offset : p.stop].reshape(p.shape) for p in self.parameters}
 
-    def check_names(self, names: Iterable[str], source: str) -> None:
-        """Raise unless `names` are exactly the layout's parameters."""
-        found, expected = set(names), {p.name for p in self.parameters}
-        if missing := sorted(expected - found):
-            raise TatrError(f"{source}: {_some(missing)} missing; is it a checkpoint of another architecture?")
-        if extra := sorted(found - expected):
-            raise TatrError(f"{source}: {_some(extra)} not part of the encoder; is it of another architecture?")
+    def check_names(self, names: Iterable[str], where: str) -> None:
+        """Raise unless `names` are exactly the layout's parameters; `where` begins the message."""
+        given, expected = set(names), {p.name for p in self.parameters}
+        if missing := sorted(expected - given):
+            raise TatrError(f"{where}: {_listed(missing)} missing; is it a checkpoint of another architecture?")
+        if extra := sorted(given - expected):
+            raise TatrError(f"{where}: {_listed(extra)} not part of the encoder; is it of another architecture?")
 
     @staticmethod
-    def check_tensor(parameter: Parameter, tensor: np.ndarray, source: str) -> None:
+    def check_tensor(parameter: Parameter, tensor: np.ndarray, where: str) -> None:
         """Raise unless `tensor` has the parameter's shape, a floating-point type and only finite values."""
-        if tensor.shape != parameter.shape:
-            raise TatrError(
-                f"{source}: '{parameter.name}' has shape {list(tensor.shape)}, expected {list(parameter.shape)}"
-            )
-        if not np.issubdtype(tensor.dtype, np.floating):
-            raise TatrError(f"{source}: '{parameter.name}' is {tensor.dtype}, expected a floating-point type")
-        if not np.isfinite(tensor).all():
-            raise TatrError(f"{source}: '{parameter.name}' holds NaN or infinity; the checkpoint is not usable")
+        parameter.check_shape(tensor.shape, where)
+        parameter.check_type(str(tensor.dtype), where, is_floating=np.issubdtype(tensor.dtype, np.floating))
+        parameter.check_finite(tensor, where)
 
 
 def blocks(size: int) -> Iterator[slice]:
@@ -125,7 +138,7 @@ def blocks(size: int) -> Iterator[slice]:
     return (slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))
 
 
-def _some(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
     shown = ", ".join(f"'{name}'" for name in names[:3])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{shown}{more} {'is' if len(names) == 1 else 'are'}"

@@ -1,11 +1,13 @@
 """What the arithmetic sees of a flat vector, wherever it lies: on disk, in memory, or not computed yet."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
-from tatr.vectors.layout import Parameter, blocks
+from tatr.errors import TatrError
+from tatr.vectors.layout import BLOCK, blocks
 
 PIECE = 2**20
 """Entries computed at once where all tasks' are held several times (4 MiB each, and whole chunks of a store)."""
@@ -19,15 +21,71 @@ class Vector(Protocol):
     def __getitem__(self, block: slice, /) -> np.ndarray: ...
 
 
+def mapped(f: Callable[..., Any], *vectors: Vector) -> Vector:
+    """The vector whose entries are f of the vectors' entries, computed when a slice of it is asked for.
+
+    This is the one place where another array library, or threads over blocks, would enter.
+
+    Args:
+        f: takes one block per vector, all of the same entries, and gives these entries of the result as a new array;
+            entry by entry, so that it does not matter how blocks are cut.
+        vectors: each [N]; one that is given twice is read once.
+
+    Raises:
+        TatrError: the vectors differ in length.
+    """
+    if len(lengths := {len(vector) for vector in vectors}) != 1:
+        stated = ", ".join(f"{length:,}" for length in sorted(lengths))
+        raise TatrError(f"vectors of {stated} entries can't be combined; they belong to different encoders")
+    return _Mapped(f, vectors)
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    f: Callable[..., Any]
+    vectors: tuple[Vector, ...]
+
+    def __len__(self) -> int:
+        return len(self.vectors[0])
+
+    def __getitem__(self, block: slice, /) -> np.ndarray:
+        distinct = {id(vector): vector for vector in self.vectors}
+
+        def part(block: slice) -> np.ndarray:
+            entries = {key: vector[block] for key, vector in distinct.items()}
+            values: np.ndarray = self.f(*(entries[id(vector)] for vector in self.vectors))
+            return values
+
+        # Of many vectors, whole blocks at a time would take memory that grows fast with their number.
+        return by_pieces(block, part) if len(distinct) > 3 and block.stop - block.start > PIECE else part(block)
+
+
+def remembered(vector: Vector) -> Vector:
+    """The same vector, keeping the block (of at most `BLOCK` entries) that it gave last: others ask once per task."""
+    return _Remembered(vector)
+
+
+class _Remembered:
+    def __init__(self, vector: Vector) -> None:
+        self.vector = vector
+        self._block, self._entries = slice(0, 0), np.empty(0)
+
+    def __len__(self) -> int:
+        return len(self.vector)
+
+    def __getitem__(self, block: slice, /) -> np.ndarray:
+        if block == self._block:
+            return self._entries
+        entries = self.vector[block]
+        if block.stop - block.start <= BLOCK:
+            entries.flags.writeable = False
+            self._block, self._entries = block, entries
+        return entries
+
+
 def read(vector: Vector) -> Iterator[np.ndarray]:
     """All blocks of a vector, in order."""
     return (vector[block] for block in blocks(len(vector)))
-
-
-def tensors(vectors: Sequence[Vector], parameter: Parameter) -> np.ndarray:
-    """One parameter of each vector, float32 [K, *shape]."""
-    parts = [vector[parameter.offset : parameter.stop] for vector in vectors]
-    return np.stack(parts).reshape(len(vectors), *parameter.shape)
 
 
 def by_pieces(block: slice, part: Callable[[slice], np.ndarray]) -> np.ndarray:

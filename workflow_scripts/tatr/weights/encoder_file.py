@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tatr.errors import TatrError
+from tatr.vectors.gathered import Gathered
 from tatr.vectors.layout import Layout
-from tatr.vectors.lazy import Gathered
 from tatr.weights.safetensors_file import SafetensorsFile, type_name, write_safetensors
 
 
@@ -25,12 +24,8 @@ class EncoderFile:
         layout.check_names(file.entries, str(path))
         for parameter in layout.parameters:
             entry = file.entries[parameter.name]
-            if entry.shape != parameter.shape:
-                expected = list(parameter.shape)
-                raise TatrError(f"{path}: '{parameter.name}' has shape {list(entry.shape)}, expected {expected}")
-            if not entry.is_floating:
-                dtype = type_name(entry.dtype)
-                raise TatrError(f"{path}: '{parameter.name}' is {dtype}, expected a floating-point type")
+            parameter.check_shape(entry.shape, str(path))
+            parameter.check_type(type_name(entry.dtype), str(path), is_floating=entry.is_floating)
         self._values = Gathered(layout, file.read, str(path))
 
     def __len__(self) -> int:

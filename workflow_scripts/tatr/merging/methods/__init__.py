@@ -1,8 +1,9 @@
 """Merging methods: one module each, found by its name; adding a method adds a module and touches nothing else.
 
-A method is a generator function, named like its module, that takes the task vectors (and what else it needs, as further
-positional arguments) and yields the blocks of a merged direction v; the merged model is θ_pre + λ·v. Its keyword-only
-arguments are its settings in the config, `Annotated` with bounds (an `annotated_types.Interval`) and what they mean.
+A method is a generator function, named like its module, that takes the task vectors (and what else it needs of
+`tatr.merging.direction.MergeInputs`, as further positional arguments) and yields the blocks of a merged direction v;
+the merged model is θ_pre + λ·v. Its keyword-only arguments are its settings in the config, `Annotated` with bounds (an
+`annotated_types.Interval`) and what they mean. Its docstring is its page: the formula first.
 """
 
 import importlib
@@ -11,7 +12,7 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -28,14 +29,12 @@ class Method:
     """What tables call it."""
     blocks: Callable[..., Iterator[np.ndarray]]
     """`(task_vectors, *needs, **settings)` → blocks of the direction, float32, in order."""
-    trust_region: Literal["before", "after"]
-    """Whether a mask applies to the task vectors before they are merged, or to the merged direction."""
     coefficient: float
     """λ where the config gives none."""
 
     @property
     def needs(self) -> list[str]:
-        """What it takes beside the task vectors, out of `layout`, `fishers`, `grams` and `coefficients`."""
+        """What it takes beside the task vectors, fields of `tatr.merging.direction.MergeInputs`."""
         return [p.name for p in self._signature if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
 
     @property
@@ -53,11 +52,9 @@ class Method:
             check(f"{self.name}: {name}", value, self.parameters[name].annotation)
 
 
-def method(
-    title: str, *, trust_region: Literal["before", "after"], coefficient: float
-) -> Callable[[Callable[..., Iterator[np.ndarray]]], Method]:
+def method(title: str, *, coefficient: float) -> Callable[[Callable[..., Iterator[np.ndarray]]], Method]:
     """Declare a generator function a merging method."""
-    return lambda function: Method(function.__name__, title, function, trust_region, coefficient)
+    return lambda function: Method(function.__name__, title, function, coefficient)
 
 
 def names() -> list[str]:
@@ -70,5 +67,5 @@ def load(name: str) -> Method:
     """Import one method's module, and no other's."""
     if name not in names():
         raise TatrError(f"method '{name}': unknown; expected one of {', '.join(names())}")
-    found: Any = getattr(importlib.import_module(f"tatr.merging.methods.{name}"), name)
-    return found
+    loaded: Any = getattr(importlib.import_module(f"tatr.merging.methods.{name}"), name)
+    return loaded

@@ -28,7 +28,7 @@ Split = Annotated[
 ]
 
 
-@method("AdaMerging", trust_region="after", coefficient=1.0)
+@method("AdaMerging", coefficient=1.0)
 def ada_merging(
     task_vectors: Sequence[Vector],
     layout: Layout,
@@ -42,19 +42,19 @@ def ada_merging(
     learning_rate: LearningRate = 1e-3,
     split: Split = "test",
 ) -> Iterator[np.ndarray]:
-    """V = Σ_k Σ_l λ_kl Δ_kl, λ learnt (Yang et al. 2024, "AdaMerging: Adaptive model merging for multi-task learning").
+    """v = Σ_k Σ_l λ_kl Δ_kl, λ learnt (Yang et al. 2024, "AdaMerging: Adaptive model merging for multi-task learning").
 
     l counts parameter tensors; λ_kl, in [0, 1], minimise the entropy of the merged model's predictions on unlabelled
-    images of all tasks, labels unseen. They are learnt in a step of its own (`adapt`), which all settings are for; here
-    they arrive as `coefficients`, float32 [K, tensors], and λ of θ_pre + λ·v stays 1. With `density` it is
+    images of all tasks, labels unseen. They are learnt in a step of their own (`adaptation`), which all settings are
+    for; here they arrive as `coefficients`, float32 [K, tensors], and λ of θ_pre + λ·v stays 1. With `density` it is
     AdaMerging++: learnt and merged are the task vectors that Ties-Merging has trimmed and left with the elected signs.
 
     Defaults: the authors'; their density for ++ is 0.2. Their images are those that accuracy is then measured on;
     `split: validation` learns from images that were held out of training instead.
     Trust region: the mask applies to the task vectors before the coefficients are learnt (Eq. 12 of arXiv 2501.15065),
-    and for ++ after they are trimmed, as trimming looks at whole task vectors (Eq. 11). All that happens in `adapt`.
-    Here the merge is linear in each entry and the mask is the same for all tasks, so the merged direction masked once
-    is exactly the sum of λ_kl times masked (and trimmed) task vectors.
+    and for ++ after they are trimmed, as trimming looks at whole task vectors (Eq. 11). The step `adaptation` does all
+    that. Here the merge is linear in each entry and the mask is the same for all tasks, so the merged direction masked
+    once is exactly the sum of λ_kl times masked (and trimmed) task vectors.
     Differences from the published code: a task's images are drawn epoch by epoch, not afresh in every iteration; the
     entropy is one mean over 32 images, not the sum of two over 16, of which Adam takes no notice; ++ trims the image
     encoder alone, not also the text tensors that checkpoints carry along.
@@ -68,17 +68,17 @@ def ada_merging(
     if coefficients.shape != (len(task_vectors), len(layout.parameters)):
         raise TatrError(
             f"ada_merging: coefficients of shape {list(coefficients.shape)}, expected "
-            f"{[len(task_vectors), len(layout.parameters)]} (tasks, parameter tensors); run adapt for this encoder"
+            f"{[len(task_vectors), len(layout.parameters)]} (tasks, parameter tensors); learn them for this encoder"
         )
     elected = None if density is None else elect(task_vectors, layout, density)
 
     def merged(block: slice) -> np.ndarray:
         total = np.zeros(block.stop - block.start, np.float32)
         rows: Iterable[np.ndarray] = (vector[block] for vector in task_vectors) if elected is None else elected(block)
-        places = [*_inside(layout, block)]
+        parts = [*_inside(layout, block)]
         for row, its_coefficients in zip(rows, coefficients, strict=True):
-            for place, coefficient in zip(places, its_coefficients, strict=True):
-                total[place] += coefficient * row[place]
+            for part, coefficient in zip(parts, its_coefficients, strict=True):
+                total[part] += coefficient * row[part]
         return total
 
     yield from (by_pieces(block, merged) for block in layout.blocks())

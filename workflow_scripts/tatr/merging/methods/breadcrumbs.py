@@ -13,7 +13,7 @@ from tatr.vectors.order_statistics import share_of
 from tatr.vectors.vector import Vector, recut
 
 
-@method("Model Breadcrumbs", trust_region="after", coefficient=1.0)
+@method("Model Breadcrumbs", coefficient=1.0)
 def breadcrumbs(
     task_vectors: Sequence[Vector],
     layout: Layout,
@@ -21,7 +21,7 @@ def breadcrumbs(
     smallest: Annotated[float, Interval(ge=0, lt=1), "share of each tensor that is dropped as negligible"] = 0.89,
     largest: Annotated[float, Interval(ge=0, lt=1), "share of each tensor that is dropped as outliers"] = 0.01,
 ) -> Iterator[np.ndarray]:
-    """V = Σ_k Δ_k ⊙ [low_k ≤ |Δ_k| ≤ high_k], with bounds low_k and high_k per task and parameter tensor.
+    """v = Σ_k Δ_k ⊙ [low_k ≤ |Δ_k| ≤ high_k], with bounds low_k and high_k per task and parameter tensor.
 
     Source: Davari and Belilovsky 2023, "Model Breadcrumbs: Scaling multi-task model merging with sparse masks".
 

@@ -12,14 +12,14 @@ from tatr.vectors.layout import blocks
 from tatr.vectors.vector import Vector, by_pieces
 
 
-@method("Consensus Task Arithmetic", trust_region="after", coefficient=0.3)
+@method("Consensus Task Arithmetic", coefficient=0.3)
 def consensus(
     task_vectors: Sequence[Vector],
     *,
     information: Annotated[float, Interval(ge=0), "how large an entry must be, against the other tasks' sum"] = 0.4,
     agreeing: Annotated[int, Interval(ge=0), "how many tasks must use an entry for it to be kept"] = 2,
 ) -> Iterator[np.ndarray]:
-    """V = (Σ_k Δ_k) ⊙ [Σ_k m_k ≥ agreeing], with m_k = [|Δ_k| ≥ information · |Σ_{j≠k} Δ_j|].
+    """v = (Σ_k Δ_k) ⊙ [Σ_k m_k ≥ agreeing], with m_k = [|Δ_k| ≥ information · |Σ_{j≠k} Δ_j|].
 
     Source: Wang et al. 2024, "Localizing task information for improved model merging and compression", where m_k is
     task k's TALL mask and v is called Consensus Task Arithmetic.

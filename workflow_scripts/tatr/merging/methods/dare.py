@@ -11,7 +11,7 @@ from tatr.vectors.layout import blocks
 from tatr.vectors.vector import Vector
 
 
-@method("DARE", trust_region="after", coefficient=0.3)
+@method("DARE", coefficient=0.3)
 def dare(
     task_vectors: Sequence[Vector],
     *,
@@ -19,7 +19,7 @@ def dare(
     rescale: Annotated[bool, "divide the entries that stay by 1 − drop"] = True,
     seed: Annotated[int, Interval(ge=0), "of the random numbers"] = 0,
 ) -> Iterator[np.ndarray]:
-    """V = Σ_k Δ_k ⊙ b_k / (1 − drop), with independent b_k ∈ {0, 1} that are 0 with probability `drop`.
+    """v = Σ_k Δ_k ⊙ b_k / (1 − drop), with independent b_k ∈ {0, 1} that are 0 with probability `drop`.
 
     Source: Yu et al. 2024, "Language models are super Mario: Absorbing abilities from homologous models as a free
     lunch". DARE prepares task vectors for another merge, here Task Arithmetic.

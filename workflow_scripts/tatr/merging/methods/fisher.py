@@ -11,7 +11,7 @@ from tatr.vectors.layout import blocks
 from tatr.vectors.vector import Vector, read
 
 
-@method("Fisher merging", trust_region="after", coefficient=1.0)
+@method("Fisher merging", coefficient=1.0)
 def fisher(
     task_vectors: Sequence[Vector],
     fishers: Sequence[Vector],
@@ -20,7 +20,7 @@ def fisher(
     floor: Annotated[float, Interval(gt=0), "smallest weight a task's parameter has in the average"] = 1e-6,
     normalise: Annotated[bool, "scale each task's Fisher information to Euclidean length 1"] = True,
 ) -> Iterator[np.ndarray]:
-    """V = Σ_k w_k ⊙ Δ_k / Σ_k w_k with w_k = max(F_k / ‖F_k‖, floor).
+    """v = Σ_k w_k ⊙ Δ_k / Σ_k w_k with w_k = max(F_k / ‖F_k‖, floor).
 
     Source: Matena & Raffel 2022, "Merging models with Fisher-weighted averaging" (arXiv 2111.09832), Eq. 5, all tasks
     with the same coefficient. Weights add to one, so averaging Δ_k is averaging θ_k: θ_pre + v is their merged model

@@ -9,9 +9,9 @@ from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector, recut
 
 
-@method("Iso-C", trust_region="after", coefficient=1.3)
+@method("Iso-C", coefficient=1.3)
 def iso_c(task_vectors: Sequence[Vector], layout: Layout) -> Iterator[np.ndarray]:
-    """V = σ̄ · U Vᵀ per matrix, where Σ_k Δ_k = U diag(σ) Vᵀ and σ̄ is the mean of σ; the mean (1/K) Σ_k Δ_k elsewhere.
+    """v = σ̄ · U Vᵀ per matrix, where Σ_k Δ_k = U diag(σ) Vᵀ and σ̄ is the mean of σ; the mean (1/K) Σ_k Δ_k elsewhere.
 
     Source: Marczak et al. 2025, "No task left behind: isotropic model merging with common and task-specific subspaces"
     (arXiv 2502.04959). A sum of task vectors is large in the few directions that tasks share; with equal singular

@@ -17,7 +17,7 @@ NUMBERED = re.compile(r"(|.*?\.)(\d+)\.")
 """A name's beginning up to its first integer, and that integer."""
 
 
-@method("LiNeS", trust_region="after", coefficient=1.0)
+@method("LiNeS", coefficient=1.0)
 def lines(
     task_vectors: Sequence[Vector],
     layout: Layout,
@@ -29,7 +29,7 @@ def lines(
         "scale of what lies before or after all blocks: the nearest block's, or always the first's",
     ] = "nearest",
 ) -> Iterator[np.ndarray]:
-    """V = (α + β·(l − 1)/(L − 1)) Σ_k Δ_k, for the parameters of residual block l of L.
+    """v = (α + β·(l − 1)/(L − 1)) Σ_k Δ_k, for the parameters of residual block l of L.
 
     Source: Wang et al. 2024, "LiNeS: post-training layer scaling prevents forgetting and enhances model merging" (arXiv
     2410.17146). Shallow layers, whose features are general, stay near θ_pre; deep ones take over more of the tasks.
@@ -71,18 +71,18 @@ def _scales(layout: Layout, alpha: float, beta: float, outside: str) -> list[tup
     """Consecutive parameters of one scale: start and stop in the flat vector, and the scale."""
     depths = _depths([parameter.name for parameter in layout.parameters], outside)
     runs = groupby(zip(layout.parameters, depths, strict=True), key=lambda pair: pair[1])
-    found = []
+    scales = []
     for depth, run in runs:
         parameters = [parameter for parameter, _ in run]
-        found.append((parameters[0].offset, parameters[-1].stop, np.float32(alpha + beta * depth)))
-    return found
+        scales.append((parameters[0].offset, parameters[-1].stop, np.float32(alpha + beta * depth)))
+    return scales
 
 
 def _depths(names: Sequence[str], outside: str) -> list[float]:
     """Per parameter (l − 1)/(L − 1), from 0 in the first block to 1 in the last."""
-    places = [(m[1], int(m[2])) if (m := NUMBERED.match(name)) else ("", -1) for name in names]
+    positions = [(m[1], int(m[2])) if (m := NUMBERED.match(name)) else ("", -1) for name in names]
     numbered: dict[str, set[int]] = {}
-    for prefix, number in places:
+    for prefix, number in positions:
         if number >= 0:
             numbered.setdefault(prefix, set()).add(number)
     if not numbered:
@@ -92,12 +92,12 @@ def _depths(names: Sequence[str], outside: str) -> list[float]:
         )
     blocks_prefix = max(numbered, key=lambda prefix: len(numbered[prefix]))
     ranks = {(blocks_prefix, number): rank for rank, number in enumerate(sorted(numbered[blocks_prefix]))}
-    last = max(i for i, place in enumerate(places) if place in ranks)
+    last = max(i for i, position in enumerate(positions) if position in ranks)
     deepest = len(ranks) - 1
 
     def rank_of(i: int) -> int:
         # What comes last in a model need not come last in its file.
         after = i > last or names[i].rpartition(".")[2] == "proj" or names[i].startswith("lm_head.")
-        return ranks.get(places[i], deepest if after and outside == "nearest" else 0)
+        return ranks.get(positions[i], deepest if after and outside == "nearest" else 0)
 
     return [rank_of(i) / max(deepest, 1) for i in range(len(names))]

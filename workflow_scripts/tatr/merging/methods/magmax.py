@@ -9,9 +9,9 @@ from tatr.vectors.layout import blocks
 from tatr.vectors.vector import Vector
 
 
-@method("MagMax", trust_region="after", coefficient=0.5)
+@method("MagMax", coefficient=0.5)
 def magmax(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
-    """V = Δ_k with k = argmax_k |Δ_k|, entry by entry.
+    """v = Δ_k with k = argmax_k |Δ_k|, entry by entry.
 
     Source: Marczak et al. 2024, "MagMax: Leveraging model merging for seamless continual learning" (arXiv 2407.06322),
     there for models that were fine-tuned one after another; here for models that were fine-tuned side by side.

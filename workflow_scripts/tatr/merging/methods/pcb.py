@@ -9,7 +9,7 @@ from annotated_types import Interval
 from tatr.merging.methods import method
 from tatr.vectors.layout import blocks
 from tatr.vectors.order_statistics import nth_smallest, share_of
-from tatr.vectors.vector import Vector
+from tatr.vectors.vector import Vector, mapped
 
 CHUNK = 2**15
 """Entries computed at once: intermediate results stay in the processor's cache, which is three times as fast."""
@@ -17,7 +17,7 @@ CHUNK = 2**15
 Span = tuple[float, float]
 
 
-@method("PCB-Merging", trust_region="after", coefficient=1.2)
+@method("PCB-Merging", coefficient=1.2)
 def pcb(
     task_vectors: Sequence[Vector],
     *,
@@ -26,7 +26,7 @@ def pcb(
     ] = 0.05,
     clamp: Annotated[float, Interval(ge=0, lt=0.5), "share of each task's smallest and largest |Δ| that is cut"] = 0.01,
 ) -> Iterator[np.ndarray]:
-    """V = Σ_k w_k ⊙ Δ̃_k / Σ_k w_k, where w_k is task k's balancing score, zero for all but its top `ratio`.
+    """v = Σ_k w_k ⊙ Δ̃_k / Σ_k w_k, where w_k is task k's balancing score, zero for all but its top `ratio`.
 
     Source: Du et al. 2024, "Parameter competition balancing for model merging" (arXiv 2410.02396). Per entry and task:
 
@@ -58,7 +58,7 @@ def pcb(
     """
     size = len(task_vectors[0])
     spans = [_quantiles(vector, clamp) for vector in task_vectors]
-    every = [_Derived(size, _scores_of(task_vectors, spans, k)) for k in range(len(task_vectors))]
+    every = [_scores_of(task_vectors, spans, k) for k in range(len(task_vectors))]
     ranges = [_kept_scores(scores, ratio) for scores in every]
     for block in blocks(size):
         yield _by_chunks([vector[block] for vector in task_vectors], lambda deltas: _merged(deltas, spans, ranges))
@@ -79,22 +79,9 @@ def _by_chunks(deltas: Sequence[np.ndarray], formula: Callable[[Sequence[np.ndar
     return np.concatenate([formula([delta[start : start + CHUNK] for delta in deltas]) for start in starts])
 
 
-class _Derived:
-    """A vector that is computed block by block whenever it is read."""
-
-    def __init__(self, size: int, part: Callable[[slice], np.ndarray]) -> None:
-        self.size, self.part = size, part
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, block: slice, /) -> np.ndarray:
-        return self.part(block)
-
-
 def _quantiles(vector: Vector, clamp: float) -> Span:
     cut = share_of(clamp, len(vector))
-    low, high = nth_smallest(_Derived(len(vector), lambda b: np.abs(vector[b])), [cut, len(vector) - 1 - cut])
+    low, high = nth_smallest(mapped(np.abs, vector), [cut, len(vector) - 1 - cut])
     return low, high
 
 
@@ -102,28 +89,28 @@ def _kept_scores(scores: Vector, ratio: float) -> Span:
     """The lowest and the highest of the `ratio` · N highest scores, exactly."""
     size = len(scores)
     kept = max(1, share_of(ratio, size))
-    low, high = nth_smallest(_Derived(size, lambda block: np.maximum(scores[block], 0)), [size - kept, size - 1])
+    low, high = nth_smallest(mapped(lambda part: np.maximum(part, 0), scores), [size - kept, size - 1])
     if low > 0:
         return low, high
     # Order statistics are of values from 0 up, so scores below are counted from the other side. The highest of all
     # is never there: a task's smallest entry has the score 0.
-    (low,) = nth_smallest(_Derived(size, lambda block: np.maximum(-scores[block], 0)), [kept - 1])
+    (low,) = nth_smallest(mapped(lambda part: np.maximum(-part, 0), scores), [kept - 1])
     return -low, high
 
 
-def _scores_of(vectors: Sequence[Vector], spans: Sequence[Span], k: int) -> Callable[[slice], np.ndarray]:
+def _scores_of(vectors: Sequence[Vector], spans: Sequence[Span], k: int) -> Vector:
     def score(deltas: Sequence[np.ndarray]) -> np.ndarray:
         return _score([_normalised(delta, span) for delta, span in zip(deltas, spans, strict=True)], k)
 
-    return lambda block: _by_chunks([vector[block] for vector in vectors], score)
+    return mapped(lambda *deltas: _by_chunks(deltas, score), *vectors)
 
 
 def _score(normals: Sequence[np.ndarray], k: int) -> np.ndarray:
-    own = normals[k]
-    agreement = np.zeros(len(own))  # float64: the order of tasks must not decide which entries are kept
+    normal = normals[k]
+    agreement = np.zeros(len(normal))  # float64: the order of tasks must not decide which entries are kept
     for other in normals:
-        agreement += np.tanh(own * other)
-    return (np.exp(len(normals) * (own**2 - 1)) * agreement).astype(np.float32)
+        agreement += np.tanh(normal * other)
+    return (np.exp(len(normals) * (normal**2 - 1)) * agreement).astype(np.float32)
 
 
 def _normalised(delta: np.ndarray, span: Span) -> np.ndarray:

@@ -19,7 +19,7 @@ NOISE = 1e-6
 """Share of an input's second moment below which what other inputs leave unexplained may be rounding of float32."""
 
 
-@method("RegMean", trust_region="after", coefficient=1.0)
+@method("RegMean", coefficient=1.0)
 def regmean(
     task_vectors: Sequence[Vector],
     layout: Layout,
@@ -28,7 +28,7 @@ def regmean(
     exemplars: Annotated[int, Interval(ge=1), "training images per task that Gram matrices are measured on"] = 256,
     off_diagonal: Annotated[float, Interval(ge=0, le=1), "factor of the Gram matrices' off-diagonal entries"] = 0.9,
 ) -> Iterator[np.ndarray]:
-    """V = (Σ_k G_k)⁻¹ Σ_k G_k Δ_k for every linear map x ↦ x·M, and (1/K) Σ_k Δ_k for all other parameters.
+    """v = (Σ_k G_k)⁻¹ Σ_k G_k Δ_k for every linear map x ↦ x·M, and (1/K) Σ_k Δ_k for all other parameters.
 
     Source: Jin et al. 2023, "Dataless knowledge fusion by merging weights of language models" (arXiv 2212.09849),
     Eq. 2. G_k is Σ xxᵀ over the map's inputs x in model θ_k on its own task's images. The merged map minimises
@@ -58,17 +58,17 @@ def regmean(
 def _merged(
     parameter: Parameter, task_vectors: Sequence[Vector], grams: Sequence[Gram], off_diagonal: float
 ) -> np.ndarray:
-    place = slice(parameter.offset, parameter.stop)
+    inside = slice(parameter.offset, parameter.stop)
     mean = np.zeros(parameter.size)
     for vector in task_vectors:
-        mean += vector[place]
+        mean += vector[inside]
     mean = (mean / len(task_vectors)).astype(np.float32)
     if not is_linear_map(parameter):
         return mean
     inputs = inputs_of(parameter)
     total, pull = np.zeros((inputs, inputs)), np.zeros((inputs, parameter.size // inputs), order="F")
     for vector, gram in zip(task_vectors, grams, strict=True):
-        deviation = as_map(parameter, np.subtract(vector[place], mean, dtype=np.float64))
+        deviation = as_map(parameter, np.subtract(vector[inside], mean, dtype=np.float64))
         # By rows: of one task's matrix no copy in float64 is ever whole.
         for rows, part in gram.rows(parameter.name):
             weighted = part.astype(np.float64)

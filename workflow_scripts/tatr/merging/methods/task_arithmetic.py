@@ -9,9 +9,9 @@ from tatr.vectors.layout import blocks
 from tatr.vectors.vector import Vector
 
 
-@method("Task Arithmetic", trust_region="after", coefficient=0.3)
+@method("Task Arithmetic", coefficient=0.3)
 def task_arithmetic(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
-    """V = Σ_k Δ_k.
+    """v = Σ_k Δ_k.
 
     Source: Ilharco et al. 2023, "Editing models with task arithmetic".
 

@@ -11,10 +11,10 @@ from tatr.errors import TatrError
 from tatr.merging.methods import method
 from tatr.vectors.layout import Layout, blocks
 from tatr.vectors.order_statistics import nth_smallest, share_of
-from tatr.vectors.vector import Vector, by_pieces
+from tatr.vectors.vector import Vector, by_pieces, mapped
 
 
-@method("Ties-Merging", trust_region="after", coefficient=0.3)
+@method("Ties-Merging", coefficient=0.3)
 def ties(
     task_vectors: Sequence[Vector],
     layout: Layout,
@@ -25,7 +25,7 @@ def ties(
     combine: Annotated[Literal["sum", "mean"], "of the entries that agree with the elected sign"] = "sum",
     scope: Annotated[Literal["model", "tensor"], "what one threshold is taken over"] = "model",
 ) -> Iterator[np.ndarray]:
-    """V = Σ_k Δ'_k ⊙ [sign Δ'_k = s], with Δ'_k the trimmed task vectors and s = sign Σ_k Δ'_k.
+    """v = Σ_k Δ'_k ⊙ [sign Δ'_k = s], with Δ'_k the trimmed task vectors and s = sign Σ_k Δ'_k.
 
     Source: Yadav et al. 2023, "TIES-Merging: Resolving interference when merging models".
 
@@ -128,22 +128,9 @@ def _signs(entries: np.ndarray) -> np.ndarray:
 
 
 def _over_model(vector: Vector, density: float) -> float:
-    return nth_smallest(_Magnitudes(vector), [len(vector) - share_of(density, len(vector))])[0]
+    return nth_smallest(mapped(np.abs, vector), [len(vector) - share_of(density, len(vector))])[0]
 
 
 def _over_tensor(entries: np.ndarray, density: float) -> float:
     rank = len(entries) - max(share_of(density, len(entries)), 1)
     return float(np.partition(np.abs(entries), rank)[rank])
-
-
-class _Magnitudes:
-    """The magnitudes of a vector's entries."""
-
-    def __init__(self, vector: Vector) -> None:
-        self.vector = vector
-
-    def __len__(self) -> int:
-        return len(self.vector)
-
-    def __getitem__(self, block: slice, /) -> np.ndarray:
-        return np.abs(self.vector[block])

@@ -13,7 +13,7 @@ from tatr.vectors.order_statistics import share_of
 from tatr.vectors.vector import Vector, recut
 
 
-@method("TSV-M", trust_region="after", coefficient=1.0)
+@method("TSV-M", coefficient=1.0)
 def tsv_m(
     task_vectors: Sequence[Vector],
     layout: Layout,
@@ -22,7 +22,7 @@ def tsv_m(
         float | None, Interval(gt=0, le=1), "share of each task's singular components that is kept; null for 1/K"
     ] = None,
 ) -> Iterator[np.ndarray]:
-    """V = U⊥ diag(σ) V⊥ᵀ per matrix, of all tasks' leading singular components; (1/K) Σ_k Δ_k elsewhere.
+    """v = U⊥ diag(σ) V⊥ᵀ per matrix, of all tasks' leading singular components; (1/K) Σ_k Δ_k elsewhere.
 
     Source: Gargiulo et al. 2025, "Task singular vectors: reducing task interference in model merging" (arXiv
     2412.00081). Each task's matrix is Δ_k = U_k diag(σ_k) V_kᵀ. The r largest singular values of each task and their

@@ -9,9 +9,9 @@ from tatr.vectors.layout import blocks
 from tatr.vectors.vector import Vector
 
 
-@method("Weight Averaging", trust_region="after", coefficient=1.0)
+@method("Weight Averaging", coefficient=1.0)
 def weight_average(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
-    """V = (1/K) Σ_k Δ_k, so that θ_pre + v is the mean of θ_k.
+    """v = (1/K) Σ_k Δ_k, so that θ_pre + v is the mean of θ_k.
 
     Source: Wortsman et al. 2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy
     without increasing inference time".

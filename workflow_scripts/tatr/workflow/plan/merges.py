@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tatr.config.merges import Merge, TrustRegion
+from tatr.merging import sensitivities
 from tatr.merging.methods import load
 from tatr.workflow.plan import measurements
 from tatr.workflow.plan.artefacts import Draft, Planned
@@ -13,11 +14,13 @@ from tatr.workflow.plan.ingredients import ALL_TASKS, backbone, head, images, ta
 
 def sensitivity(draft: Draft, region: TrustRegion) -> Planned:
     """Ω of the suite."""
-    inputs = {"task_vectors": task_vectors(draft)}
-    if region.sensitivity == "gradient":
-        count = exemplar_count(draft, region)
-        inputs["gradients"] = [measurements.gradient(draft, task, count) for task in draft.tasks]
-    return draft.add("sensitivity", _region_label(draft, region), {}, inputs)
+    needs, count = sensitivities.load(region.sensitivity).needs, exemplar_count(draft, region)
+    inputs = {
+        "task_vectors": task_vectors(draft) if "task_vectors" in needs else [],
+        "gradients": [measurements.gradient(draft, task, count) for task in draft.tasks] if count else [],
+    }
+    settings, modules = {"sensitivity": region.sensitivity}, [f"tatr.merging.sensitivities.{region.sensitivity}"]
+    return draft.add("sensitivity", _region_label(draft, region), settings, inputs, modules)
 
 
 def mask(draft: Draft, region: TrustRegion, tau: float) -> Planned:
@@ -90,8 +93,8 @@ def export(draft: Draft, merge: Merge) -> Planned:
     """A merge as a checkpoint for open_clip, made only when asked for."""
     measured = evaluation(draft, merge)
     settings = merge.model_dump(mode="json", include={"method", "settings", "trust_region", "surgery"})
-    if merge.trust_region and merge.trust_region.sensitivity == "gradient":
-        settings["trust_region"]["exemplars"] = exemplar_count(draft, merge.trust_region)
+    if merge.trust_region and (count := exemplar_count(draft, merge.trust_region)):
+        settings["trust_region"]["exemplars"] = count
     inputs = {
         "backbone": [backbone(draft)],
         "evaluation": [measured],
@@ -106,8 +109,10 @@ def task_vectors(draft: Draft) -> list[Planned]:
     return [task_vector(draft, task) for task in draft.tasks]
 
 
-def exemplar_count(draft: Draft, region: TrustRegion) -> int:
-    """On how many exemplars per task a trust region's gradients are measured."""
+def exemplar_count(draft: Draft, region: TrustRegion) -> int | None:
+    """On how many exemplars per task a trust region's gradients are measured; None if it needs no gradients."""
+    if "gradients" not in sensitivities.load(region.sensitivity).needs:
+        return None
     return region.exemplars or draft.config.exemplars_of().count
 
 
@@ -139,7 +144,8 @@ def _module(merge: Merge) -> list[str]:
 
 
 def _region_label(draft: Draft, region: TrustRegion) -> str:
-    return f"gradient_n-{exemplar_count(draft, region)}" if region.sensitivity == "gradient" else "zero_shot"
+    count = exemplar_count(draft, region)
+    return f"{region.sensitivity}_n-{count}" if count else region.sensitivity
 
 
 def _label(draft: Draft, merge: Merge, tau: float | str | None) -> str:

@@ -58,7 +58,7 @@ def _paper_row(draft: Draft, merge: Merge, paper: str | None) -> Match | None:
     settings = merge.model_dump(mode="json", include={"method", "settings", "surgery"})
     settings |= {"coefficients": merge.coefficients, "trust_region": None}
     if region := merge.trust_region:
-        count = exemplar_count(draft, region) if region.sensitivity == "gradient" else None
+        count = exemplar_count(draft, region)
         settings["trust_region"] = {"sensitivity": region.sensitivity, "taus": region.taus, "exemplars": count}
     return paper_row(settings, paper)
 

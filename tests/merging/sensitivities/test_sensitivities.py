@@ -1,6 +1,8 @@
 """Ω: the streamed sum over pairs of tasks against the double sum it stands for."""
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tatr.errors import TatrError
-from tatr.merging.sensitivity import cross_sum, sensitivity
-from tatr.vectors import layout
+from tatr.merging import sensitivities
+from tatr.merging.sensitivities import cross_sum, load, names, sensitivity
+from tatr.vectors import vector as vector_module
+from tatr.vectors.vector import Vector
 
 Arrays = Sequence[np.ndarray]
 
@@ -33,10 +37,13 @@ def double_sum(gradients: Arrays, vectors: Arrays) -> np.ndarray:
     return np.sum([np.float64(gradients[j]) * np.abs(np.float64(vectors[i])) for i, j in pairs], axis=0)
 
 
-def streamed(vectors: Arrays, gradients: Arrays | None = None, block: int = layout.BLOCK) -> np.ndarray:
+def streamed(vectors: Arrays, gradients: Arrays | None = None, block: int = vector_module.PIECE) -> np.ndarray:
+    """Ω read in blocks, which are computed in smaller pieces."""
+    omega = load("zero_shot" if gradients is None else "gradient").of(task_vectors=vectors, gradients=gradients)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "BLOCK", block)
-        return np.concatenate(list(sensitivity(vectors, gradients)))
+        patch.setattr(vector_module, "PIECE", max(1, block // 3))
+        starts = range(0, len(omega), block)
+        return np.concatenate([omega[start : min(start + block, len(omega))] for start in starts])
 
 
 @given(tasks(), st.integers(1, 25))
@@ -102,7 +109,7 @@ def test_it_is_positive_wherever_one_tasks_gradient_meets_anothers_vector(
 def test_inputs_are_left_as_they_are() -> None:
     gradients, vectors = np.ones((3, 4), np.float32), -np.ones((3, 4), np.float32)
     streamed(vectors, gradients)
-    cross_sum(zip(gradients, vectors, strict=True))
+    assert len(cross_sum(gradients, vectors)[0:4]) == 4
     np.testing.assert_array_equal(gradients, 1)
     np.testing.assert_array_equal(vectors, -1)
 
@@ -110,6 +117,55 @@ def test_inputs_are_left_as_they_are() -> None:
 def test_one_task_alone_and_missing_gradients_are_refused() -> None:
     vectors = np.ones((3, 4), np.float32)
     with pytest.raises(TatrError, match="at least two tasks"):
-        list(sensitivity(vectors[:1]))
+        streamed(vectors[:1])
     with pytest.raises(TatrError, match="3 task vectors but 2 gradients"):
-        list(sensitivity(vectors, vectors[:2]))
+        streamed(vectors, vectors[:2])
+    with pytest.raises(TatrError, match="'gradient': needs gradients, which were not given"):
+        load("gradient").of(task_vectors=vectors)
+    with pytest.raises(TatrError, match="vectors of 3, 4 entries can't be combined"):
+        load("zero_shot").of(task_vectors=[vectors[0], vectors[1][:3]])
+
+
+def test_an_unknown_sensitivity_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(TatrError, match=r"sensitivity 'hessian': unknown; expected one of gradient, zero_shot"):
+        load("hessian")
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_sensitivity_is_documented(name: str) -> None:
+    assert load(name).name == name
+    assert load(name).title
+    assert str(load(name).formula.__doc__).startswith("Ω = ")
+    assert {"task_vectors", "gradients"} >= set(load(name).needs) != set()
+
+
+@given(tasks())
+def test_another_sensitivity_is_one_function(given_tasks: tuple[np.ndarray, np.ndarray]) -> None:
+    @sensitivity("TATR by gradients alone")
+    def ntk(gradients: Sequence[Vector]) -> Vector:
+        return cross_sum(gradients, gradients)
+
+    gradients, _ = given_tasks
+    assert (ntk.name, ntk.needs) == ("ntk", ["gradients"])
+    found = ntk.of(gradients=gradients)[0 : gradients.shape[1]]
+    np.testing.assert_allclose(found, double_sum(gradients, gradients), rtol=1e-6, atol=0)
+
+
+def test_a_module_put_into_the_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ntk.py").write_text(
+        "from tatr.merging.sensitivities import cross_sum, sensitivity\n\n"
+        "@sensitivity('TATR-NTK')\n"
+        "def ntk(gradients):\n    return cross_sum(gradients, gradients)\n"
+    )
+    monkeypatch.setattr(sensitivities, "__path__", [*sensitivities.__path__, str(tmp_path)])
+    assert names() == ["gradient", "ntk", "zero_shot"]
+    assert load("ntk").of(gradients=np.ones((3, 4), np.float32))[0:4].tolist() == [6.0] * 4
+    load.cache_clear()
+    sys.modules.pop("tatr.merging.sensitivities.ntk")
+
+
+def test_magnitudes_are_computed_when_they_are_read() -> None:
+    values = np.array([1, -2, 0], np.float32)
+    (sizes,) = sensitivities.magnitudes([values])
+    values[0] = -5
+    np.testing.assert_array_equal(sizes[0:3], [5, 2, 0])

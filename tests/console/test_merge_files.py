@@ -62,9 +62,9 @@ def test_no_torch_is_loaded_and_help_shows_a_method_s_settings(
     [
         (["--method", "regmean"], "error: regmean: needs Gram matrices"),
         (["--method", "tis"], "error: method 'tis': unknown; expected one of"),
-        (["--method", "ties", "--density", "2"], "error: ties: density = 2.0 is out of range, expected > 0 and ≤ 1"),
-        (["--method", "ties", "--scope", "all"], "expected one of model, tensor, not all"),
-        (["--method", "dare", "--rescale", "maybe"], "expected true or false, not maybe"),
+        (["--method", "ties", "--density", "2"], "error: --density: '2': expected a number above 0 and up to 1"),
+        (["--method", "ties", "--scope", "all"], "error: --scope: 'all': expected one of model, tensor"),
+        (["--method", "dare", "--rescale", "maybe"], "error: --rescale: 'maybe': expected true or false"),
         (["--density", "0.2"], "unrecognized arguments: --density"),
         (["--tau", "1"], "error: tau = 1"),
         (["cars=other.safetensors"], "error: two models are called 'cars'"),
@@ -87,3 +87,14 @@ def test_settings_reach_the_method(run_script: Run, models: list[Path], tmp_path
     code, printed, _ = run_script("merge_files", *models, *line)
     assert code == 0
     assert "DARE, λ = 0.3, drop = 0.5, rescale = False, seed = 3" in printed
+
+
+def test_null_takes_the_default_and_numbers_are_spelt_as_in_a_config(
+    run_script: Run, models: list[Path], tmp_path: Path
+) -> None:
+    line = ["--method", "tsv_m", "--rank-share", "null", "--output", tmp_path / "out"]
+    code, printed, _ = run_script("merge_files", *models, *line)
+    assert (code, "TSV-M, λ = 1, rank_share = None" in printed) == (0, True)
+    line = ["--method", "dare", "--seed", "1e2", "--drop", "5e-1", "--output", tmp_path / "other"]
+    code, printed, _ = run_script("merge_files", *models, *line)
+    assert (code, "drop = 0.5, rescale = True, seed = 100" in printed) == (0, True)

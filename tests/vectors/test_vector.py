@@ -1,0 +1,79 @@
+"""Vectors that are computed when a slice is asked for: the same values however they are cut, in bounded memory."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tatr.errors import TatrError
+from tatr.vectors import vector as vector_module
+from tatr.vectors.vector import mapped, read, remembered
+
+
+class Watched:
+    """A vector that counts how often it is read, and how much of it at most at once."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.reads, self.most = values, 0, 0
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, block: slice, /) -> np.ndarray:
+        self.reads += 1
+        self.most = max(self.most, block.stop - block.start)
+        return self.values[block]
+
+
+@given(st.integers(1, 6), st.integers(1, 50), st.integers(1, 9), st.data())
+def test_any_slice_of_a_mapped_vector_is_that_slice_of_the_formula(
+    count: int, size: int, piece: int, data: st.DataObject
+) -> None:
+    values = np.random.default_rng(size).normal(size=(count, size)).astype(np.float32)
+    start = data.draw(st.integers(0, size))
+    stop = data.draw(st.integers(start, size))
+    summed = mapped(lambda *parts: np.sum(parts, axis=0), *values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vector_module, "PIECE", piece)
+        found = summed[start:stop]
+    assert len(summed) == size
+    np.testing.assert_array_equal(found, values.sum(axis=0)[start:stop])
+
+
+def test_nothing_is_computed_before_it_is_asked_for_and_a_vector_given_twice_is_read_once() -> None:
+    watched = Watched(np.arange(10, dtype=np.float32))
+    squares = mapped(np.multiply, watched, watched)
+    assert watched.reads == 0
+    np.testing.assert_array_equal(squares[2:5], [4, 9, 16])
+    assert (watched.reads, watched.most) == (1, 3)
+
+
+def test_vectors_of_different_lengths_are_refused_before_anything_is_read() -> None:
+    with pytest.raises(TatrError, match=r"vectors of 3, 1,000 entries can't be combined; .* different encoders"):
+        mapped(np.add, Watched(np.zeros(1000)), Watched(np.zeros(3)))
+
+
+def test_memory_does_not_grow_by_a_block_per_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_module, "PIECE", 2**10)
+    vectors = [Watched(np.ones(2**16, np.float32)) for _ in range(16)]
+    doubled = mapped(lambda *parts: sum(parts), *(mapped(lambda part: part * 2, vector) for vector in vectors))
+    tracemalloc.start()
+    assert doubled[0 : 2**16].sum() == 2**16 * 32
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert max(vector.most for vector in vectors) == 2**10
+    assert peak < 4 * 4 * 2**16
+
+
+def test_a_remembered_vector_is_read_once_per_block_and_its_block_cannot_be_changed() -> None:
+    watched = Watched(np.arange(10, dtype=np.float32))
+    base = remembered(mapped(np.copy, watched))
+    for _ in range(3):
+        np.testing.assert_array_equal(base[0:4], [0, 1, 2, 3])
+    assert watched.reads == 1
+    with pytest.raises(ValueError, match="read-only"):
+        base[0:4][0] = 7
+    np.testing.assert_array_equal(np.concatenate([*read(base)]), watched.values)
+    assert len(base) == 10

@@ -1,0 +1,28 @@
+"""The command `tatr`, for people: its subcommands print what they do. Commands of the workflow's steps are no part."""
+
+import argparse
+import importlib
+import sys
+
+COMMANDS = {"merge-files": "merge_files", "show": "show", "verify": "verify"}
+"""Subcommands, and the modules of this package that run them."""
+
+
+def main() -> int:
+    """Run the subcommand that the command line names; gives the exit status."""
+    modules = {name: importlib.import_module(f"tatr.console.{module}") for name, module in COMMANDS.items()}
+    lines = [f"  {name:<12} {(module.__doc__ or '').splitlines()[0]}" for name, module in modules.items()]
+    parser = argparse.ArgumentParser(
+        prog="tatr",
+        description="Merge fine-tuned models inside a trust region (arXiv 2501.15065).",
+        epilog="\n".join(["commands:", *lines, "", "tatr COMMAND --help says more of each."]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=f"one of {', '.join(COMMANDS)}")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="of the command")
+    if not sys.argv[1:]:
+        parser.print_help()
+        return 2
+    chosen = parser.parse_args()
+    status: int = modules[chosen.command].main(chosen.arguments, f"tatr {chosen.command}")
+    return status

@@ -1,0 +1,203 @@
+"""Merge fine-tuned models that lie in safetensors files: any architecture, no data needed, memory stays small.
+
+Each model is a file, or a folder as on Hugging Face (shards and their index). NAME=PATH names a model.
+"""
+
+import argparse
+import errno
+import re
+import resource
+import sys
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from tatr.errors import TatrError
+
+if TYPE_CHECKING:
+    from tatr.merging.file_merge import FileMerge
+    from tatr.merging.methods import Method
+
+EXAMPLE = """example:
+  python workflow_scripts/merge_files.py base/ cars/ digits=runs/7/model.safetensors \\
+      --method ties --density 0.2 --coefficient 0.3 --tau 0.01 --output merged/"""
+
+
+def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the command; what can't be done ends the process with one line.
+
+    Args:
+        arguments: of the command line; None takes those of this process.
+        prog: what `--help` calls the command.
+    """
+    start = time.monotonic()
+    try:
+        method = _method(arguments)
+        given = vars(_parser(method, prog).parse_args(arguments))
+        settings = _settings(method, {name: given[name] for name in method.parameters if name in given})
+
+        from tatr.merging.file_merge import prepare
+
+        merge = prepare(
+            given["base"],
+            _models(given["finetuned"]),
+            given["output"],
+            method.name,
+            given["coefficient"],
+            given["tau"],
+            given["ignore"],
+            settings,
+        )
+        _print_plan(merge)
+        record = merge.run()
+    except TatrError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"error: the disk is full ({error}); free some space and run again")
+    _print_summary(merge, record, time.monotonic() - start)
+    return 0
+
+
+def _method(arguments: Sequence[str] | None) -> "Method":
+    # The method first: its settings are options, which `--help` is to show, too.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--method", default="task_arithmetic")
+
+    from tatr.merging.methods import load
+
+    return load(first.parse_known_args(arguments)[0].method)
+
+
+def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
+    from tatr.merging.file_merge import NEEDS_DATA
+    from tatr.merging.methods import load, names
+
+    free = [name for name in names() if not NEEDS_DATA.keys() & set(load(name).needs)]
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("base", type=Path, metavar="BASE", help="the model that all others were fine-tuned from")
+    parser.add_argument("finetuned", nargs="+", metavar="FINETUNED", help="fine-tuned models: PATH or NAME=PATH")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder to make")
+    parser.add_argument("--method", default="task_arithmetic", help=f"one of {', '.join(free)} (default: %(default)s)")
+    parser.add_argument(
+        "--coefficient", type=float, metavar="λ", help=f"of θ_pre + λ·v (default: {method.coefficient:g})"
+    )
+    parser.add_argument(
+        "--tau", type=float, metavar="τ", help="leave this share of the parameters as it is: trust region (default: no)"
+    )
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave tensors as they are in the base, such as 'lm_head.*'; may be given several times",
+    )
+    group = parser.add_argument_group(f"settings of {method.name} (--help with another --method shows others)")
+    for name, parameter in method.parameters.items():
+        kind, *notes = get_args(parameter.annotation)
+        text = next((note for note in notes if isinstance(note, str)), "")
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            default=argparse.SUPPRESS,
+            metavar="|".join(get_args(kind)) if get_origin(kind) is Literal else name.upper(),
+            help=f"{text} (default: {parameter.default})".replace("%", "%%"),
+        )
+    return parser
+
+
+def _settings(method: "Method", texts: Mapping[str, str]) -> dict[str, Any]:
+    """The method's settings, of the texts that their options were given; null takes the default, as in a config."""
+    from pydantic import ValidationError
+
+    from tatr.config.merges import settings_of
+    from tatr.config.words import expected, of_field
+
+    section = settings_of(method)
+    given = {name: text for name, text in texts.items() if text.lower() not in ("none", "null")}
+    try:
+        return section.model_validate_strings(given).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        what = f"{given[name]!r}" if name in given else "missing"
+        allowed = expected(of_field(section.model_fields[name]))
+        raise TatrError(f"--{name.replace('_', '-')}: {what}: expected {allowed}") from error
+
+
+def _models(given: Sequence[str]) -> dict[str, Path]:
+    models: dict[str, Path] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or Path(text).exists() or not name or "/" in name:
+            name, path = Path(text).resolve().name.removesuffix(".safetensors"), text
+        if name in models:
+            raise TatrError(f"two models are called '{name}' ({models[name]}, {path}); give NAME=PATH for one of them")
+        models[name] = Path(path)
+    return models
+
+
+def _print_plan(merge: "FileMerge") -> None:
+    from tatr.merging.file_merge import free_space
+    from tatr.merging.methods import load
+
+    method = load(merge.method)
+    cost = re.search(r"Cost: (.*?)(?:\n\s*\n|$)", method.blocks.__doc__ or "", re.DOTALL)
+    largest = max(merge.layout.parameters, key=lambda parameter: parameter.size)
+    lines = {"base": _described(merge.base), **{name: _described(model) for name, model in merge.models.items()}}
+    lines["merged"] = (
+        f"{len(merge.layout.parameters):,} tensors, N = {merge.layout.size:,} parameters "
+        f"(the largest tensor, '{largest.name}', has {largest.size:,})"
+    )
+    unmerged = []
+    for reason in sorted(set(merge.unmerged.values())):
+        names = [name for name, its in merge.unmerged.items() if its == reason]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        unmerged.append(f"{', '.join(names[:3])}{more} ({reason})")
+    lines["from the base"] = ", ".join(unmerged) or "nothing"
+    stated = ", ".join(
+        [f"λ = {merge.coefficient:g}", *(f"{name} = {value}" for name, value in merge.all_settings.items())]
+    )
+    lines["method"] = f"{method.title}, {stated}"
+    lines["trust region"] = "none" if merge.tau is None else f"τ = {merge.tau:g} of N stay as they are (zero-shot)"
+    lines["reads"] = "all files once for their digests; " + (
+        "" if merge.tau is None else "all models twice for τ's threshold, and once more to apply it; "
+    )
+    lines["reads"] += f"{merge.method}: {' '.join(cost[1].split()) if cost else 'not stated'}"
+    lines["writes"] = f"{merge.output}: {_gb(merge.base.nbytes)} ({_gb(free_space(merge.output))} free)"
+    _print_lines(lines)
+
+
+def _print_summary(merge: "FileMerge", record: dict[str, Any], seconds: float) -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    lines = {"wrote": f"{merge.output} in {seconds:.0f} s, with {peak:.0f} MiB of memory at the peak"}
+    if merge.tau is not None:
+        kept = record["merged"]["kept"]
+        lines["trust region"] = f"{100 * kept / merge.layout.size:.4f} % of N ({kept:,} parameters) were merged"
+    lines["record"] = f"{merge.output / 'merge.json'}: what was merged, settings, digests"
+    print()
+    _print_lines(lines)
+
+
+def _print_lines(lines: dict[str, str]) -> None:
+    for name, text in lines.items():
+        indent = " " * 15
+        print(textwrap.fill(text, 120, initial_indent=f"{name:<14} ", subsequent_indent=indent, break_on_hyphens=False))
+
+
+def _described(model: Any) -> str:  # noqa: ANN401
+    kinds = sorted({entry.dtype for entry in model.entries.values()})
+    files = f"{len(model.files)} shards, " if len(model.files) > 1 else ""
+    return f"{model.path} ({files}{len(model.entries)} tensors, {_gb(model.nbytes)}, {', '.join(kinds)})"
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e7 else f"{count / 1e3:,.0f} kB"

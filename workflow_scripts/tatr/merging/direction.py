@@ -1,0 +1,74 @@
+"""A merge is a direction: a method's output over the task vectors, restricted to the trust region if there is one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tatr.errors import TatrError
+from tatr.merging.methods import Method, load
+from tatr.vectors.layout import Layout
+from tatr.vectors.vector import Vector, read
+
+
+@dataclass(frozen=True)
+class MergeInputs:
+    """What is merged, and whatever else methods may ask for by the names of their positional arguments."""
+
+    task_vectors: Sequence[Vector]
+    """Δ_k, each float32 [N]."""
+    layout: Layout | None = None
+    """Names and shapes of the parameters."""
+    fishers: Sequence[Vector] | None = None
+    """Per task, in the order of the task vectors: the diagonal of its Fisher information, float32 [N]."""
+    grams: Sequence[Vector] | None = None
+    """Per task: Gram matrices of the inputs of its linear maps (`tatr.merging.linear_maps`)."""
+    coefficients: Sequence[Sequence[float]] | np.ndarray | None = None
+    """Per task: what was learnt for each parameter tensor, [K, tensors]."""
+    mask: Vector | None = None
+    """True where the trust region is, bool [N]; None for no restriction."""
+
+
+def direction(method: str, inputs: MergeInputs, settings: Mapping[str, Any] | None = None) -> Iterator[np.ndarray]:
+    """Blocks of the merged direction v, float32; the merged model is θ_pre + λ·v. A mask applies to v.
+
+    Args:
+        method: a name of `tatr.merging.methods`.
+        inputs: the task vectors, the mask, and what else the method needs (`Method.needs`).
+        settings: the method's own.
+
+    Raises:
+        TatrError: vectors of different lengths, none at all, settings the method does not take or that are out of
+            range, or something missing that it needs.
+    """
+    chosen, settings = load(method), settings or {}
+    _check(chosen, inputs, settings)
+    needed = [getattr(inputs, name) for name in chosen.needs]
+    parts = chosen.blocks(inputs.task_vectors, *needed, **settings)
+    if inputs.mask is None:
+        yield from parts
+    else:
+        yield from (part * kept for part, kept in zip(parts, read(inputs.mask), strict=True))
+
+
+def _check(method: Method, inputs: MergeInputs, settings: Mapping[str, Any]) -> None:
+    task_vectors, mask = inputs.task_vectors, inputs.mask
+    if not task_vectors:
+        raise TatrError(f"{method.name}: no task vectors to merge")
+    if len({len(vector) for vector in (*task_vectors, *([] if mask is None else [mask]))}) > 1:
+        raise TatrError(f"{method.name}: task vectors and mask differ in length; they belong to different encoders")
+    if unknown := settings.keys() - method.parameters.keys():
+        raise TatrError(f"{method.name}: takes no setting {', '.join(sorted(unknown))}")
+    for name in method.needs:
+        if (given := getattr(inputs, name)) is None:
+            was, page = "was" if name == "layout" else "were", f"docs/merging/methods/{method.name}.md"
+            raise TatrError(f"{method.name}: needs {name}, which {was} not given ({page})")
+        if name != "layout" and len(given) != len(task_vectors):
+            raise TatrError(f"{method.name}: {len(task_vectors)} task vectors but {len(given)} {name}")
+    if "layout" in method.needs and inputs.layout and inputs.layout.size != len(task_vectors[0]):
+        raise TatrError(
+            f"{method.name}: task vectors of {len(task_vectors[0]):,} entries but a layout of "
+            f"{inputs.layout.size:,}; they belong to different encoders"
+        )
+    method.check(settings)

@@ -1,0 +1,114 @@
+"""Sensitivities Ω: one module each, found by its name; adding one adds a module and touches nothing else.
+
+Ω says of every parameter how much one task's loss reacts when the other tasks' updates move it. A sensitivity is a
+function, named like its module, that takes what it needs, out of `task_vectors` and `gradients` (each one vector per
+task, in the same order), and gives Ω, a vector of values from 0 up. Its docstring starts with the formula.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tatr.errors import TatrError
+from tatr.vectors.vector import Vector, mapped
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """A sensitivity and what the pipeline must know of it."""
+
+    name: str
+    title: str
+    """What tables call the trust region that it makes."""
+    formula: Callable[..., Vector]
+    """`(*needs)` → Ω, float32 [N]."""
+
+    @property
+    def needs(self) -> list[str]:
+        """What it takes, out of `task_vectors` and `gradients`."""
+        return [*inspect.signature(self.formula).parameters]
+
+    def of(self, *, task_vectors: Sequence[Vector] | None = None, gradients: Sequence[Vector] | None = None) -> Vector:
+        """Ω, computed when a slice of it is asked for.
+
+        Args:
+            task_vectors: Δ_k, each float32 [N].
+            gradients: G_k ≥ 0, the mean absolute per-exemplar gradients at θ_pre, each float32 [N], in the same order.
+
+        Raises:
+            TatrError: something that it needs is missing, there are fewer than two tasks, or the tasks differ in number
+                or the vectors in length.
+        """
+        given = {"task_vectors": task_vectors, "gradients": gradients}
+        needed: dict[str, Sequence[Vector]] = {}
+        for need in self.needs:
+            if (vectors := given[need]) is None:
+                raise TatrError(f"sensitivity '{self.name}': needs {need}, which were not given")
+            needed[need] = vectors
+        counts = {need: len(vectors) for need, vectors in needed.items()}
+        if len(set(counts.values())) > 1:
+            stated = " but ".join(f"{count} {need.replace('_', ' ')}" for need, count in counts.items())
+            raise TatrError(f"sensitivity: {stated}")
+        if min(counts.values()) < 2:
+            raise TatrError("sensitivity: needs at least two tasks, since it sums over pairs of different tasks")
+        return self.formula(*needed.values())
+
+
+def sensitivity(title: str) -> Callable[[Callable[..., Vector]], Sensitivity]:
+    """Declare a function a sensitivity."""
+    return lambda function: Sensitivity(function.__name__, title, function)
+
+
+def names() -> list[str]:
+    """All sensitivities there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+@cache
+def load(name: str) -> Sensitivity:
+    """Import one sensitivity's module, and no other's."""
+    if name not in names():
+        raise TatrError(f"sensitivity '{name}': unknown; expected one of {', '.join(names())}")
+    loaded: Any = getattr(importlib.import_module(f"tatr.merging.sensitivities.{name}"), name)
+    return loaded
+
+
+def cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Vector:
+    """Σ_{i≠j} R_j ⊙ M_i over tasks, computed when a slice of it is asked for.
+
+    Args:
+        reacting: R_k ≥ 0, each float32 [N].
+        moving: M_k ≥ 0, each float32 [N], in the same order of tasks.
+    """
+    count = len(reacting)
+    return mapped(lambda *parts: _cross_sum(zip(parts[:count], parts[count:], strict=True)), *reacting, *moving)
+
+
+def magnitudes(vectors: Iterable[Vector]) -> list[Vector]:
+    """|v| of each vector."""
+    return [mapped(np.abs, vector) for vector in vectors]
+
+
+def _cross_sum(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Σ_{i≠j} R_j ⊙ M_i of arrays given task by task as (R_k, M_k), in one pass and with 2K products.
+
+    Each new task meets the running sums of the tasks before it: Ω += R_k ⊙ ΣM + M_k ⊙ ΣR. All terms are ≥ 0 and
+    nothing is subtracted, so nothing cancels; (ΣR) ⊙ (ΣM) − Σ R_k ⊙ M_k is the same sum, but loses digits where one
+    task's values dwarf the others'.
+    """
+    pairs = iter(pairs)
+    first, second = next(pairs)
+    reacting_sum, moving_sum = first.copy(), second.copy()
+    omega = np.zeros_like(reacting_sum)
+    for reacting, moving in pairs:
+        omega += reacting * moving_sum
+        omega += moving * reacting_sum
+        reacting_sum += reacting
+        moving_sum += moving
+    return omega
