@@ -18,7 +18,7 @@ from tatr.clip.encoder import Encoder
 from tatr.data.exemplars import draw_exemplars, read_exemplars
 from tatr.data.task import Task
 from tatr.measuring.evaluation import evaluate
-from tatr.merging.direction import MergeInputs, direction
+from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import load, names
 from tatr.training import scratch, surgery
 from tatr.training.finetuning import finetune

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def run(job: Job) -> None:
     from tatr.errors import TatrError
-    from tatr.merging.direction import MergeInputs, direction
+    from tatr.merging.merge import MergeInputs, direction
     from tatr.merging.methods import load
     from tatr.vectors.store import open_vectors, write_vector
 

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from tatr.errors import TatrError
 from tatr.merging import direction as merging
 from tatr.merging import methods, sensitivities
-from tatr.merging.direction import MergeInputs, direction
+from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.mask import mask as mask_of
 from tatr.merging.mask import thresholds
 from tatr.merging.methods import Method, load, method, names

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tatr.merging.direction import MergeInputs, direction
+from tatr.merging.merge import MergeInputs, direction
 from tatr.vectors.layout import Layout
 
 State = dict[str, Tensor]

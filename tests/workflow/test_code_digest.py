@@ -176,7 +176,7 @@ def test_every_module_of_a_closure_counts_and_no_other(edit: Edit) -> None:
         {
             "merge",
             "tatr.workflow.job",
-            "tatr.merging.direction",
+            "tatr.merging.merge",
             "tatr.vectors.store",
             "tatr.vectors.layout",
             "tatr.merging.methods",

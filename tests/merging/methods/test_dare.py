@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tatr.errors import TatrError
-from tatr.merging.direction import MergeInputs, direction
+from tatr.merging.merge import MergeInputs, direction
 from tatr.vectors import layout as layout_module
 
 SIZE = 20_000

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tatr.merging.direction import MergeInputs, direction
+from tatr.merging.merge import MergeInputs, direction
 
 vectors = arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 30)), elements=st.integers(-5, 5))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tatr.errors import TatrError
-from tatr.merging.direction import MergeInputs, direction
+from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods.ties import elect
 from tatr.vectors import layout as layout_module
 from tatr.vectors.layout import Layout, blocks

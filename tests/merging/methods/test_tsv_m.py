@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tatr.errors import TatrError
-from tatr.merging.direction import MergeInputs, direction
+from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import load
 from tatr.vectors import layout
 from tatr.vectors.layout import Layout

@@ -16,7 +16,7 @@ from tatr.clip.encoder import Encoder
 from tatr.data import task as task_module
 from tatr.data.task import Task
 from tatr.errors import TatrError
-from tatr.merging.direction import MergeInputs, direction
+from tatr.merging.merge import MergeInputs, direction
 from tatr.training import resume
 from tatr.training.adaptation import CoefficientLearner, adapt, batch, entropy
 from tatr.training.recipes.adaptation import Adaptation

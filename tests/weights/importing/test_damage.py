@@ -9,20 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from theirs import Weights, archive
+from theirs import Weights, archive, tensor_program
 from torch import nn
 
 from tatr.errors import TatrError
 from tatr.weights.importing import read_clip
-
-
-def tensor_program(
-    storage: str = "FloatStorage", numel: int = 4, offset: int = 0, shape: str = "I2\nI2\n", strides: str = "I2\nI1\n"
-) -> bytes:
-    """A state dict of one tensor under two names."""
-    identifier = f"(S'storage'\nctorch\n{storage}\nS'0'\nS'cpu'\nI{numel}\ntQ"
-    tensor = f"ctorch._utils\n_rebuild_tensor_v2\n({identifier}I{offset}\n({shape}t({strides}tI00\n(dtR"
-    return f"(dS'visual.conv1.weight'\n{tensor}sS'visual.class_embedding'\n{tensor}s.".encode()
 
 
 def test_tensors_lie_within_their_storage(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from theirs import Weights, archive, tensors
+from theirs import Weights, archive, tensor_program, tensors
 from torch import nn
 
 from tatr.errors import TatrError
@@ -149,6 +149,14 @@ def test_keys_that_can_not_be_hashed_without_end() -> None:
 def test_frozensets_and_sets_are_not_hashed() -> None:
     for program in (b"(" + b")" + b"\x85" * 100_000 + b"\x91.", b"\x8f(" + b")" + b"\x85" * 100_000 + b"\x90."):
         assert isinstance(run(program), Inert)
+
+
+def test_a_tensor_keeps_the_bounds_that_were_checked(tmp_path: Path) -> None:
+    """BUILD would set any attribute of it, and the tensor would reach beyond its storage."""
+    built = tensor_program()[:-1].replace(b"tRs", b"tR}S'offset'\nI1000000\nsbs") + b"."
+    assert built.count(b"sbs") == 2
+    archive(tmp_path / "x.pt", built, {"0": np.arange(4, dtype="<f4").tobytes()})
+    np.testing.assert_array_equal(read_clip(tmp_path / "x.pt")["visual.conv1.weight"], [[0, 1], [2, 3]])
 
 
 def test_nothing_that_a_pickle_names_is_changed() -> None:

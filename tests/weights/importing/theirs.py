@@ -99,3 +99,12 @@ def archive(path: Path, program: bytes, storages: dict[str, bytes] | None = None
         file.writestr("archive/version", "3\n")
         for key, raw in (storages or {}).items():
             file.writestr(f"archive/data/{key}", raw)
+
+
+def tensor_program(
+    storage: str = "FloatStorage", numel: int = 4, offset: int = 0, shape: str = "I2\nI2\n", strides: str = "I2\nI1\n"
+) -> bytes:
+    """A state dict of one tensor under two names."""
+    identifier = f"(S'storage'\nctorch\n{storage}\nS'0'\nS'cpu'\nI{numel}\ntQ"
+    tensor = f"ctorch._utils\n_rebuild_tensor_v2\n({identifier}I{offset}\n({shape}t({strides}tI00\n(dtR"
+    return f"(dS'visual.conv1.weight'\n{tensor}sS'visual.class_embedding'\n{tensor}s.".encode()

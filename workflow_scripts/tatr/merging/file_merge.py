@@ -16,7 +16,7 @@ import numpy as np
 from tatr.digests import file_digest
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
-from tatr.merging.direction import MergeInputs, direction
+from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.mask import mask, thresholds
 from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import load

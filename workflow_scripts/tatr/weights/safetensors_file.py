@@ -192,10 +192,11 @@ def to_bytes(values: np.ndarray, dtype: str) -> np.ndarray:
         dtype: a key of `FLOATS`.
 
     Returns:
-        An array whose bytes are to be written; infinite where a value is too large for the type.
+        An array whose bytes are to be written (bfloat16 as uint16); infinite where a value is too large for the type.
     """
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(values, FLOATS[dtype])
+        rounded = np.ascontiguousarray(values, FLOATS[dtype])
+    return rounded.view(np.uint16) if dtype == "BF16" else rounded
 
 
 def type_name(dtype: str) -> str:
