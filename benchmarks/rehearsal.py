@@ -82,9 +82,10 @@ class Rehearsal:
             self.command("task_vector", task, backbone=["backbone/b"], finetuned=[f"finetuning/{task}"])
             self.remove(f"finetuning/{task}")
         vectors, gradients = [f"task_vector/{task}" for task in self.tasks], [f"gradient/{task}" for task in self.tasks]
-        self.command("sensitivity", "zero-shot", task_vectors=vectors)
+        self.command("sensitivity", "zero-shot", {"sensitivity": "zero_shot"}, task_vectors=vectors)
         self.remove("sensitivity/zero-shot")
-        self.command("sensitivity", "gradient", task_vectors=vectors, gradients=gradients)
+        settings = {"sensitivity": "gradient"}
+        self.command("sensitivity", "gradient", settings, task_vectors=vectors, gradients=gradients)
         for tau in self.taus:
             self.command("mask", str(tau), {"tau": tau}, sensitivity=["sensitivity/gradient"])
         for path in ("sensitivity/gradient", *gradients):

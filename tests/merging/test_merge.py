@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tatr.errors import TatrError
-from tatr.merging import direction as merging
+from tatr.merging import merge as merging
 from tatr.merging import methods, sensitivities
-from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.mask import mask as mask_of
 from tatr.merging.mask import thresholds
+from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import Method, load, method, names
 from tatr.vectors import layout
 from tatr.vectors.layout import Layout, blocks

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tatr.errors import TatrError
-from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.linear_maps import gram_layout
+from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import load
 from tatr.vectors import layout
 from tatr.vectors.layout import BLOCK, Layout

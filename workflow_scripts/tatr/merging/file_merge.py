@@ -16,8 +16,8 @@ import numpy as np
 from tatr.digests import file_digest
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
-from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.mask import mask, thresholds
+from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import load
 from tatr.merging.reading_meter import ReadingMeter

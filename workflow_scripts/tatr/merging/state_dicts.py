@@ -7,8 +7,8 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
-from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.mask import mask, thresholds
+from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import load
 from tatr.merging.task_vector import task_vector
 from tatr.vectors.apply import apply_parts

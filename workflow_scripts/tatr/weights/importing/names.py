@@ -13,7 +13,7 @@ KNOWN = (
 
 
 @dataclass(frozen=True)
-class Parts:
+class TensorParts:
     """Which tensors of a file make one of ours: one, or several put behind one another, or one transposed."""
 
     names: tuple[str, ...]
@@ -26,7 +26,7 @@ class NameMap:
 
     family: str
     """"open_clip" or "transformers"."""
-    parts: dict[str, Parts]
+    parts: dict[str, TensorParts]
 
 
 def map_names(names: Collection[str], where: str) -> NameMap:
@@ -65,11 +65,11 @@ def _roots(names: set[str], first: str, second: str) -> set[str]:
     return {root for root in roots if (not root or root.endswith(".")) and root + second in names}
 
 
-def _open_clip(names: set[str], root: str) -> Iterator[tuple[str, Parts]]:
+def _open_clip(names: set[str], root: str) -> Iterator[tuple[str, TensorParts]]:
     weights = {name for name in names if not name.endswith("attn_mask")}
     for name in weights:
         if name.startswith(root):
-            yield "visual." + name.removeprefix(root), Parts((name,))
+            yield "visual." + name.removeprefix(root), TensorParts((name,))
     if root != "visual." and not root.endswith(".visual."):
         return
     base = root.removesuffix("visual.")
@@ -77,7 +77,7 @@ def _open_clip(names: set[str], root: str) -> Iterator[tuple[str, Parts]]:
     if any(name.startswith((f"{base}transformer.", f"{base}text.")) for name in weights):
         for name in weights:
             if name.startswith(base) and not name.startswith(root):
-                yield name.removeprefix(base), Parts((name,))
+                yield name.removeprefix(base), TensorParts((name,))
 
 
 _BLOCK = {
@@ -101,38 +101,38 @@ _TEXT_MODEL = {
 }
 
 
-def _transformers(names: set[str], root: str) -> Iterator[tuple[str, Parts]]:
+def _transformers(names: set[str], root: str) -> Iterator[tuple[str, TensorParts]]:
     # CLIPVisionModel is saved without `vision_model.` since transformers 5.
     base = root.removesuffix("vision_model.")
     if (projection := f"{base}visual_projection.weight") in names:
-        yield "visual.proj", Parts((projection,), transposed=True)
+        yield "visual.proj", TensorParts((projection,), transposed=True)
     vision = {name.removeprefix(root) for name in names if name.startswith(root) and name != projection}
     yield from _tower(vision, root, "visual.", _VISION)
     text = f"{base}text_model."
     if f"{text}embeddings.token_embedding.weight" in names:
         yield from _tower({n.removeprefix(text) for n in names if n.startswith(text)}, text, "", _TEXT_MODEL)
         if (projection := f"{base}text_projection.weight") in names:
-            yield "text_projection", Parts((projection,), transposed=True)
+            yield "text_projection", TensorParts((projection,), transposed=True)
         if (scale := f"{base}logit_scale") in names:
-            yield "logit_scale", Parts((scale,))
+            yield "logit_scale", TensorParts((scale,))
 
 
-def _tower(names: set[str], root: str, to: str, known: dict[str, str]) -> Iterator[tuple[str, Parts]]:
+def _tower(names: set[str], root: str, to: str, known: dict[str, str]) -> Iterator[tuple[str, TensorParts]]:
     """One tower: `names` are its names without `root`; ours begin with `to`."""
     for name in names:
         layer, number, rest = _layer(name)
         stem, _, kind = rest.rpartition(".")
         if name in known:
-            yield to + known[name], Parts((root + name,))
+            yield to + known[name], TensorParts((root + name,))
         elif layer and stem in _BLOCK:
-            yield f"{to}transformer.resblocks.{number}.{_BLOCK[stem]}.{kind}", Parts((root + name,))
+            yield f"{to}transformer.resblocks.{number}.{_BLOCK[stem]}.{kind}", TensorParts((root + name,))
         elif layer and stem in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"):
             parts = [f"{layer}self_attn.{letter}_proj.{kind}" for letter in "qkv"]
             if stem == "self_attn.q_proj" and names.issuperset(parts):
                 joined = f"{to}transformer.resblocks.{number}.attn.in_proj_{kind}"
-                yield joined, Parts(tuple(root + part for part in parts))
+                yield joined, TensorParts(tuple(root + part for part in parts))
         elif name != "embeddings.position_ids":
-            yield to + name, Parts((root + name,))
+            yield to + name, TensorParts((root + name,))
 
 
 def _layer(name: str) -> tuple[str, str, str]:
