@@ -73,11 +73,11 @@ class Artefact:
     manifest: Manifest
 
     @classmethod
-    def open(cls, manifest: Path, kinds: str | tuple[str, ...]) -> "Artefact":
-        """Open the artefact of a manifest file, checking that it is of (one of) the expected kind(s)."""
+    def open(cls, manifest: Path, *kinds: str) -> "Artefact":
+        """Open the artefact of a manifest file, checking that it is of one of the expected kinds."""
         loaded = Manifest.load(manifest)
-        if loaded.kind not in (kinds if isinstance(kinds, tuple) else (kinds,)):
-            raise TatrError(f"{manifest}: holds {loaded.kind}, expected {kinds}")
+        if loaded.kind not in kinds:
+            raise TatrError(f"{manifest}: holds {loaded.kind}, expected {' or '.join(kinds)}")
         return cls(manifest.parent, loaded)
 
     def __truediv__(self, name: str) -> Path:

@@ -73,7 +73,7 @@ class Step:
             raise TatrError(f"--output: {arguments.output} is not FOLDER/{FILE} (FOLDER is created or replaced)")
         planned = _check_code(arguments.code)
         inputs = {
-            role: [Artefact.open(path, self.kinds(role)) for path in getattr(arguments, role)] for role in self.reads
+            role: [Artefact.open(path, *self.kinds(role)) for path in getattr(arguments, role)] for role in self.reads
         }
         settings = _settings(arguments.settings)
         folder = arguments.output.parent
