@@ -101,7 +101,7 @@ def test_a_missing_manifest_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_an_artefact_of_another_kind_is_refused(tmp_path: Path) -> None:
     build(tmp_path / "x", note("hello"))
-    assert Artefact.open(tmp_path / "x" / FILE, ("mask", "note")).manifest.kind == "note"
+    assert Artefact.open(tmp_path / "x" / FILE, "mask", "note").manifest.kind == "note"
     with pytest.raises(TatrError, match=r"x/manifest\.json: holds note, expected mask"):
         Artefact.open(tmp_path / "x" / FILE, "mask")
     with pytest.raises(TatrError, match=r"lists no content 'vector\.zarr'"):
