@@ -17,7 +17,7 @@ def online(finished: Checkout, hub: Hub, tmp_path: Path) -> Checkout:
     folder.mkdir()
     config = yaml.safe_load(bring(folder))
     config["tasks"]["dtd"] = NATIVE["hub"].task(folder) | {"root": None, "dataset": "some/faces"}
-    config["finetuned"] = {"tasks": {"mnist": {"source": "hub", "repository": "some/clip-{task}"}}}
+    config["checkpoints"] = {"tasks": {"mnist": {"origin": "hub", "repository": "some/clip-{task}"}}}
     hub.repositories["some/clip-mnist"] = {COMMIT: {"model.safetensors": (folder / TUNED).read_bytes()}}
     files = (folder / "data/dtd").rglob("*.parquet")
     hub.repositories["some/faces"] = {COMMIT: {f"data/{path.name}": path.read_bytes() for path in files}}
@@ -29,7 +29,7 @@ def environment(folder: Path, hub: Hub) -> dict[str, str]:
     return {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1"}
 
 
-def test_what_was_fetched_is_all_that_the_run_needs(online: Checkout, hub: Hub, tmp_path: Path) -> None:
+def test_what_was_downloaded_is_all_that_the_run_needs(online: Checkout, hub: Hub, tmp_path: Path) -> None:
     assert {"download:some-faces", "download:some-clip-mnist"} <= online.dry_run()
     successful(online.snakemake("downloaded", **environment(tmp_path, hub)))
     asked = len(hub.asked)
