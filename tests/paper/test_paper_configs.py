@@ -68,8 +68,8 @@ def test_a_small_run_goes_through(name: str, tmp_path: Path) -> None:
         for seed, task in enumerate(("dtd", "mnist")):
             write_checkpoint(tmp_path / f"theirs/{task}/model.safetensors", tmp_path / "clip", seed)
         path = str(tmp_path / "theirs/{task}/model.safetensors")
-        others = {task: {"source": "train"} for task in config["suite"] if task not in ("dtd", "mnist")}
-        config["finetuned"] = {"source": "folder", "path": path, "tasks": others}
+        others = {task: {"origin": "train"} for task in config["suite"] if task not in ("dtd", "mnist")}
+        config["checkpoints"] = {"origin": "folder", "path": path, "tasks": others}
     run = tmp_path / "run"
     run.mkdir()
     file = write_config(config, tmp_path / "config.yaml")

@@ -82,7 +82,7 @@ class TestParsing:
         loaded = successful(checkout.snakemake("--dry-run", PYTHONPROFILEIMPORTTIME="1"))
 
         modules = set(re.findall(r"^import time:.*\| +(\S+)$", loaded, re.MULTILINE))
-        assert "tatr.workflow.plan.plan" in modules
+        assert "tatr.workflow.plan" in modules
         assert not modules & {"torch", "open_clip", "sklearn", "matplotlib"}
 
     def test_writes_nothing(self, finished: Checkout, tmp_path: Path) -> None:
