@@ -30,7 +30,7 @@ def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
 
 def layers() -> list[str]:
     (contract,) = PROJECT["tool"]["importlinter"]["contracts"]
-    return [name.strip(" ()") for layer in contract["layers"] for name in layer.split("|")]
+    return [name.strip() for layer in contract["layers"] for name in layer.split("|")]
 
 
 def test_a_class_name_has_one_meaning() -> None:

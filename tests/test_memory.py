@@ -12,9 +12,9 @@ import pytest
 import torch
 from stored import write_images
 
-from tatr.clip import encoder as encoders
 from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
+from tatr.data.batches import batches
 from tatr.data.exemplars import draw_exemplars, read_exemplars
 from tatr.data.task import Task
 from tatr.measuring.evaluation import evaluate
@@ -143,7 +143,7 @@ def test_of_what_is_read_ahead_there_is_one_batch(task: Task, monkeypatch: pytes
     asked: list[slice] = []
     images = task.unlabelled("test")
     monkeypatch.setattr(type(images), "__getitem__", lambda self, which: asked.append(which) or np.zeros(1))
-    given = encoders.batches(images, 1000)
+    given = batches(images, 1000)
     for count in range(1, 18):
         next(given)
         assert len(asked) <= count + 1

@@ -111,7 +111,7 @@ def _in_words(kind: Any) -> str:  # noqa: ANN401
     return KINDS.get(kind, str(kind))
 
 
-def _lies_in(value: float, bounds: Interval) -> bool:
+def _lies_in(value: Any, bounds: Interval) -> bool:  # noqa: ANN401
     return (
         (bounds.ge is None or value >= bounds.ge)
         and (bounds.gt is None or value > bounds.gt)

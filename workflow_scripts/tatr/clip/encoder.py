@@ -1,8 +1,6 @@
-"""The pre-trained image encoder, batches of images, and their encoding in fp32 or bf16."""
+"""The pre-trained image encoder, and the encoding of images in fp32 or bf16."""
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +10,6 @@ from torch import Tensor
 
 from tatr.clip import towers as clip
 from tatr.clip.architecture import Architecture
-from tatr.data.image_store import StoredImages
 from tatr.errors import TatrError
 from tatr.vectors.layout import Layout
 from tatr.weights.encoder_file import EncoderFile
@@ -35,16 +32,6 @@ class Encoder:
         architecture = Architecture.of(json.loads(model.read_text(encoding="utf-8")), model.name)
         layout = architecture.layout()
         return cls(architecture, layout, EncoderFile(weights, layout)[0 : layout.size])
-
-
-def batches(images: StoredImages, size: int) -> Iterator[np.ndarray]:
-    """All images in order, uint8 [≤ size, H, W, 3] at a time; while one batch is used the next one is read."""
-    with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(lambda: images[:size])
-        for start in range(0, len(images), size):
-            batch = following.result()
-            following = reader.submit(lambda start: images[start : start + size], start + size)
-            yield batch
 
 
 def check_precision(precision: str) -> None:

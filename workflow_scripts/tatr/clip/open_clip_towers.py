@@ -148,11 +148,11 @@ def _without_weights() -> Iterator[None]:
     def placeholder(self: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         register(self, name, parameter if parameter is None else _placeholder(parameter))
 
-    nn.Module.register_parameter = placeholder  # type: ignore[assignment, method-assign]
+    nn.Module.register_parameter = placeholder  # type: ignore[assignment, method-assign]  # replaced for a while
     try:
         yield
     finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
+        nn.Module.register_parameter = register  # type: ignore[method-assign]  # put back
 
 
 def _stripped(model: nn.Module) -> nn.Module:

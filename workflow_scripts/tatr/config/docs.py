@@ -55,7 +55,7 @@ def _add_methods(merge: dict[str, Any]) -> None:
 
 def _sweep(value: dict[str, Any]) -> dict[str, Any]:
     """A value, or a list of values."""
-    about = {key: value[key] for key in ("title", "description", "default") if key in value}
+    about: dict[str, Any] = {key: value[key] for key in ("title", "description", "default") if key in value}
     rest = {key: value[key] for key in value if key not in about}
     choices = rest.get("anyOf", [rest])
     return {**about, "anyOf": [*choices, {"type": "array", "minItems": 1, "items": {"anyOf": choices}}]}

@@ -118,8 +118,10 @@ def _as_yaml(value: Any) -> str:  # noqa: ANN401
         return "{" + ", ".join(f"{key}: {_as_yaml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_as_yaml, value))}]"
-    if value is None or isinstance(value, bool):
-        return {True: "true", False: "false"}.get(value, "null")
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return repr(value)
 
 
@@ -188,7 +190,8 @@ def _get(raw: Any, keys: Keys) -> Any:  # noqa: ANN401
 def _at(keys: Keys, raw: Any) -> tuple[type[Section], FieldInfo | None, Any]:  # noqa: ANN401
     """The section that holds the last key, the key's field, and the type that is expected there."""
     section: type[Section] = Config
-    field, annotation = None, Config
+    field: FieldInfo | None = None
+    annotation: Any = Config
     for depth, key in enumerate(keys):
         here = _get(raw, keys[:depth])
         annotation = _branch(annotation, here)

@@ -12,6 +12,7 @@ from tatr.config.errors import ANYTHING, Keys, Mistake, mistakes_of, nearest, sh
 from tatr.config.models import Config
 from tatr.config.tasks import Data
 from tatr.errors import TatrError
+from tatr.training.recipes.fine_tuning import FineTuning
 
 RESERVED = ("method", "average", "coefficient", "tau", "unlabelled")
 """Columns of tables beside the tasks'."""
@@ -86,7 +87,7 @@ def keys_written_twice(file: Path) -> Iterator[Mistake]:
         root = yaml.compose(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, yaml.YAMLError):
         return  # whoever reads it says so
-    waiting = [((), root)]
+    waiting: list[tuple[Keys, yaml.Node | None]] = [((), root)]
     while waiting:
         keys, node = waiting.pop()
         if isinstance(node, yaml.SequenceNode):
@@ -203,8 +204,10 @@ def _unknown_tasks(raw: Mapping[str, Any], tasks: Any) -> Iterator[Mistake]:  # 
 
 def _long_warmups(config: Config) -> Iterator[Mistake]:
     finetuning, multitask = config.finetuning, config.multitask
-    recipes = [(("finetuning", "tasks", task), config.finetuning_of(task)) for task in config.suite]
-    recipes = [(keys if keys[-1] in finetuning.tasks else ("finetuning",), recipe) for keys, recipe in recipes]
+    recipes: list[tuple[Keys, FineTuning]] = [
+        (("finetuning", "tasks", task) if task in finetuning.tasks else ("finetuning",), config.finetuning_of(task))
+        for task in config.suite
+    ]
     recipes += [(("multitask",), config.multitask_finetuning)] if multitask else []
     for keys, recipe in recipes:
         if recipe.warmup_steps >= recipe.steps:

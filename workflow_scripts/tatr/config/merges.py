@@ -79,7 +79,7 @@ class TrustRegion(Section):
         return self.tau.search if isinstance(self.tau, ShareSearch) else [self.tau]
 
 
-class SurgerySection(section_of(Surgery, without=("seed",))):  # type: ignore[misc]
+class SurgerySection(section_of(Surgery, without=("seed",))):  # type: ignore[misc]  # a base that is made here
     """A module per task that corrects the merged model's features, trained on unlabelled images (Yang et al. 2024)."""
 
 

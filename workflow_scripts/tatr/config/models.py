@@ -20,7 +20,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 """Of a task or a run: letters, digits and _, as it becomes part of file names."""
 
 
-class TrainingSection(section_of(FineTuning, without=("seed",))):  # type: ignore[misc]
+class TrainingSection(section_of(FineTuning, without=("seed",))):  # type: ignore[misc]  # a base that is made here
     """How one individual model is trained."""
 
     seed: int | None = Field(None, ge=0, description="of batches and crops; null takes the top-level seed")
@@ -41,10 +41,10 @@ Multitask = _partial(TrainingSection, "Multitask", "One model trained on all tas
 class FineTuningSection(TrainingSection):
     """How the individual models are trained (AdamW, warm-up, cosine decay; only the image encoder, head frozen)."""
 
-    tasks: dict[str, Overrides] = Field({}, description="per task, any of the keys above that differ")  # type: ignore[valid-type]
+    tasks: dict[str, Overrides] = Field({}, description="per task, any of the keys above that differ")  # type: ignore[valid-type]  # is made at run time
 
 
-class ExemplarsSection(section_of(Exemplars, without=("seed",))):  # type: ignore[misc]
+class ExemplarsSection(section_of(Exemplars, without=("seed",))):  # type: ignore[misc]  # a base that is made here
     """Labelled training images with which the gradients at the pre-trained model are measured."""
 
     seed: int | None = Field(None, ge=0, description="of the draw; null takes the top-level seed")
@@ -78,7 +78,7 @@ class Config(Section):
     data: Data = Data()
     checkpoints: Checkpoints = Checkpoints()
     finetuning: FineTuningSection = FineTuningSection()
-    multitask: Multitask | None = Field(  # type: ignore[valid-type]
+    multitask: Multitask | None = Field(  # type: ignore[valid-type]  # is made at run time
         None,
         description="Traditional MTL: {} trains one model on all tasks in turn, as `finetuning` says and with the sum "
         "of its steps; keys of `finetuning` may be given; null trains none",

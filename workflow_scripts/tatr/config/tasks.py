@@ -144,7 +144,7 @@ class AnySource(TaskSection):
     """Stands in where the source is missing or unknown, to say so."""
 
     model_config = ConfigDict(extra="ignore")
-    source: Literal[tuple(SOURCES)] = Field(description="kind of source")  # type: ignore[valid-type]
+    source: Literal[tuple(SOURCES)] = Field(description="kind of source")  # type: ignore[valid-type]  # is made at run time
 
 
 def _task(raw: Any) -> Any:  # noqa: ANN401

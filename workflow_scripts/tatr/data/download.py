@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from huggingface_hub import HfApi, constants, errors, hf_hub_download
+from huggingface_hub import DatasetInfo, HfApi, ModelInfo, constants, errors, hf_hub_download
 
 from tatr.data.parquet_names import split_files
 from tatr.digests import file_digest
@@ -132,6 +132,7 @@ def _stated_digest(url: str) -> str:
 def _look_up(name: str, kind: str, revision: str | None) -> Repository:
     with _explaining(f"{kind} {name}", revision):
         info = HfApi().repo_info(name, repo_type=kind, revision=revision, files_metadata=True, timeout=30)
+    assert isinstance(info, ModelInfo | DatasetInfo)  # as the kind says
     files = {file.rfilename: file.lfs.sha256 if file.lfs else None for file in info.siblings or []}
     return Repository(name, kind, str(info.sha), files)
 
@@ -207,7 +208,8 @@ def _explaining(what: str, revision: str | None) -> Iterator[None]:
         raise TatrError(f"{what}: not a name of the Hub ({_line(error)})") from error
     except errors.HfHubHTTPError as error:
         raise TatrError(f"{what}: {constants.ENDPOINT} refused ({_line(error)})") from error
-    except (errors.HTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+    # Of the library that the Hub's client uses, another one in each of its major versions.
+    except (errors.HTTPError, errors.LocalEntryNotFoundError, OSError) as error:  # type: ignore[attr-defined]
         raise _unreachable(what, error) from error
 
 

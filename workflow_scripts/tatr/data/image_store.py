@@ -6,6 +6,7 @@ shards raise when they are read; a missing or empty shard raises when something 
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -20,11 +21,13 @@ CHUNK = 32
 
 SPLITS = ("train", "validation", "test")
 
+# "zarr.Array[Any]" is quoted below: in the first versions of Zarr 3 the class is not generic.
+
 
 class StoredImages:
     """The images of a split on disk; what is asked for is read, decompressed and checked, and nothing else."""
 
-    def __init__(self, path: Path, array: zarr.Array) -> None:
+    def __init__(self, path: Path, array: "zarr.Array[Any]") -> None:
         """Wrap an array of the store at `path`."""
         self._path, self._array = path, array
         self.shape: tuple[int, ...] = array.shape
@@ -104,7 +107,7 @@ def shard_path(path: Path, array: str, number: int, dimensions: int = 4) -> Path
     return path / array / "c" / "/".join([str(number), *["0"] * (dimensions - 1)])
 
 
-def create_images(group: zarr.Group, split: str, shape: tuple[int, ...]) -> zarr.Array:
+def create_images(group: zarr.Group, split: str, shape: tuple[int, ...]) -> "zarr.Array[Any]":
     """Make the array of a split's images, uint8 [n, H, W, 3], to be written shard by shard."""
     return _create(group, f"{split}/images", shape, np.uint8, (SHARD, *shape[1:]), (CHUNK, *shape[1:]))
 
@@ -115,8 +118,13 @@ def write_labels(group: zarr.Group, split: str, labels: np.ndarray) -> None:
 
 
 def _create(
-    group: zarr.Group, name: str, shape: tuple[int, ...], dtype: type, shards: tuple[int, ...] | None, chunks: tuple
-) -> zarr.Array:
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: type,
+    shards: tuple[int, ...] | None,
+    chunks: tuple[int, ...],
+) -> "zarr.Array[Any]":
     return group.create_array(
         name,
         shape=shape,

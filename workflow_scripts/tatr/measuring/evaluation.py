@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tatr.clip import towers as clip
 from tatr.clip.correction import Module, corrected
-from tatr.clip.encoder import Encoder, batches, check_precision, encode
+from tatr.clip.encoder import Encoder, check_precision, encode
+from tatr.data.batches import batches
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.progress import progress
@@ -75,7 +76,7 @@ def evaluate(
         for index in range(max(1, len(directions)))
         for coefficient in coefficients
     ]
-    search = []
+    search: list[dict[str, Any]] = []
     for candidate in progress(candidates, "choosing on validation") if len(candidates) > 1 else ():
         validation = _mean(_scores(models, candidate, tasks, "validation"))
         search.append({"tau": candidate.tau, "coefficient": candidate.coefficient, "validation": validation})

@@ -93,7 +93,7 @@ def fisher_information(
     batch = max(1, min(32, AT_ONCE // (rows * size)))
 
     def squares(exemplar: Tensor) -> dict[str, Tensor]:
-        feature, pull = vjp(lambda p: features(p, exemplar), parameters)
+        feature, pull, *_ = vjp(lambda p: features(p, exemplar), parameters)
         total: dict[str, Tensor] = {}
         for cotangents in label_factor(log_probabilities, feature).split(rows):
             (gradients,) = vmap(pull)(cotangents)

@@ -34,7 +34,8 @@ def methods_figure(
     axes.scatter(table["average"], rows, s=46, color=colours, zorder=3)
     # Larger than our marks, so that both are visible where they are equal.
     if printed := [(paper[name], row) for row, name in enumerate(table.index) if name in paper]:
-        axes.scatter(*zip(*printed, strict=True), s=100, facecolors="none", edgecolors="0.55", linewidths=0.9, zorder=2)
+        averages, places = zip(*printed, strict=True)
+        axes.scatter(averages, places, s=100, facecolors="none", edgecolors="0.55", linewidths=0.9, zorder=2)
     for row, average in enumerate(table["average"]):
         axes.annotate(f"{average:.1f}", (average, row), (0, 6), textcoords="offset points", ha="center", fontsize=7)
     axes.set_yticks(list(rows), marked_names(table))

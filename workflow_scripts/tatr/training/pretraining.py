@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -48,7 +49,7 @@ class Crawl:
         return head, Crawl(self.images[first:], self.caption[first:], self.tokens)
 
 
-def draw_crawl(settings: Mapping, context_length: int) -> Crawl:
+def draw_crawl(settings: Mapping[str, Any], context_length: int) -> Crawl:
     """Draw `images + heldout` pairs, in as many processes as torch has threads; any number gives the same."""
     count = settings["images"] + settings["heldout"]
     starts = range(0, count, _PIECE)
@@ -89,7 +90,7 @@ def _augment(images: Tensor, rng: torch.Generator) -> Tensor:
     return torch.roll(images * gain + bias, (down, across), dims=(2, 3))
 
 
-def _encode(model: nn.Module, images: Tensor, tokens: Tensor) -> Tensor:
+def _encode(model: open_clip.CLIP, images: Tensor, tokens: Tensor) -> Tensor:
     """Logits `[images, texts]`; the towers compute in bfloat16.
 
     Attention is spelled out: the fused kernel's backward pass is several times slower here.
@@ -115,7 +116,7 @@ def contrastive_loss(logits: Tensor, which: Tensor) -> Tensor:
     return (to_text + to_image) / 2
 
 
-def _optimiser(model: nn.Module, settings: Mapping) -> torch.optim.AdamW:
+def _optimiser(model: nn.Module, settings: Mapping[str, Any]) -> torch.optim.AdamW:
     """AdamW; gains, biases and embeddings (whose rare words get no gradient) do not decay."""
     parameters = list(model.named_parameters())
     free = [p for name, p in parameters if p.ndim < 2 or "embedding" in name]
@@ -127,7 +128,7 @@ def _optimiser(model: nn.Module, settings: Mapping) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=settings["learning_rate"], betas=(0.9, 0.98), fused=True)
 
 
-def _train(model: nn.Module, crawl: Crawl, settings: Mapping) -> float:
+def _train(model: open_clip.CLIP, crawl: Crawl, settings: Mapping[str, Any]) -> float:
     """Train in place; returns the mean loss over the last steps."""
     rng = torch.Generator().manual_seed(settings["seed"])
     optimiser = _optimiser(model, settings)
@@ -155,7 +156,7 @@ def _train(model: nn.Module, crawl: Crawl, settings: Mapping) -> float:
 
 
 @torch.no_grad()
-def _heldout(model: nn.Module, crawl: Crawl, batch_size: int) -> dict[str, float]:
+def _heldout(model: open_clip.CLIP, crawl: Crawl, batch_size: int) -> dict[str, float]:
     """Loss, and how often the right caption wins among a batch's, on pairs not trained on."""
     losses, right = [], 0
     for start in range(0, len(crawl.images), batch_size):
@@ -171,7 +172,7 @@ def _heldout(model: nn.Module, crawl: Crawl, batch_size: int) -> dict[str, float
 
 
 def pretrain(
-    settings: Mapping, model_config: Mapping, report: Callable[[str], None] | None = None
+    settings: Mapping[str, Any], model_config: Mapping[str, Any], report: Callable[[str], None] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Pre-train a CLIP from scratch on the embedded crawl.
 

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from tatr.clip.encoder import batches
+from tatr.data.batches import batches
 from tatr.data.image_store import StoredImages
 from tatr.data.task import Task
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tatr.clip import towers as clip
 from tatr.clip.correction import corrected
-from tatr.clip.encoder import Encoder, batches
+from tatr.clip.encoder import Encoder
+from tatr.data.batches import batches
 from tatr.data.image_store import StoredImages, open_images
 from tatr.errors import TatrError
 from tatr.progress import progress

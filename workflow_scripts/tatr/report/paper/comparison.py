@@ -33,8 +33,9 @@ def compare(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], names: Mappi
     """
     percent = accuracies(table)
     lines = []
-    for row, ours in zip(rows, percent.to_dict("records"), strict=True):
+    for row, record in zip(rows, percent.to_dict("records"), strict=True):
         if match := row.get("paper"):
+            ours = {str(task): accuracy for task, accuracy in record.items()}
             paper = {task: match["accuracies"][name] for task, name in names.items()} | {"average": match["average"]}
             difference = {key: ours[key] - paper[key] for key in ours}
             labels = {"method": row["name"], "table": match["table"], "row": match["method"]}
@@ -75,7 +76,8 @@ def files(
 def averages(path: Path) -> dict[str, float]:
     """The paper's averages by our row's name, from a comparison that was written as CSV."""
     table = pd.read_csv(path)
-    return table[table["value"] == "paper"].set_index("method")["average"].to_dict()
+    printed = table[table["value"] == "paper"]
+    return dict(zip(printed["method"], printed["average"], strict=True))
 
 
 def as_text(

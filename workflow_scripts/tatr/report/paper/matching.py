@@ -64,7 +64,7 @@ def reference_row(name: str, backbone: str) -> Match | None:
     """The paper's row of a reference on the eight tasks: Pre-trained, Individual or Traditional MTL."""
     entries = (entry for entry in coinciding()["rows"] if entry.get("reference") == name)
     row = next((row for entry in entries if (row := _printed(entry, backbone))), None)
-    return row and _match(row)
+    return None if row is None else _match(row)
 
 
 def individual(backbone: str) -> dict[str, float]:

@@ -99,7 +99,7 @@ class _Safetensors:
     """A safetensors file."""
 
     format = "safetensors"
-    quick_gelu = None
+    quick_gelu: bool | None = None
 
     def __init__(self, path: Path) -> None:
         self.path, self.total = path, path.stat().st_size
@@ -122,7 +122,7 @@ class _Shards:
         files = {name: _file(index.parent / name) for name in sorted(set(weight_map.values()))}
         self._of = {name: files[shard] for name, shard in weight_map.items()}
         self.format = f"{next(iter(files.values())).format} in parts" if files else "nothing"
-        self.quick_gelu = None
+        self.quick_gelu: bool | None = None
         self.total = sum(file.total for file in files.values())
         self.names = [name for name, file in self._of.items() if name in set(file.names)]
 

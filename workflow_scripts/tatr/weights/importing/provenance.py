@@ -84,7 +84,7 @@ def with_projection(clip: Clip, pretrained: EncoderFile) -> Mapping[str, np.ndar
     logger.info("%s: has no projection; that of the pre-trained model is taken", clip.path)
     return ChainMap(
         {PROJECTION: pretrained[projection.offset : projection.stop].reshape(projection.shape)},
-        clip,  # type: ignore[arg-type]  (never written to)
+        clip,  # type: ignore[arg-type]  # never written to
     )
 
 

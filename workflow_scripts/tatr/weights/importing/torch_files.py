@@ -175,7 +175,7 @@ def _containers(root: Any) -> Iterator[dict[Any, Any] | Inert]:  # noqa: ANN401
 def _members(container: dict[Any, Any] | Inert) -> Iterator[tuple[str, Any]]:
     """The tensors, dicts and objects in a dict or an object, by their names."""
     if isinstance(container, dict):
-        groups = [container]
+        groups: list[object] = [container]
     elif isinstance(modules := container.attributes.get("_modules"), dict):
         # A module; its other attributes are not in its state.
         groups = [container.attributes.get("_parameters"), container.attributes.get("_buffers"), modules]

@@ -110,6 +110,10 @@ class _Machine(pickle._Unpickler):
     """
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+    # Of Python's machine, which mypy does not know to have them.
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
 
     def __init__(self, file: BinaryIO, calls: Calls, persistent: Callable[[Any], Any]) -> None:
         # Python 2 wrote bytes as text; in what we look for they are ASCII.
