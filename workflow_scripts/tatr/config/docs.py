@@ -8,11 +8,11 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from tatr.config.merges import Merge, SurgerySection, TrustRegion, settings_of
+from tatr.config.messages.words import bare, expected, is_section, members, of_field
 from tatr.config.models import Config, Multitask
 from tatr.config.section import Section
 from tatr.config.tasks import SOURCES, ImageCounts, SplitLists
 from tatr.config.weights import Sanity
-from tatr.config.words import bare, expected, is_section, members, of_field
 from tatr.merging.methods import load, names
 
 OPTIONAL = (TrustRegion, SurgerySection, Multitask, Sanity, ImageCounts, SplitLists)

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tatr.config.errors import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
+from tatr.config.messages.mistakes import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
 from tatr.config.models import Config
 from tatr.config.tasks import Data
 from tatr.errors import TatrError

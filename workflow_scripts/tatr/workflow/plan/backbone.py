@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tatr.clip.model_configs import check_model, model_config
-from tatr.config.errors import nearest
+from tatr.config.messages.mistakes import nearest
 from tatr.config.weights import Backbone
 from tatr.errors import TatrError
 from tatr.weights.fingerprint import fingerprint

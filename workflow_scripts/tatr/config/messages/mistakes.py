@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from tatr.config.merges import Merge, Search, TrustRegion, settings_of
+from tatr.config.messages.words import bare, expected, is_section, members, name_expected, of_field
 from tatr.config.models import Config, ExemplarsSection, FineTuningSection
 from tatr.config.section import Section
 from tatr.config.tasks import SOURCES, AnySource
-from tatr.config.words import bare, expected, is_section, members, name_expected, of_field
 from tatr.merging.methods import load, names
 
 Keys = tuple[Any, ...]
