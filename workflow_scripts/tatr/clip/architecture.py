@@ -131,7 +131,7 @@ class Architecture:
         )
 
     def text_layout(self) -> Layout:
-        """The text encoder's parameters, the logit scale, and whatever else the model has beside its image encoder."""
+        """The text encoder's parameters, the logit scale, and everything else in the model but the image encoder."""
         if isinstance(self.text, OtherTower):
             from tatr.clip import open_clip_towers
 

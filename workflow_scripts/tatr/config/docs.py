@@ -133,7 +133,7 @@ def _sources() -> Iterator[str]:
 
 
 def _methods() -> Iterator[str]:
-    yield "# A merge by its method: the default coefficient, and settings of its own:"
+    yield "# A merge by its method: the default coefficient, and its settings:"
     for name in names():
         method = load(name)
         yield _commented(f"#   {name}", f"coefficient {method.coefficient:g}")

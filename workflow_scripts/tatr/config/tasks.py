@@ -64,7 +64,7 @@ class RealTask(TaskSection):
         description="what the source calls the classes, in the order of the labels; checked if given",
     )
     counts: ImageCounts | None = Field(
-        None, description="how many images there must be: {train: n, test: n}; checked if given"
+        None, description="expected numbers of images: {train: n, test: n}; checked if given"
     )
     validation_fraction: float = Field(
         0.1, gt=0, lt=1, description="share of every class of train taken as validation, at most 5000 images in all"

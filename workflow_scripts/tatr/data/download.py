@@ -139,7 +139,7 @@ def _look_up(name: str, kind: str, revision: str | None) -> Repository:
 def _download_files(
     repository: Repository, names: Sequence[str], folder: Path
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    # huggingface_hub begins a file that was cut off anew, under another name.
+    # huggingface_hub starts an interrupted file again, under another name.
     for path in (folder / ".cache").rglob("*.incomplete"):
         path.unlink()
     digests = {}
@@ -154,7 +154,7 @@ def _download_files(
 
 
 def _download_url(url: str, path: Path, digest: str) -> str:
-    # A finished file has its own name; what is there of an unfinished one is asked for no more.
+    # A finished file has its final name; the bytes already there of an unfinished one are not requested again.
     part = path.with_name(path.name + ".part")
     if not path.is_file():
         start = part.stat().st_size if part.is_file() else 0
@@ -194,14 +194,12 @@ def _explaining(what: str, revision: str | None) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:
-        raise TatrError(
-            f"{what}: wants its terms accepted; do so on its page of the Hub and log in ({login})"
-        ) from error
+        raise TatrError(f"{what}: you must accept its terms on its Hub page and log in ({login})") from error
     except errors.RepositoryNotFoundError as error:
-        raise TatrError(f"{what}: the Hub has none of this name, or it is private (then log in: {login})") from error
+        raise TatrError(f"{what}: not on the Hub, or private (then log in: {login})") from error
     except errors.RevisionNotFoundError as error:
         if revision == CONVERTED:
-            raise TatrError(f"{what}: has no Parquet files, and the Hub has made none of it") from error
+            raise TatrError(f"{what}: has no Parquet files, and the Hub has not converted it") from error
         raise TatrError(f"{what}: has no revision '{revision}'") from error
     except errors.HFValidationError as error:
         raise TatrError(f"{what}: not a name of the Hub ({_line(error)})") from error
@@ -217,7 +215,7 @@ def _unreachable(what: str, error: Exception) -> Exception:
     return TatrError(
         f"{what}: can't be downloaded ({_line(error.__cause__ or error)}); this step needs the network, so it runs "
         "where snakemake itself runs, never on a cluster's node. "
-        f"HF_ENDPOINT ({constants.ENDPOINT}), HF_HOME and HF_TOKEN apply. Run again: it goes on where it stopped"
+        f"HF_ENDPOINT ({constants.ENDPOINT}), HF_HOME and HF_TOKEN apply. Run again: it resumes where it stopped"
     )
 
 

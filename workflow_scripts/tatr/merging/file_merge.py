@@ -172,7 +172,7 @@ class FileMerge:
         for file in self.base.files:
             shapes = {name: (entry.dtype, entry.shape) for name, entry in file.entries.items()}
             write_safetensors(folder / file.path.name, shapes, self._bytes_of(file.entries, stream), file.metadata)
-        next(stream, None)  # what follows the last part that was asked for, so that all is counted
+        next(stream, None)  # what follows the last part, so that all is counted
         return kept
 
     def _bytes_of(self, names: Mapping[str, Any], stream: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -226,7 +226,7 @@ def prepare(
     ignore: Sequence[str],
     settings: Mapping[str, Any],
 ) -> FileMerge:
-    """Open all files and compare names, shapes, types and whatever can't be merged; arguments as in `merge_files`."""
+    """Open all files and compare names, shapes, types and unmergeable tensors; arguments as in `merge_files`."""
     chosen, output = load(method), Path(output)
     if needed := [what for need, what in NEEDS_DATA.items() if need in chosen.needs]:
         raise TatrError(f"{method}: needs {', '.join(needed)}, which take images of all tasks; use the pipeline for it")

@@ -39,7 +39,7 @@ def generator(*parts: object) -> np.random.Generator:
 def task_module(task: str) -> ModuleType:
     """The module that draws `task`, imported only now."""
     if task not in TASKS:
-        raise ValueError(f"unknown tiny8 task {task!r}; there are: {', '.join(TASKS)}")
+        raise ValueError(f"unknown tiny8 task {task!r}; known: {', '.join(TASKS)}")
     return importlib.import_module(f"{__name__}.{task}")
 
 
@@ -63,7 +63,7 @@ def draw_split(
 
     """
     if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; there are: {', '.join(SPLITS)}")
+        raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     module = task_module(task)
     labels = _labels(task, len(classnames), split, count, seed)
     images = np.empty((count, SIZE, SIZE, 3), dtype=np.uint8)

@@ -34,7 +34,7 @@ class Method:
 
     @property
     def needs(self) -> list[str]:
-        """What it takes beside the task vectors, fields of `tatr.merging.merge.MergeInputs`."""
+        """What it takes in addition to the task vectors, fields of `tatr.merging.merge.MergeInputs`."""
         return [p.name for p in self._signature if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
 
     @property

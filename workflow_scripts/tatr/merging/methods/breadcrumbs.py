@@ -31,7 +31,7 @@ def breadcrumbs(
     With `smallest` and `largest` 0 this is Task Arithmetic.
 
     Defaults: the configuration that is reported as the paper's best for CLIP ViT-B/32 (issue 7 of the authors'
-    repository rezazzr/breadcrumbs): 10 % kept, the largest 1 % dropped, λ = 1. So sparse a sum wants a larger λ than
+    repository rezazzr/breadcrumbs): 10 % kept, the largest 1 % dropped, λ = 1. Such a sparse sum needs a larger λ than
     Task Arithmetic's 0.3. The authors' search ran over 5 % to 20 % kept, 0.1 % to 1 % dropped and λ up to 1.
     Trust region: the mask applies to v. It does not change which entries count as small or large.
     Differences from published codes: the authors' takes the shares of every row (the last axis) of a tensor, the paper

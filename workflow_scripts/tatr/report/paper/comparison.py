@@ -33,13 +33,13 @@ def compare(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], names: Mappi
     """
     percent = accuracies(table)
     lines = []
-    for row, ours in zip(rows, percent.to_dict("records"), strict=True):
+    for row, measured in zip(rows, percent.to_dict("records"), strict=True):
         if match := row.get("paper"):
             paper = {task: match["accuracies"][name] for task, name in names.items()} | {"average": match["average"]}
-            difference = {key: ours[key] - paper[key] for key in ours}
+            difference = {key: measured[key] - paper[key] for key in measured}
             labels = {"method": row["name"], "table": match["table"], "row": match["method"]}
             notes = {"notes": " ".join(match["notes"])}
-            values = zip(LINES, (paper, ours, difference), strict=True)
+            values = zip(LINES, (paper, measured, difference), strict=True)
             lines += [{**labels, "value": value, **figures, **notes} for value, figures in values]
     return pd.DataFrame(lines, columns=["method", "table", "row", "value", *percent.columns, "notes"])
 

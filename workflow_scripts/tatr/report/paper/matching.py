@@ -44,7 +44,7 @@ def paper_row(merge: Mapping[str, Any], backbone: str) -> Match | None:
     """The paper's row of a merge on the eight tasks, if there is one.
 
     Args:
-        merge: `method`; `settings` (the method's own, all of them); `coefficients` (candidates for λ); `trust_region`
+        merge: `method`; `settings` (the method's, all of them); `coefficients` (candidates for λ); `trust_region`
             (None or `sensitivity`, `taus`, `exemplars`, the latter None where it uses none); `surgery` (None or all its
             settings).
         backbone: of `paper_backbone`.

@@ -1,4 +1,4 @@
-"""CLIP models that others saved, brought in without running anything of theirs (`docs/weights/checkpoints.md`)."""
+"""CLIP models from elsewhere, read without running their code (`docs/weights/checkpoints.md`)."""
 
 from pathlib import Path
 from typing import Any

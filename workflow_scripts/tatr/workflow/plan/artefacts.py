@@ -96,7 +96,7 @@ class Draft:
             label: for people.
             settings: what its job is told.
             inputs: per role of the command, the artefacts that its job reads; a role left out reads none.
-            modules: what its job loads by name, beside what its command imports.
+            modules: what its job loads by name, in addition to what its command imports.
 
         Raises:
             ValueError: the command has no such role, or does not read such artefacts there: the plan is wrong.
