@@ -1,4 +1,4 @@
-"""Bring in a model that was fine-tuned elsewhere, after checking that it was fine-tuned from our pre-trained one."""
+"""Import a model that was fine-tuned elsewhere, after checking that it was fine-tuned from our pre-trained one."""
 
 from pathlib import Path
 

@@ -37,7 +37,7 @@ def meaning(annotation: Any) -> str | None:  # noqa: ANN401
 
 
 def rules(annotation: Any) -> Iterator[Callable[[Any], Any]]:  # noqa: ANN401
-    """The functions of an annotation that raise a ValueError unless they like a value."""
+    """The functions of an annotation that raise a ValueError for a bad value."""
     return (part for part in _constraints(annotation) if isfunction(part))
 
 

@@ -55,7 +55,7 @@ def of_file(path: Path, facts: Mapping[str, Any]) -> Known:
 
     Args:
         path: a file, or a folder that holds one.
-        facts: what reading the file told (`tatr.weights.importing.facts`).
+        facts: what is known from the file (`tatr.weights.importing.facts`).
     """
     if published := _published(path):
         return published
@@ -178,7 +178,7 @@ def _published(path: Path) -> Known | None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     for name, tag in pretrained.list_pretrained():
-        # OpenAI's addresses hold the digest, open_clip's own its beginning.
+        # OpenAI's addresses contain the digest, open_clip's only its beginning.
         address = PurePosixPath(pretrained.get_pretrained_url(name, tag))
         stated = address.parent.name if len(address.parent.name) == 64 else address.stem.rpartition("-")[2]
         if len(stated) >= 8 and digest.startswith(stated):

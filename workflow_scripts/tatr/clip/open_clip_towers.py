@@ -62,7 +62,7 @@ def image_shapes(model: str) -> dict[str, tuple[int, ...]]:
 def text_shapes(model: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all the model's parameters but the image encoder's, in open_clip's order.
 
-    Among them may be some that no classifier needs: SigLIP's logit bias, which adds the same to all classes' scores,
+    They may include some that no classifier needs: SigLIP's logit bias, which adds the same to all classes' scores,
     and CoCa's caption decoder. They are kept so that a merged model can be loaded by open_clip.
     """
     parameters = _text_tower(model).model.named_parameters()

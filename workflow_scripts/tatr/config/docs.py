@@ -46,7 +46,7 @@ def _add_methods(merge: dict[str, Any]) -> None:
     for name in names():
         settings = settings_of(load(name)).model_json_schema()
         properties = {key: _sweep(value) for key, value in settings.get("properties", {}).items()}
-        # A setting of the same name may mean different things in two methods, so its values stand with the method.
+        # A setting of the same name may mean different things in two methods, so its values are listed with the method.
         merge["properties"] |= {key: {} for key in properties}
         then = {"properties": properties, "propertyNames": {"enum": [*common, *properties]}}
         then["required"] = settings.get("required", [])

@@ -102,8 +102,8 @@ def keys_written_twice(file: Path) -> Iterator[Mistake]:
 
 
 def _with_known(written: Any, known: Mapping[str, Any], data: Data) -> Any:  # noqa: ANN401
-    """The known tasks with a config's changes. One that names a source which the task is not known to have stands for
-    itself.
+    """The known tasks with a config's changes. One that names a source which the task is not known to have is
+    taken as it is.
     """
     written = {} if written is None else written
     if not isinstance(written, dict):
@@ -188,7 +188,7 @@ def _unknown_tasks(raw: Mapping[str, Any], tasks: Any) -> Iterator[Mistake]:  # 
             yield Mistake(("suite", index), f"{shown(task)}: listed twice")
         elif isinstance(task, str) and task in RESERVED:
             yield Mistake(
-                ("suite", index), f"{shown(task)}: is a column of tables by that name; call the task otherwise"
+                ("suite", index), f"{shown(task)}: tables have a column of that name; give the task another name"
             )
         elif isinstance(task, str) and task not in tasks:
             yield Mistake(("suite", index), f"{shown(task)}: unknown task{nearest(task, tasks)}")

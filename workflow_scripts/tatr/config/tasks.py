@@ -42,7 +42,7 @@ class Tiny8Task(TaskSection):
 
 
 class ImageCounts(Section):
-    """How many images a data set is known to have."""
+    """The expected numbers of images."""
 
     train: int | None = Field(None, ge=1, description="before validation images are set aside")
     test: int | None = Field(None, ge=1, description="in its test split")
@@ -141,7 +141,7 @@ SOURCES: dict[str, type[TaskSection]] = {
 
 
 class AnySource(TaskSection):
-    """Stands in where the source is missing or unknown, to say so."""
+    """Used where the source is missing or unknown, to report that."""
 
     model_config = ConfigDict(extra="ignore")
     source: Literal[tuple(SOURCES)] = Field(description="kind of source")  # type: ignore[valid-type]

@@ -139,7 +139,7 @@ def square(picture: Image.Image, size: int, resize: str) -> np.ndarray:
 
 
 class _Journal:
-    """Which shards are whole; kept in the folder of the store that they are in."""
+    """Which shards are whole; kept next to the store that they are in."""
 
     def __init__(self, folder: Path, key: str, decode: Callable[[str, int], np.ndarray | str]) -> None:
         """Resume from what `folder` holds of the job with that key: its shards up to the first unusable one.

@@ -1,4 +1,4 @@
-"""Downloading what others published: data sets and weights of the Hugging Face Hub, and weights from an address.
+"""Downloads: data sets and weights of the Hugging Face Hub, and weights from an address.
 
 Files are kept in a folder that survives a kill; those that are whole are not downloaded again.
 """
@@ -48,7 +48,7 @@ class Repository:
 
 
 def download(settings: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Download what the settings ask for into `folder`, keeping the files that are there already.
+    """Download what the settings name into `folder`, keeping the files that are there already.
 
     Args:
         settings: one of
@@ -88,7 +88,7 @@ def _find_splits(settings: Mapping[str, Any]) -> tuple[Repository, list[str]]:
 
 
 def _choose_weights(repository: Repository, wanted: str = "") -> list[str]:
-    # A file that a name asks for may also be there as safetensors.
+    # The same weights may also be there as safetensors.
     ranking = (str(PurePosixPath(wanted).with_suffix(".safetensors")), wanted) if wanted else WEIGHTS
     candidates = [name for name in repository.files if name.endswith(SUFFIXES)]
     known = [name for name in ranking if name in candidates]

@@ -82,7 +82,7 @@ def open_images(path: Path, split: str) -> StoredImages:
 
 
 def read_labels(path: Path, split: str) -> np.ndarray:
-    """Labels int64 [n] of one split. Only the final evaluation asks for "test"."""
+    """Labels int64 [n] of one split. Only the final evaluation reads "test"."""
     return _open(path, split, "labels")[:]
 
 

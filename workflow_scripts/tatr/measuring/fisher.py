@@ -77,7 +77,7 @@ def fisher_information(
 
     The square of a batch's gradient, or of a gradient summed over labels, is another quantity: there, exemplars and
     labels that pull a parameter in opposite directions cancel.
-    Cost: per exemplar one forward pass and min(C − 1, D) backward passes (`label_factor`), as many side by side as
+    Cost: per exemplar one forward pass and min(C − 1, D) backward passes (`label_factor`), as many in parallel as
     `AT_ONCE` allows.
 
     Args:

@@ -1,4 +1,4 @@
-"""Are the individual models what they should be? Their accuracies against what a configuration expects."""
+"""Whether the individual models are good enough: their accuracies compared with what a configuration expects."""
 
 import logging
 from collections.abc import Iterable, Mapping

@@ -31,14 +31,14 @@ from tatr.weights.safetensors_file import to_bytes, write_safetensors
 
 RECORD = "merge.json"
 COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken")
-"""Files of the base's folder that belong to the merged model, too: its config and its tokenizer."""
+"""Files of the base's folder that the merged model needs, too: its config and its tokenizer."""
 
 NEEDS_DATA = {
     "grams": "Gram matrices of every layer's inputs",
     "fishers": "Fisher information",
     "coefficients": "coefficients that are learnt",
 }
-"""What some methods need that only images of the tasks give."""
+"""Inputs of some methods that are measured on images of the tasks."""
 
 
 def merge_files(
@@ -99,7 +99,7 @@ class FileMerge:
         return {name: self.settings.get(name, p.default) for name, p in load(self.method).parameters.items()}
 
     def run(self) -> dict[str, Any]:
-        """Merge; the folder stands under its name when it is whole."""
+        """Merge; the folder gets its name when it is complete."""
         base = remembered(self._vector(self.base))
         vectors = [task_vector(self._vector(model), base) for model in self.models.values()]
         region, threshold = self._trust_region(vectors)

@@ -55,7 +55,7 @@ def choose() -> str:
 def take_gpu() -> None:
     """Of several GPUs take the first that no other job of this project has, by making it the only visible one.
 
-    A job holds the lock on a file until it ends, however it ends: the kernel releases it. Where all GPUs are taken,
+    A job holds the lock on a file until it ends, even if killed: the kernel releases it. Where all GPUs are taken,
     one is shared without waiting: Snakemake decides how many jobs run side by side. Slurm assigns GPUs itself.
     """
     if "SLURM_JOB_ID" in os.environ:

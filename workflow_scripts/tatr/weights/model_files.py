@@ -16,7 +16,7 @@ INDEX = ".safetensors.index.json"
 
 
 class ModelFiles:
-    """All tensors of a model of any kind, read slice by slice from whichever of its safetensors files holds them.
+    """All tensors of a model of any kind, read slice by slice from the safetensors file that holds them.
 
     For `merge_files`, which merges models without knowing what they are. One file is a `SafetensorsFile`.
     """

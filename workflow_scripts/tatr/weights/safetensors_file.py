@@ -2,7 +2,7 @@
 
 The `safetensors` library maps whole files, whose pages count as the process's memory, and writes from tensors that are
 all in memory. The format is simple: 8 bytes that hold the header's length, a JSON header (per tensor its type, shape
-and place), and the tensors' bytes end to end (https://github.com/huggingface/safetensors, section "Format").
+and offsets), and the tensors' bytes end to end (https://github.com/huggingface/safetensors, section "Format").
 """
 
 import json
@@ -31,7 +31,7 @@ BITS = {
     **{"F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8},
     **{"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4},
 }
-"""Bits per entry of every type there is."""
+"""Bits per entry of every type."""
 
 HEADER = 100_000_000
 """Longest header that the format allows, in bytes."""
@@ -113,7 +113,7 @@ class SafetensorsFile:
         """A whole tensor in its shape and type; bfloat16, which NumPy itself lacks, as float32.
 
         Raises:
-            TatrError: it is of a type that NumPy has no likeness of.
+            TatrError: NumPy has no such type.
         """
         entry = self.entries[name]
         if entry.dtype == "BF16":

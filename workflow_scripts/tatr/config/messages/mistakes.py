@@ -18,7 +18,7 @@ from tatr.config.tasks import SOURCES, AnySource
 from tatr.merging.methods import load, names
 
 Keys = tuple[Any, ...]
-"""Where something stands: keys of sections and indices of lists."""
+"""Where something is written: keys of sections and indices of lists."""
 
 ANYTHING = object()
 """Stands for the value of a key that is itself the mistake."""
@@ -49,7 +49,7 @@ OTHER_WORDS = {
     "path": "root",
     "warmup": "warmup_steps",
 }
-"""What people write who know these keys under another name."""
+"""Other names that people know these keys by."""
 
 
 RENAMED: dict[str, dict[str, str]] = {
@@ -225,7 +225,7 @@ def _choices(keys: Keys, section: type[Section], annotation: Any) -> list[str]: 
 
 
 def _advice(value: Any, annotation: Any, keys: Keys) -> str:  # noqa: ANN401
-    """What to do about the slips that YAML and people make most."""
+    """What to do about the most common slips."""
     kinds = [bare(member) for member in members(annotation)]
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if isinstance(value, dict) and "search" in value:

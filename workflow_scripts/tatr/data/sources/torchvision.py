@@ -1,6 +1,6 @@
 """Images of torchvision's data set classes, in a folder that already holds them; nothing is ever downloaded.
 
-What these classes expect on disk and don't tell is written down here: the files, the names of the classes, labels that
+What these classes expect on disk without saying so is written down here: the files, the classes' names, labels that
 begin at 1.
 """
 

@@ -1,7 +1,7 @@
 """The embedded benchmark: eight small image classification tasks that need no download.
 
 Seven tasks are drawn, one shows real handwritten digits. Each lives in a module of its own,
-`tatr.data.tiny8.<task>`, that is imported by name when it is asked for: whoever records which code
+`tatr.data.tiny8.<task>`, that is imported by name when it is needed: a record of which code
 shaped an image then records the one module that drew it, and not the seven others.
 
 Such a module offers `draw(classname, rng, split)`, which returns one uint8 image `[32, 32, 3]`.

@@ -27,7 +27,7 @@ def breadcrumbs(
 
     Of a tensor with n entries, the ⌊smallest · n⌋ of smallest and the ⌊largest · n⌋ of largest magnitude are dropped;
     low_k and high_k are the smallest and the largest magnitude left. Entries equal to either are kept, so there can be
-    more than asked for where magnitudes are equal. One entry at least is always left, as both counts are rounded down.
+    more than set where magnitudes are equal. One entry at least is always left, as both counts are rounded down.
     With `smallest` and `largest` 0 this is Task Arithmetic.
 
     Defaults: the configuration that is reported as the paper's best for CLIP ViT-B/32 (issue 7 of the authors'

@@ -58,7 +58,7 @@ def files(
         settings: of the table: `rows`, `digits`, and `paper`, which is of `tatr.report.paper.matching.comparison`.
         names: display names of tasks.
         extra_notes: notes to add to the footnotes.
-        warnings: what a reader must not miss.
+        warnings: shown above everything else.
     """
     about = settings["paper"]
     compared = compare(table, settings["rows"], about["names"])

@@ -104,7 +104,7 @@ def _describes(wanted: Mapping[str, Any], merge: Mapping[str, Any]) -> bool:
 
 
 def _same_settings(wanted: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    # A new setting that the data does not list makes it another method, until somebody adds the setting there.
+    # A new setting makes it another method until the data lists the setting, too.
     return wanted.keys() == settings.keys() and all(w in (ANY, settings[key]) for key, w in wanted.items())
 
 

@@ -54,7 +54,7 @@ class Clip(Mapping[str, np.ndarray]):
             text: whether the text tower and the logit scale are wanted, where there are any.
 
         Raises:
-            TatrError: of no known format, damaged, or no CLIP model.
+            TatrError: unknown format, damaged, or not a CLIP model.
         """
         self.path = path
         self._file = _open(path)

@@ -14,7 +14,7 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class TensorParts:
-    """Which tensors of a file make one of open_clip's: one, or several put behind one another, or one transposed."""
+    """Which tensors of a file make one of open_clip's: one, several concatenated, or one transposed."""
 
     names: tuple[str, ...]
     transposed: bool = False
@@ -34,10 +34,10 @@ def map_names(names: Collection[str], where: str) -> NameMap:
 
     A model is found by its patch embedding and class embedding, with any prefix (`model.`, `module.`,
     `state_dict.`, `image_encoder.model.`). Entries under the image tower that are not known keep their names, so that
-    whoever checks them against an architecture refuses them: passed over, an adapter would be lost without a word.
+    the check against an architecture refuses them: passed over, an adapter would be lost without a word.
 
     Raises:
-        TatrError: no CLIP model, or several.
+        TatrError: not a CLIP model, or several.
     """
     given = set(names)
     roots = {("open_clip", root) for root in _roots(given, "conv1.weight", "class_embedding")}

@@ -1,4 +1,4 @@
-"""Where a configuration's backbone comes from: found while the workflow is planned, without reading its weights."""
+"""Where a configuration's backbone comes from, decided while the workflow is planned, without reading its weights."""
 
 import json
 from dataclasses import dataclass, field
@@ -24,11 +24,11 @@ class BackboneSource:
     model: dict[str, Any]
     """open_clip's model config."""
     settings: dict[str, Any]
-    """What tells it from other backbones."""
+    """Its settings, which no other backbone has."""
     weights: Path | None = None
     """File or folder of the weights; None if they are downloaded."""
     download: dict[str, Any] = field(default_factory=dict)
-    """What is to be downloaded, if so."""
+    """The settings of the download, if so."""
     recipe: Path | None = None
     """How it was pre-trained, if it can be made again."""
     resize: str = "shortest"

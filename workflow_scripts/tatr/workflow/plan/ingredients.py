@@ -46,7 +46,7 @@ def images(draft: Draft, task: str) -> Planned:
 
 
 def _downloads(draft: Draft, task: str) -> list[Planned]:
-    """What a task's images are downloaded as, if they are."""
+    """The download of a task's images, if they are downloaded."""
     config = draft.config.tasks[task]
     if not isinstance(config, HubTask) or config.root:
         return []
@@ -84,7 +84,7 @@ def finetuned(draft: Draft, task: str) -> Planned:
 
 
 def _files(task: str, path: Path, zero_shot: str | None) -> dict[str, Any]:
-    """A checkpoint on disk and the zero-shot copy it came with: their paths, and what tells them from others."""
+    """A checkpoint on disk and the zero-shot copy it came with: their paths, and fingerprints."""
     key = f"checkpoints (task {task})"
     copy = Path(zero_shot).expanduser() if zero_shot else zero_shot_copy_of(path) if path.exists() else None
     prints = [fingerprint(file, f"{key}: {role}") for role, file in (("path", path), ("zero_shot", copy)) if file]

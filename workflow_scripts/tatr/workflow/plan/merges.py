@@ -110,7 +110,7 @@ def task_vectors(draft: Draft) -> list[Planned]:
 
 
 def exemplar_count(draft: Draft, region: TrustRegion) -> int | None:
-    """On how many exemplars per task a trust region's gradients are measured; None if it needs no gradients."""
+    """Exemplars per task for a trust region's gradients; None if it needs no gradients."""
     if "gradients" not in sensitivities.load(region.sensitivity).needs:
         return None
     return region.exemplars or draft.config.exemplars_of().count

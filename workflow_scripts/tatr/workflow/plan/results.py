@@ -18,7 +18,7 @@ def references(draft: Draft) -> dict[str, list[Planned]]:
 
 
 def sanity(draft: Draft) -> Planned | None:
-    """The individual models' accuracies against what is expected of them, if the configuration says what."""
+    """The individual models' accuracies against what is expected of them, if the configuration says so."""
     section = draft.config.sanity
     if section is None:
         return None
