@@ -76,8 +76,9 @@ class Artefact:
     def open(cls, manifest: Path, kinds: str | tuple[str, ...]) -> "Artefact":
         """Open the artefact of a manifest file, checking that it is of (one of) the expected kind(s)."""
         loaded = Manifest.load(manifest)
-        if loaded.kind not in (kinds if isinstance(kinds, tuple) else (kinds,)):
-            raise TatrError(f"{manifest}: holds {loaded.kind}, expected {kinds}")
+        expected = kinds if isinstance(kinds, tuple) else (kinds,)
+        if loaded.kind not in expected:
+            raise TatrError(f"{manifest}: holds {loaded.kind}, expected {' or '.join(expected)}")
         return cls(manifest.parent, loaded)
 
     def __truediv__(self, name: str) -> Path:
