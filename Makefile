@@ -33,7 +33,7 @@ test: $(READY) ## run the tests
 test-paper: $(READY) ## run the paper's three configs whole, on small generated files in the data sets' own formats
 	@TATR_TEST_PAPER=1 $(BIN)/python -m pytest -q -n $(CORES) tests/paper
 
-# Beside the environment, whose packages the libraries use as they are: only PYTHONPATH makes them visible.
+# Next to the environment, whose packages the libraries use as they are: only PYTHONPATH makes them visible.
 $(PARITY): envs/parity.txt $(READY)
 	@echo "Installing mergekit and fusion-bench into .venv-parity (once; 100 MB)"
 	@rm -rf .venv-parity
@@ -42,7 +42,7 @@ $(PARITY): envs/parity.txt $(READY)
 	$$install -q --target .venv-parity --no-deps --no-build-isolation --require-hashes -r envs/parity.txt
 	@touch $@
 
-test-parity: $(PARITY) ## hold the methods against mergekit's and fusion-bench's (installs these)
+test-parity: $(PARITY) ## compare the methods with mergekit's and fusion-bench's (installs these)
 	@TATR_TEST_PARITY=1 PYTHONPATH=.venv-parity $(BIN)/python -m pytest -q tests/parity
 
 test-slurm: $(READY) ## run a tiny config through a real Slurm on this machine (Debian, as root)

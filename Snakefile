@@ -1,4 +1,4 @@
-"""TATR: from fine-tuning to the table of merged models. `snakemake --list-target-rules` lists what can be asked for."""
+"""TATR: from fine-tuning to the table of merged models. `snakemake --list-target-rules` lists the targets."""
 
 from snakemake.utils import min_version
 

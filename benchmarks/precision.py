@@ -135,13 +135,13 @@ def main() -> None:
 def estimate(parameters: dict[str, Tensor], shape: Architecture, ways: list[Way], count: int, size: int) -> None:
     """Print GiB of a step of each way."""
     constant = 16 * count / GIB
-    print(f"parameters, gradients, AdamW: {constant:.1f} GiB; beside it, per way, what autograd keeps:")
+    print(f"parameters, gradients, AdamW: {constant:.1f} GiB; in addition, per way, what autograd keeps:")
     image, found = torch.zeros(1, 3, size, size), dict[tuple[str, bool], int]()
     for way in ways:
         key = way.precision, way.checkpointing
         if key not in found:
             found[key] = kept(parameters, image, shape, way)
-            if way.checkpointing:  # one block is computed anew at a time
+            if way.checkpointing:  # one block is recomputed at a time
                 found[key] += found[way.precision, False] // shape.vision.layers
         per_image = found[key]
         total = way.micro_batch * per_image / GIB

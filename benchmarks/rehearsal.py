@@ -186,7 +186,7 @@ def resident(pid: int) -> tuple[float, float]:
 
 
 def methods(wanted: list[str]) -> dict[str, list[str]]:
-    """What methods need beside task vectors; "all" are those that need no learning."""
+    """What methods need in addition to task vectors; "all" are those that need no learning."""
     code = "import json; from tatr.merging.methods import load, names; "
     code += "print(json.dumps({n: load(n).needs for n in names()}))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=SCRIPTS)

@@ -87,7 +87,7 @@ def make(kind: str, name: str) -> Path:
 
 
 def finish(kind: str, folder: Path) -> None:
-    # Nobody verifies these: any digests will do that differ.
+    # These are never verified: any digests that differ will do.
     content = {path.name: canonical_digest([kind, folder.name, path.name]) for path in folder.iterdir()}
     settings = {} if kind == "backbone" else {"task": folder.name}
     Manifest(kind, folder.name, settings, {}, "", "cpu", content).save(folder)

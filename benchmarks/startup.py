@@ -14,7 +14,7 @@ SCRIPTS = Path(__file__).resolve().parent.parent / "workflow_scripts"
 
 STEPS = {
     "arithmetic step (merge)": "import tatr.vectors.store, tatr.merging.merge, tatr.merging.methods.dare",
-    "torch step (evaluate)": "import tatr.measuring.evaluation, tatr.clip.encoder, tatr.vectors.store",
+    "torch step (evaluation)": "import tatr.measuring.evaluation, tatr.clip.encoder, tatr.vectors.store",
     "the same on open_clip's classes": "import tatr.measuring.evaluation, tatr.clip.encoder, open_clip",
 }
 

@@ -1,7 +1,7 @@
 if plan.sanity:
 
     rule sanity:
-        """Hold the individual models' accuracies against what is expected of them."""
+        """Compare the individual models' accuracies with what is expected of them."""
         input:
             evaluations=[p.manifest for p in plan.sanity.inputs["evaluations"]],
             contents=[ancient(p.content) for p in plan.sanity.inputs["evaluations"]],

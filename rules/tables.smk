@@ -30,7 +30,7 @@ rule tables:
                     f"{plan.table.folder}/paper.html",
                     caption="../docs/report/captions/paper.rst",
                     category="Tables",
-                    labels={"table": "the paper beside this run", "run": plan.config.name},
+                    labels={"table": "the paper next to this run", "run": plan.config.name},
                 )
             ]
             if "paper" in plan.table_settings

@@ -1,4 +1,4 @@
-"""What a person asks for by name."""
+"""The targets that people name."""
 
 
 localrules:

@@ -24,7 +24,7 @@ def run(job: Job) -> None:
     task_vectors = open_vectors([vector / "vector.zarr" for vector, _, _ in groups], encoder.layout.digest)
     tasks = [open_task(head, images, job.device) for _, head, images in groups]
     masks = open_vectors(job.vectors("mask"), encoder.layout.digest)
-    # One device's learning is not gone on from on another: the artefact states one device.
+    # Learning that began on one device does not resume on another: the artefact states one device.
     saved = Saved(job.saved, f"{job.key} {job.device}")
     mask = masks[0] if masks else None
     learnt = adapt(encoder, task_vectors, mask, tasks, recipe, job.device, job.folder, saved)

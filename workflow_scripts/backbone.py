@@ -45,7 +45,7 @@ def _downloaded(job: Job) -> "tuple[Path, Known]":
 
 
 def _local(job: Job) -> "tuple[Path, Known]":
-    """Weights on disk: those of a folder of `backbones/`, or a file or folder that somebody else made."""
+    """Weights on disk: those of a folder of `backbones/`, or a file or folder from elsewhere."""
     from tatr.clip import backbone as backbones
     from tatr.digests import file_digest
     from tatr.errors import TatrError

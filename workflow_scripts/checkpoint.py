@@ -1,4 +1,4 @@
-"""Bring in a model that was fine-tuned elsewhere, after checking that it was fine-tuned from our pre-trained one."""
+"""Import a model that was fine-tuned elsewhere, after checking that it was fine-tuned from our pre-trained one."""
 
 from pathlib import Path
 
@@ -49,10 +49,10 @@ def _check_unchanged(path: Path, planned: str) -> None:
 
 def _zero_shot(job: Job, path: Path) -> Path | None:
     from tatr.errors import TatrError
-    from tatr.weights.importing.provenance import zero_shot_beside
+    from tatr.weights.importing.provenance import zero_shot_copy_of
 
     given = job.settings["zero_shot"]
-    copy = Path(given).expanduser() if given else zero_shot_beside(path)
+    copy = Path(given).expanduser() if given else zero_shot_copy_of(path)
     if copy is not None and not copy.exists():
         raise TatrError(f"{copy}: no such file (zero_shot of task {job.settings['task']}, seen from {Path.cwd()})")
     return copy

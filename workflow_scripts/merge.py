@@ -22,7 +22,7 @@ def run(job: Job) -> None:
         raise TatrError("--task-vectors: give the manifests of the task vectors to merge")
     method, settings = job.settings["method"], job.settings.get("settings", {})
     needs = load(method).needs
-    # What was not given is left out, which the method refuses.
+    # Missing inputs are left out; a method that needs them refuses.
     per_task = [role for role in ("fishers", "grams") if role in needs and job.inputs[role]]
     task_vectors, *others = zip(*job.by_task("task_vectors", *per_task), strict=True)
     vectors = open_vectors([artefact / "vector.zarr" for artefact in task_vectors])

@@ -1,4 +1,4 @@
-"""Hold the individual models' accuracies against what is expected of them (sanity.json, sanity.csv, sanity.html)."""
+"""Compare the individual models' accuracies with what is expected of them (sanity.json, sanity.csv, sanity.html)."""
 
 import json
 

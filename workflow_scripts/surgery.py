@@ -26,7 +26,7 @@ def run(job: Job) -> None:
         (str(images.manifest.settings["task"]), vector, images / "images.zarr")
         for (_, images), vector in zip(pairs, vectors, strict=True)
     ]
-    # One device's training is not gone on from on another: the artefact states one device.
+    # A training that began on one device does not resume on another: the artefact states one device.
     saved = Saved(job.saved, f"{job.key} {job.device}")
     coefficient = job.settings["coefficient"]
     modules, distances = train_modules(encoder, direction, coefficient, tasks, recipe, job.device, saved)

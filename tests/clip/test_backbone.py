@@ -125,7 +125,7 @@ def test_preprocessing_without_knowledge_is_clip_s_or_the_user_s(
     complete_config(
         model, of_tag("ViT-L-14-CLIPA", "datacomp1b"), {"resize": "squash", "mean": INCEPTION}, "datacomp1b"
     )
-    assert "datacomp1b: trained on bilinear resizing" in caplog.text
+    assert "datacomp1b: trained with bilinear resizing" in caplog.text
     assert "backbone.mean: [0.5, 0.5, 0.5], but these weights expect (0.485" in caplog.text
 
 
@@ -160,7 +160,7 @@ def test_a_state_dict_of_unknown_activation_is_taken_over_with_a_note(
     visual = load_file(take_over(tmp_path / "weights.pt") / "encoder.safetensors")
     for name, array in visual.items():
         np.testing.assert_array_equal(array, tensors[name].astype(np.float16).astype(np.float32))
-    assert "weights.pt: nothing tells the activation of these weights; QuickGELU is used" in caplog.text
+    assert "weights.pt: the activation of these weights is unknown; using QuickGELU" in caplog.text
 
 
 @pytest.mark.parametrize("says", ["open_clip_config.json", "digest"])

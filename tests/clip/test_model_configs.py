@@ -26,7 +26,7 @@ def test_a_model_s_config_is_open_clips_own(name: str) -> None:
         ("../model_configs/ViT-B-32", "no model"),
         ("qqqqqqqq", "no model 'qqqqqqqq'$"),
         ("RN50", "a ResNet is not supported; use one with a vision transformer such as ViT-B-32-quickgelu"),
-        ("convnext_base", "the image encoder convnext_base is no vision transformer"),
+        ("convnext_base", "the image encoder convnext_base is not a vision transformer"),
     ],
 )
 def test_names_that_are_none_or_of_other_models(name: str, message: str) -> None:

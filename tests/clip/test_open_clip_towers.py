@@ -228,7 +228,7 @@ def test_towers_with_statistics_of_batches_are_refused() -> None:
         "vision_cfg": made_by_timm("vit_normed_for_tests", "token", "none"),
     }
     with pytest.raises(
-        TatrError, match=r"keeps 'trunk\.batch_norm\.num_batches_tracked' beside its parameters \(3 such"
+        TatrError, match=r"has 'trunk\.batch_norm\.num_batches_tracked' in addition to its parameters \(3 tensors"
     ):
         Architecture.of(config, "model.json").layout()
 

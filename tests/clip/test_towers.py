@@ -191,9 +191,9 @@ def test_standard_models_of_all_sizes_are_computed_here(name: str) -> None:
     ("name", "message"),
     [
         ("RN50", "RN50: a ResNet is not supported"),
-        ("convnext_base", "the image encoder convnext_base is no vision transformer"),
-        ("swin_base_patch4_window7_224", "the image encoder swin_base_patch4_window7_224 is no vision transformer"),
-        ("MobileCLIP-S1", "the image encoder fastvit_mci1 is no vision transformer"),
+        ("convnext_base", "the image encoder convnext_base is not a vision transformer"),
+        ("swin_base_patch4_window7_224", "the image encoder swin_base_patch4_window7_224 is not a vision transformer"),
+        ("MobileCLIP-S1", "the image encoder fastvit_mci1 is not a vision transformer"),
     ],
 )
 def test_models_without_a_vision_transformer_are_refused(name: str, message: str) -> None:

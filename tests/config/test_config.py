@@ -247,7 +247,7 @@ def test_settings_of_a_method() -> None:
         (", density: 0.1, elect: som", "merges[0].elect: 'som': unknown elect (did you mean 'sum'?)"),
         (", density: 0.1, rescale: 3", "merges[0].rescale: 3: expected true or false"),
         (", densty: 0.1", "merges[0].densty: unknown key (did you mean 'density'?)"),
-        (", density: 1, top: 3", "merges[0].top: no key of a merge and no setting of madeup; known: method, coeff"),
+        (", density: 1, top: 3", "merges[0].top: not a key of a merge or a setting of madeup; known: method, coeff"),
     ],
 )
 def test_mistake_in_settings(text: str, message: str) -> None:

@@ -57,8 +57,8 @@ def test_what_cannot_be_checked_is_said(caplog: pytest.LogCaptureFixture) -> Non
     with caplog.at_level(logging.WARNING):
         assert check_names(["no tumor", "tumor"], settings(classnames=["healthy", "ill"]), "here") == ["healthy", "ill"]
         assert check_names(None, settings(classnames=["healthy", "ill"]), "there") == ["healthy", "ill"]
-    assert "here: calls its classes no tumor, tumor" in caplog.messages[0]
-    assert "there: names no classes" in caplog.messages[1]
+    assert "here names its classes no tumor, tumor" in caplog.messages[0]
+    assert "there: has no class names" in caplog.messages[1]
 
 
 def test_names_of_the_source_serve_where_no_others_are_given() -> None:

@@ -168,7 +168,7 @@ def test_an_unreadable_image_stops_the_job_by_name(
 ) -> None:
     damage(splits["train"].paths[20])
     remedy = (
-        r"; mend or remove it, or set tasks\.mine\.unreadable: skip to leave such images out \(at most 1% of a split"
+        r"; fix or remove it, or set tasks\.mine\.unreadable: skip to leave such images out \(at most 1% of a split"
     )
     with pytest.raises(TatrError, match=rf"train/020\.png: not a readable image \(.*{reason}.*\){remedy}"):
         write(splits)
@@ -180,7 +180,7 @@ def test_an_unreadable_image_stops_the_job_by_name(
 def test_several_unreadable_images_are_named_at_once(write: Callable[..., dict], splits: dict[str, ImageFiles]) -> None:
     for index in (9, 14, 60):
         text(splits["train"].paths[index])
-    with pytest.raises(TatrError, match=r"train/009.*train/014.*; mend or remove them, or set") as stopped:
+    with pytest.raises(TatrError, match=r"train/009.*train/014.*; fix or remove them, or set") as stopped:
         write(splits)
     assert "060" not in str(stopped.value)  # in another shard, not decoded yet
     assert "\n" not in str(stopped.value)

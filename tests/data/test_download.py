@@ -87,8 +87,8 @@ def test_a_killed_download_goes_on_with_what_is_whole(hub: Hub, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dataset("no/such"), "dataset no/such: the Hub has none of this name, or it is private"),
-        (dataset("some/gated"), "wants its terms accepted"),
+        (dataset("no/such"), "dataset no/such: not on the Hub, or private"),
+        (dataset("some/gated"), "you must accept its terms"),
         (dataset("some/set", revision="f" * 40), "has no revision 'fff"),
         (
             dataset("some/set", train="training"),
@@ -96,8 +96,8 @@ def test_a_killed_download_goes_on_with_what_is_whole(hub: Hub, tmp_path: Path) 
         ),
         (dataset("some/set", config="other"), "no configuration 'other' .a, b."),
         (dataset("some/short"), "data/train-00001-of-00002.parquet is missing"),
-        (dataset("some/zips"), "has no Parquet files, and the Hub has made none"),
-        ({"repository": "no/such", "revision": None}, "model no/such: the Hub has none"),
+        (dataset("some/zips"), "has no Parquet files, and the Hub has not converted it"),
+        ({"repository": "no/such", "revision": None}, "model no/such: not on the Hub, or private"),
         ({"repository": "a b", "revision": None}, "not a name of the Hub"),
     ],
 )

@@ -182,12 +182,12 @@ def test_damaged_files(folder: Path) -> None:
     path = folder / "data/train-00001-of-00002.parquet"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TatrError, match=rf"{path}: not a whole Parquet file"):
+    with pytest.raises(TatrError, match=rf"{path}: not a complete Parquet file"):
         load(settings(folder))
     path.write_bytes(whole)
     splits, _ = load(settings(folder))
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TatrError, match=rf"{path}: not a whole Parquet file"):
+    with pytest.raises(TatrError, match=rf"{path}: not a complete Parquet file"):
         splits["train"].whole.decode(29)
     path.unlink()
     with pytest.raises(TatrError, match=r"data/train-00001-of-00002.parquet is missing"):

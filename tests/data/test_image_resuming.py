@@ -1,4 +1,4 @@
-"""A decoding that was killed goes on after its last whole shard, and makes the same store; it trusts nothing else."""
+"""A decoding that was killed resumes after its last whole shard, and makes the same store; it trusts nothing else."""
 
 import json
 import logging
@@ -229,17 +229,17 @@ def test_the_last_image_may_be_left_out_after_a_full_shard(attempt: Attempt) -> 
     assert attempt(train=broken)[0] == attempt(train=shorter, key="other", saved="other")[0]
 
 
-def test_what_was_mended_since_is_left_out_no_longer(attempt: Attempt, caplog: pytest.LogCaptureFixture) -> None:
-    broken, mended = Noise("train", 200, broken=(12,)), Noise("train", 200)
-    for train in (broken, mended):
+def test_a_picture_fixed_since_is_no_longer_left_out(attempt: Attempt, caplog: pytest.LogCaptureFixture) -> None:
+    broken, fixed = Noise("train", 200, broken=(12,)), Noise("train", 200)
+    for train in (broken, fixed):
         train.labels[:] = np.arange(200) == 12
     with pytest.raises(TatrError, match="no training image of class 'b'"):
         attempt(train=broken)
     caplog.clear()
-    _, decoded = attempt(train=mended)
+    _, decoded = attempt(train=fixed)
     assert decoded["train"] == sorted([12, *range(8, 200)])
     (warning,) = warnings(caplog)
-    assert "an image was left out of shard 1 of train, but is mended" in warning
+    assert "an image was left out of shard 1 of train, but is readable now" in warning
 
 
 RUNNER = """
@@ -283,7 +283,7 @@ def test_a_killed_command_goes_on_and_makes_the_same_bytes(tmp_path: Path) -> No
     assert {path.name for path in results.iterdir()} == {"undisturbed", "x.partial", "x.saved"}
     done = run("x", 0)
     assert done.returncode == 0, done.stderr
-    assert "goes on after 24 images" in done.stderr
+    assert "resuming after 24 images" in done.stderr
     assert {path.name for path in results.iterdir()} == {"undisturbed", "x"}
     assert list(problems(results / "x" / FILE)) == []
     stores = [results / name for name in ("undisturbed", "x")]

@@ -97,9 +97,9 @@ def test_an_unknown_class_is_refused_by_name(task: str) -> None:
 
 
 def test_an_unknown_task_or_split_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="unknown tiny8 task 'zoo'; there are: scenes"):
+    with pytest.raises(ValueError, match="unknown tiny8 task 'zoo'; known: scenes"):
         draw_split("zoo", ["zebra"], "train", 1, seed=0)
-    with pytest.raises(ValueError, match="unknown split 'dev'; there are: train"):
+    with pytest.raises(ValueError, match="unknown split 'dev'; known: train"):
         draw_split("cars", ["red van"], "dev", 1, seed=0)
     with pytest.raises(ValueError, match="at least one class"):
         draw_split("cars", [], "train", 1, seed=0)

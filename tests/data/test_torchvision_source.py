@@ -225,7 +225,7 @@ def test_pickles_that_are_not_official_are_never_read(tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "ran",)
 
     (tmp_path / "cifar-10-batches-py/data_batch_1").write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(TatrError, match=r"CIFAR10 is not there, or not whole .*; CIFAR10 expects cifar-10-batches-py"):
+    with pytest.raises(TatrError, match=r"CIFAR10 is missing or incomplete .*; CIFAR10 expects cifar-10-batches-py"):
         load(settings(tmp_path, "CIFAR10", **HALVES))
     assert not (tmp_path / "ran").exists()
 
@@ -234,7 +234,7 @@ def test_pickles_that_are_not_official_are_never_read(tmp_path: Path) -> None:
     ("keys", "message"),
     [
         ({"dataset": "Cats"}, "tasks.t.dataset: torchvision.datasets has no 'Cats'"),
-        ({"dataset": "GTSRB"}, "GTSRB is not there, or not whole .*; GTSRB expects gtsrb/GTSRB/Training, "),
+        ({"dataset": "GTSRB"}, "GTSRB is missing or incomplete .*; GTSRB expects gtsrb/GTSRB/Training, "),
         ({"root": "/none/such"}, "tasks.t.root: /none/such is no folder .*; DTD expects dtd/dtd/images"),
         ({"train": [], "test": []}, "train and test are the same part of DTD"),
         ({"test": [{"split": "train"}]}, "train and test are the same part of DTD"),

@@ -118,7 +118,7 @@ def test_a_seed_fixes_the_exemplars_and_another_draws_others() -> None:
 
 
 def test_more_exemplars_than_images_are_refused() -> None:
-    with pytest.raises(TatrError, match="cars: 101 exemplars asked for, but there are 100 training images"):
+    with pytest.raises(TatrError, match="cars: 101 exemplars requested, but there are 100 training images"):
         draw_exemplars(100, 101, 0, "cars")
 
 

@@ -58,7 +58,7 @@ def test_too_high_is_as_bad_as_too_low_and_the_limit_is_allowed(accuracy: float,
 def test_a_task_without_a_model_and_one_with_two_are_errors() -> None:
     with pytest.raises(TatrError, match=r"task 'dtd' is expected, but no individual.*evaluated: cars"):
         check([result(cars=0.5)], {"cars": 50, "dtd": 60}, 1, STATED_BY)
-    with pytest.raises(TatrError, match="two evaluate task 'cars'"):
+    with pytest.raises(TatrError, match="task 'cars' is evaluated twice"):
         check([result(cars=0.5), result(cars=0.6)], {"cars": 50}, 1, STATED_BY)
 
 

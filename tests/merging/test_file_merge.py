@@ -224,7 +224,7 @@ def poison(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncate, "00001-of-00002.safetensors: not a whole safetensors file"),
+        (truncate, "00001-of-00002.safetensors: not a complete safetensors file"),
         (lose, "00002-of-00002.safetensors: no such file"),
         (exchange, "does not say where 'model.embed_tokens.weight' lies"),
         (climb, "a shard is no file of this folder"),

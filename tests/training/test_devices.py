@@ -1,4 +1,4 @@
-"""Which device is chosen: the best, or the one asked for; of several GPUs one that nobody has."""
+"""Which device is chosen: the best, or the one asked for; of several GPUs a free one."""
 
 import logging
 import os
@@ -67,7 +67,7 @@ def test_the_variable_overrides(monkeypatch: pytest.MonkeyPatch, wanted: str) ->
 def test_a_device_that_is_not_there_is_not_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
     has(monkeypatch, "mps")
     monkeypatch.setenv(devices.VARIABLE, "cuda")
-    with pytest.raises(TatrError, match=r"TATR_DEVICE = 'cuda': torch .* finds no such device.*there is: mps, cpu\)"):
+    with pytest.raises(TatrError, match=r"TATR_DEVICE = 'cuda': torch .* finds no such device.*available: mps, cpu\)"):
         choose()
     monkeypatch.setenv(devices.VARIABLE, "gpu")
     with pytest.raises(TatrError, match="TATR_DEVICE = 'gpu': expected one of cuda, mps, cpu"):
@@ -86,7 +86,7 @@ def test_of_several_gpus_each_job_takes_a_free_one_and_then_they_are_shared(
         taken.append(os.environ[VISIBLE])
         assert len(caplog.records) == max(0, len(taken) - 2)
     assert taken == ["GPU-aaaa-1", "GPU-bbbb-2", "GPU-aaaa-1", "GPU-bbbb-2"]
-    assert "all 2 GPUs are taken; shares GPU-aaaa-1. With `--resources gpu=2`" in caplog.text
+    assert "all 2 GPUs are in use; sharing GPU-aaaa-1. With `--resources gpu=2`" in caplog.text
 
 
 def test_a_gpu_is_free_again_when_its_job_was_killed(two_gpus: None, workstation: Path) -> None:

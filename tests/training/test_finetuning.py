@@ -1,4 +1,4 @@
-"""Fine-tuning: crops, epochs, learning; a killed one goes on; an exploding one stops with a reason."""
+"""Fine-tuning: crops, epochs, learning; a killed one resumes; an exploding one stops with a reason."""
 
 import itertools
 import logging
@@ -217,7 +217,7 @@ def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(
         found = train(encoder, tasks[:count], Saved(file, "key"))
     np.testing.assert_array_equal(found, undisturbed)
     if every == 0 and sum(kills):
-        assert f"goes on from step {sum(kills)} of 9" in caplog.text
+        assert f"resuming at step {sum(kills)} of 9" in caplog.text
 
 
 def test_a_state_that_is_not_this_job_s_is_not_gone_on_from(

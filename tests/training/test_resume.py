@@ -126,7 +126,8 @@ def test_the_state_of_another_job_is_ignored(path: Path, state: State, caplog: p
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resume.torch, "__version__", "2.0.0")
         assert Saved(path, "other").read() == {}
-    assert "of another job (other settings, inputs, code, device or torch); starting anew" in warning(caplog)
+    message = "of another job (other settings, inputs, code, device or torch); starting from the beginning"
+    assert message in warning(caplog)
     save_file({"step": torch.tensor(3)}, path)  # not written by us
     assert Saved(path, "key").read() == {}
     assert "of another job" in warning(caplog)
@@ -294,7 +295,7 @@ def test_a_killed_command_goes_on_and_makes_the_same_bytes(
     assert {path.name for path in results.iterdir()} == {"undisturbed", "x.partial", "x.saved", "x.saved.partial"}
     code, output, _ = run_script("finetuning", *given, "--output", results / "x" / FILE)
     assert code == 0, output
-    assert "3 tasks: goes on from step 5 of 12" in output
+    assert "3 tasks: resuming at step 5 of 12" in output
     assert {path.name for path in results.iterdir()} == {"undisturbed", "x"}
     assert list(problems(results / "x" / FILE)) == []
     name = "encoder.safetensors"

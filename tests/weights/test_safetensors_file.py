@@ -128,7 +128,7 @@ def one(**changes: object) -> str:
 )
 def test_damaged_files_are_refused(path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)
-    with pytest.raises(TatrError, match=rf"m\.safetensors: not a whole safetensors file \(.*({message})") as caught:
+    with pytest.raises(TatrError, match=rf"m\.safetensors: not a complete safetensors file \(.*({message})") as caught:
         SafetensorsFile(path)
     assert str(caught.value).endswith("copy or make it again")
 

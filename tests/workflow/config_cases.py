@@ -68,7 +68,7 @@ CONFIGURATION = [
     Case(
         "coefficient-changed",
         "change λ",
-        "the evaluation; a merge is stored as a direction, whatever λ is",
+        "the evaluation; a merge is stored as a direction, independent of λ",
         evaluated("task_arithmetic", "0.4"),
         setting("merges", 1, "coefficient", to=0.4),
     ),
@@ -135,14 +135,14 @@ CONFIGURATION = [
     Case(
         "image-count",
         "change how many images of a task are used, in any split",
-        "the task's images, and whatever saw them",
+        "the task's images, and all that used them",
         {"images:cars"} | seen_anew("cars"),
         setting("tasks", "cars", "test", to=50),
     ),
     Case(
         "template",
         "change a prompt of a task",
-        "the task's zero-shot head, and whatever used it; its images stay",
+        "the task's zero-shot head, and all that used it; its images stay",
         {"head:cars"} | seen_anew("cars"),
         setting("tasks", "cars", "templates", to=["a picture of a {}."]),
     ),

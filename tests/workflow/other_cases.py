@@ -45,7 +45,7 @@ CODE = [
     Case(
         "drawing-edited",
         "edit how a task of the embedded benchmark is drawn (`tiny8/cars.py`)",
-        "the task's images, and whatever saw them",
+        "the task's images, and all that used them",
         {"images:cars"} | seen_anew("cars"),
         files=_code("tatr/data/tiny8/cars.py"),
     ),

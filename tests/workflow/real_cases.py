@@ -73,7 +73,7 @@ REAL_CASES = [
     Case("real-nothing", "change nothing", "nothing", set()),
     Case(
         "times",
-        "copy weights, checkpoints and images anew (their times change, their bytes do not)",
+        "copy weights, checkpoints and images again (their times change, their bytes do not)",
         "nothing",
         set(),
         files=_touch("clip/open_clip_model.safetensors", TUNED, "data/dtd/data/test-00000-of-00001.parquet"),
@@ -102,14 +102,14 @@ REAL_CASES = [
     Case(
         "limit",
         "limit a task's training images",
-        "its images, and whatever saw them; the imported model stays",
+        "its images, and all that used them; the imported model stays",
         {"images:dtd", "finetuning:dtd"} | from_model("dtd") | {"evaluation:pretrained"},
         setting("tasks", "dtd", "limit", to=10),
     ),
     Case(
         "skip",
         "skip unreadable images instead of stopping",
-        "the task's images, and whatever saw them",
+        "the task's images, and all that used them",
         {"images:mnist", "evaluation:pretrained", "evaluation:individual_mnist", MERGED} | SANITY,
         setting("tasks", "mnist", "unreadable", to="skip"),
     ),

@@ -174,7 +174,7 @@ class TestFailure:
 
         done = changed.snakemake(f"{target}/manifest.json")
 
-        line = "100 exemplars asked for, but there are 64 training images"
+        line = "100 exemplars requested, but there are 64 training images"
         (log,) = changed.folder.glob("logs/gradient/cars_n-100-*.log")
         assert done.returncode != 0
         assert line in done.stderr

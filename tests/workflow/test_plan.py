@@ -95,7 +95,7 @@ class TestBackbones:
         config["model_cfg"]["vision_cfg"]["ls_init_value"] = 0.1
         (folder / "open_clip_config.json").write_text(json.dumps(config))
         assert planned(PAPER, backbone=str(folder)).of_kind("merge")
-        with pytest.raises(TatrError, match=f"{key}.*: not for clip, whose image encoder is no standard"):
+        with pytest.raises(TatrError, match=f"{key}.*: needs the layers of a standard vision transformer"):
             planned(PAPER, backbone=str(folder), **keys)
 
 
@@ -111,7 +111,7 @@ class TestCheckpoints:
         assert "someone-clip_mnist" in names(plan, "download")
         assert one(plan, "checkpoint", "dtd").settings["file"] == str(tmp_path / "DTD/finetuned.safetensors")
 
-    def test_the_zero_shot_copy_beside_it_counts(self, tmp_path: Path) -> None:
+    def test_the_zero_shot_copy_next_to_it_counts(self, tmp_path: Path) -> None:
         clip = write_backbone(tmp_path / "clip")
         write_checkpoint(tmp_path / "finetuned.safetensors", clip, 1)
         keys = {
@@ -153,7 +153,7 @@ class TestPaper:
         assert plan.sanity
         assert plan.sanity.settings["expected"]["stanford_cars"] == 77.7
         assert {p.label for p in plan.sanity.inputs["evaluations"]} == {f"individual_{task}" for task in PAPER}
-        with pytest.raises(TatrError, match=r"sanity\.expected: paper: the paper's tables are of ViT-B/32"):
+        with pytest.raises(TatrError, match=r"sanity\.expected: paper: the paper's tables cover ViT-B/32"):
             planned(sanity={"expected": "paper"})
 
     def test_expectations_of_ones_own(self) -> None:

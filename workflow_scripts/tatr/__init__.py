@@ -34,7 +34,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    # On first use: whoever merges NumPy arrays does not wait for torch, and a step's code digest does not cover
+    # On first use: merging NumPy arrays does not wait for torch, and a step's code digest does not cover
     # modules that it never loads (nor the version).
     if name == "__version__":
         return _version()

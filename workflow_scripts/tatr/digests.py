@@ -7,7 +7,7 @@ from typing import Any
 
 
 def canonical(value: Any) -> str:  # noqa: ANN401  (any JSON value)
-    """JSON with sorted keys and no spaces: one text per value, whatever order a person wrote it in."""
+    """JSON with sorted keys and no spaces: one text per value, for any order of its keys."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

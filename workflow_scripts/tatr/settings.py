@@ -2,8 +2,8 @@
 
     rank: Annotated[int, Interval(ge=1), "of the modules"] = 16
 
-Beside the type stand bounds (`annotated_types.Interval`), functions that raise a ValueError unless they like a value,
-and a text that says what is meant. The config's sections, their schema and their docs are derived from it
+The annotation adds bounds (`annotated_types.Interval`), functions that raise a ValueError for a bad value, and a text
+that says what is meant. The config's sections, their schema and their docs are derived from it
 (`tatr.config.section`), and what a job is given is checked against it here. Whatever may be called with keyword-only
 arguments will do: a function, or a dataclass with `kw_only`.
 """
@@ -37,7 +37,7 @@ def meaning(annotation: Any) -> str | None:  # noqa: ANN401
 
 
 def rules(annotation: Any) -> Iterator[Callable[[Any], Any]]:  # noqa: ANN401
-    """The functions of an annotation that raise a ValueError unless they like a value."""
+    """The functions of an annotation that raise a ValueError for a bad value."""
     return (part for part in _constraints(annotation) if isfunction(part))
 
 
@@ -67,7 +67,7 @@ def recipe_of(declared: Callable[..., T], settings: Mapping[str, Any], where: st
 
 
 def check(where: str, value: Any, annotation: Any) -> None:  # noqa: ANN401
-    """Raise a TatrError unless a value is of the annotated type, within its bounds, and to the liking of its rules."""
+    """Raise a TatrError unless a value is of the annotated type, within its bounds, and allowed by its rules."""
     kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     if not _is_a(value, kind):
         raise TatrError(f"{where} = {value!r}: expected {_in_words(kind)}")

@@ -187,7 +187,7 @@ def test_grams_of_another_encoder_are_refused() -> None:
     with pytest.raises(TatrError, match="regmean: needs grams"):
         list(direction("regmean", MergeInputs([*vectors], layout=SHAPES)))
     negative = [gram(each) for each in inputs[:2]] + [-100 * gram(inputs[0])]
-    with pytest.raises(TatrError, match=r"the Gram matrices of '.*' are no such matrices"):
+    with pytest.raises(TatrError, match=r"the Gram matrices of '.*' are not positive semidefinite"):
         list(direction("regmean", MergeInputs([*vectors], layout=SHAPES, grams=negative)))
 
 

@@ -135,7 +135,7 @@ def test_the_projection_is_never_made_up_elsewhere(bring: Callable[..., str], tm
 
 
 @pytest.mark.parametrize("name", ["zeroshot.safetensors", "zero_shot.safetensors"])
-def test_the_copy_beside_the_model_is_compared(
+def test_the_copy_next_to_the_model_is_compared(
     bring: Callable[..., Any], tmp_path: Path, visual: Weights, fine: Weights, name: str
 ) -> None:
     save_file(fine, tmp_path / "finetuned.safetensors")
@@ -154,7 +154,7 @@ def test_the_copy_beside_the_model_is_compared(
     visual["visual.ln_pre.bias"][3] -= 0.25
     message = bring(tmp_path / "finetuned.safetensors", name="y")
     distance = 0.25 / np.linalg.norm(np.concatenate([tensor.ravel() for tensor in visual.values()]))
-    assert f"{name}: the model was fine-tuned from another one than the backbone" in message
+    assert f"{name}: the model was not fine-tuned from this backbone" in message
     assert f"= {distance:.3g}, largest entry 0.25 in 'visual.ln_pre.bias'" in message
 
 
@@ -203,7 +203,7 @@ def test_without_a_copy_a_stranger_is_known_by_its_distance(
         save_file({name: np.float32(scale) * tensor for name, tensor in stranger.items()}, path)
         message = bring(path)
         assert "x.safetensors: too far from the backbone to be fine-tuned from it: ‖difference‖ / ‖θ_pre‖ = " in message
-        assert "expected at most 0.5; set the backbone that it was made with" in message
+        assert "expected at most 0.5; set the backbone it was fine-tuned from" in message
     save_file(visual, tmp_path / "copy.safetensors")  # which shows that it is none, whatever its distance
     assert record(bring(path, zero_shot=tmp_path / "copy.safetensors"))["change"]["matrices"] > 1
     save_file(visual, path)

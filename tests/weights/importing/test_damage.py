@@ -55,7 +55,7 @@ def test_a_file_can_not_claim_more_than_it_holds(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("archive/data.pkl", tensor_program(), zipfile.ZIP_STORED)
         file.writestr("archive/data/0", bytes(2**22))
-    with pytest.raises(TatrError, match="'archive/data/0' is compressed, as PyTorch never does"):
+    with pytest.raises(TatrError, match="'archive/data/0' is compressed, which PyTorch never does"):
         read_clip(path)
     archive(path, tensor_program(), {"0": bytes(16)})
     content = bytearray(path.read_bytes())
@@ -78,7 +78,7 @@ def test_what_holds_itself_comes_to_an_end(tmp_path: Path) -> None:
 def test_names_without_end_are_refused(tmp_path: Path) -> None:
     """40 levels that hold the next one twice: 2^40 names for one tensor, and none if there is no tensor."""
     path = tmp_path / "x.pt"
-    for leaf, message in ((torch.zeros(1), "hold one another without end"), (None, "found no tensor at all")):
+    for leaf, message in ((torch.zeros(1), "contain one another endlessly"), (None, "found no tensor at all")):
         tree: dict[str, object] = {"visual.proj": leaf}
         for _ in range(40):
             tree = {"a": tree, "b": tree}
@@ -86,7 +86,7 @@ def test_names_without_end_are_refused(tmp_path: Path) -> None:
         with pytest.raises(TatrError, match=message):
             read_clip(path)
     archive(path, chained(30_000), {"0": bytes(16)})
-    with pytest.raises(TatrError, match="hold one another without end"):
+    with pytest.raises(TatrError, match="contain one another endlessly"):
         read_clip(path)
 
 

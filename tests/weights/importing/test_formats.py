@@ -1,4 +1,4 @@
-"""Every format gives the same tensors from equal weights; what is no CLIP model, or not whole, is refused by name."""
+"""Every format gives the same tensors from equal weights; what is no CLIP model, or incomplete, is refused by name."""
 
 import json
 import zipfile
@@ -212,9 +212,9 @@ def test_what_is_no_clip_model(tmp_path: Path, visual: Weights, weights: Weights
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n")
     refused(path, "only a pointer of Git LFS")
     path.write_text("<html>")
-    refused(path, r"of no known format \(begins with b'<html>'\); known are files of torch.save")
+    refused(path, r"unknown format \(begins with b'<html>'\); known are files of torch.save")
     path.write_bytes(b"")
-    refused(path, "of no known format")
+    refused(path, "unknown format")
     refused(tmp_path / "nowhere.pt", r"nowhere.pt: can't be read \(No such file")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.txt", "a")

@@ -87,7 +87,7 @@ class Architecture:
         """Read an open_clip model config, which `where` names in errors.
 
         Raises:
-            TatrError: a key is missing, or the image encoder is no vision transformer.
+            TatrError: a key is missing, or the image encoder is not a vision transformer.
         """
         check_model(config, where)
         vision, text, preprocess = config["vision_cfg"], config["text_cfg"], config.get("preprocess_cfg", {})
@@ -131,7 +131,7 @@ class Architecture:
         )
 
     def text_layout(self) -> Layout:
-        """The text encoder's parameters, the logit scale, and whatever else the model has beside its image encoder."""
+        """The text encoder's parameters, the logit scale, and everything else in the model but the image encoder."""
         if isinstance(self.text, OtherTower):
             from tatr.clip import open_clip_towers
 
@@ -164,5 +164,5 @@ def _mlp_width(config: Mapping[str, Any]) -> int:
 
 
 def _only(config: Mapping[str, Any], known: set[str]) -> bool:
-    """Whether a config asks for nothing beyond the known keys (keys that are switched off don't count)."""
+    """Whether a config has no other keys than the known ones (keys that are switched off don't count)."""
     return all(config[key] in (None, False, 0, 0.0) for key in config.keys() - known)

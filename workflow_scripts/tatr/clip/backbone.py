@@ -1,4 +1,4 @@
-"""Pre-trained weights, held against the model that is to compute with them: activation, preprocessing, tensors."""
+"""Pre-trained weights, checked against the model that will use them: activation, preprocessing, tensors."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of weights beside their values."""
+    """What is known of weights apart from their values."""
 
     authority: str
     """Who says so."""
@@ -51,11 +51,11 @@ def of_tag(name: str, tag: str) -> Known:
 
 
 def of_file(path: Path, facts: Mapping[str, Any]) -> Known:
-    """What is known of weights on disk: by their digest, by the file itself, by the configs beside it.
+    """What is known of weights on disk: by their digest, by the file itself, by the configs in its folder.
 
     Args:
         path: a file, or a folder that holds one.
-        facts: what reading the file told (`tatr.weights.importing.facts`).
+        facts: what is known from the file (`tatr.weights.importing.facts`).
     """
     if published := _published(path):
         return published
@@ -66,19 +66,19 @@ def of_file(path: Path, facts: Mapping[str, Any]) -> Known:
         images = _read_json(folder / "preprocessor_config.json")
         preprocess = {key: images[f"image_{key}"] for key in ("mean", "std") if f"image_{key}" in images}
     preprocess = {key: value for key, value in preprocess.items() if key in PREPROCESSING}
-    return Known("as the file or the config beside it says", facts["quick_gelu"], preprocess)
+    return Known("as the file or the config in its folder says", facts["quick_gelu"], preprocess)
 
 
 def check_activation(model: Mapping[str, Any], known: Known, name: str, weights: str) -> None:
-    """Raise if weights were trained with another activation than the model has; log which is used if nobody knows."""
-    ours = bool(model.get("quick_gelu", False))
+    """Raise if weights were trained with another activation than the model has; log the one used if it is unknown."""
+    quick_gelu = bool(model.get("quick_gelu", False))
     if known.quick_gelu is None:
-        logger.info("%s: nothing tells the activation of these weights; %s is used", weights, activation(ours))
-    elif known.quick_gelu != ours:
+        logger.info("%s: the activation of these weights is unknown; using %s", weights, activation(quick_gelu))
+    elif known.quick_gelu != quick_gelu:
         other = counterpart(name)
         raise TatrError(
             f"{name} with weights '{weights}': these weights were trained with {activation(known.quick_gelu)} "
-            f"({known.authority}), but this model has {activation(ours)}; use {other or 'a model of their own'}"
+            f"({known.authority}), but this model has {activation(quick_gelu)}; use {other or 'a model of their own'}"
         )
 
 
@@ -101,12 +101,14 @@ def complete_config(
     expected = defaults | dict(model.get("preprocess_cfg", {})) | dict(known.preprocess)
     if expected["resize_mode"] != resize:
         raise TatrError(
-            f"{weights}: these weights expect images resized by '{expected['resize_mode']}', and yours are to be "
+            f"{weights}: these weights expect images resized by '{expected['resize_mode']}', but yours are "
             f"resized by '{resize}'; write backbone.resize: {expected['resize_mode']}"
         )
     if expected["interpolation"] != "bicubic":
         logger.warning(
-            "%s: trained on %s resizing; here it is bicubic, which differs little", weights, expected["interpolation"]
+            "%s: trained with %s resizing; this project uses bicubic, which differs little",
+            weights,
+            expected["interpolation"],
         )
     given = {key: settings[key] for key in ("mean", "std") if settings.get(key)}
     for key in ("mean", "std"):
@@ -168,7 +170,7 @@ def _check_resolution(visual: Mapping[str, np.ndarray], layout: Layout, where: s
 
 
 def _published(path: Path) -> Known | None:
-    """What open_clip knows of a file that somebody published, found by its SHA-256."""
+    """What open_clip knows of a file that somebody published, recognised by its SHA-256."""
     if not path.is_file():
         return None
     from open_clip import pretrained
@@ -176,7 +178,7 @@ def _published(path: Path) -> Known | None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     for name, tag in pretrained.list_pretrained():
-        # OpenAI's addresses hold the digest, open_clip's own its beginning.
+        # OpenAI's addresses contain the digest, open_clip's only its beginning.
         address = PurePosixPath(pretrained.get_pretrained_url(name, tag))
         stated = address.parent.name if len(address.parent.name) == 64 else address.stem.rpartition("-")[2]
         if len(stated) >= 8 and digest.startswith(stated):
@@ -202,5 +204,5 @@ def _read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise TatrError(f"{path}: no JSON ({error}); copy it again, or take it away") from None
+        raise TatrError(f"{path}: not JSON ({error}); copy it again, or remove it") from None
     return config if isinstance(config, dict) else {}

@@ -1,7 +1,7 @@
 """How a task's surgery module corrects features.
 
-Yang et al. 2024, "Representation surgery for multi-task model merging". Apart from the modules' training, so that an
-edit of that does not evaluate models again that have no surgery.
+Yang et al. 2024, "Representation surgery for multi-task model merging". Kept apart from the modules' training: an edit
+of that does not re-evaluate models without surgery.
 """
 
 from pathlib import Path

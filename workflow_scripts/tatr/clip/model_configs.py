@@ -1,6 +1,6 @@
 """open_clip's model configs, read out of the installed package without importing it, and which of them can be used.
 
-They are asked for while the workflow is planned: importing open_clip would take seconds.
+They are needed while the workflow is planned, when importing open_clip would take seconds.
 """
 
 import json
@@ -32,21 +32,19 @@ def model_config(name: str) -> dict[str, Any]:
     return config
 
 
-def check_model(config: Mapping[str, Any], source: str) -> None:
-    """Raise unless the image encoder is a vision transformer and the libraries that the model needs are there."""
+def check_model(config: Mapping[str, Any], where: str) -> None:
+    """Raise unless the image encoder is a vision transformer and the libraries that the model needs are installed."""
     try:
         vision, text = config["vision_cfg"], config["text_cfg"]
     except KeyError as error:
-        raise TatrError(f"{source}: the model config lacks {error}; it must be an open_clip model config") from None
+        raise TatrError(f"{where}: the model config lacks {error}; it must be an open_clip model config") from None
     timm = vision.get("timm_model_name")
     if isinstance(vision.get("layers"), list):
-        raise TatrError(f"{source}: a ResNet is not supported; {ADVICE}")
+        raise TatrError(f"{where}: a ResNet is not supported; {ADVICE}")
     if timm and not timm.startswith(VISION_TRANSFORMERS):
-        raise TatrError(
-            f"{source}: the image encoder {timm} is no vision transformer, so it is not supported; {ADVICE}"
-        )
-    _need("timm", timm, source)
-    _need("transformers", text.get("hf_model_name") or text.get("hf_tokenizer_name"), source)
+        raise TatrError(f"{where}: the image encoder {timm} is not a vision transformer and is not supported; {ADVICE}")
+    _need("timm", timm, where)
+    _need("transformers", text.get("hf_model_name") or text.get("hf_tokenizer_name"), where)
 
 
 def image_size(config: Mapping[str, Any]) -> int:
@@ -74,10 +72,10 @@ def counterpart(name: str) -> str | None:
     return other if (_folder() / f"{other}.json").is_file() else None
 
 
-def _need(library: str, what: str | None, source: str) -> None:
+def _need(library: str, what: str | None, where: str) -> None:
     if what and find_spec(library) is None:
         raise TatrError(
-            f"{source}: needs {what} of the library {library}, which is not installed; install it (pip install "
+            f"{where}: needs {what} of the library {library}, which is not installed; install it (pip install "
             f"{library}) or {ADVICE}"
         )
 
@@ -85,7 +83,7 @@ def _need(library: str, what: str | None, source: str) -> None:
 def _folder() -> Path:
     package = find_spec("open_clip")
     if package is None or package.origin is None:
-        raise TatrError("open_clip is not installed; make the environment again (pip install open_clip_torch)")
+        raise TatrError("open_clip is not installed; reinstall the environment (pip install open_clip_torch)")
     return Path(package.origin).parent / "model_configs"
 
 
@@ -94,4 +92,4 @@ def _nearest(name: str, folder: Path) -> str:
 
     known = {path.stem.casefold(): path.stem for path in sorted(folder.glob("*.json"))}
     close = difflib.get_close_matches(name.casefold(), known, n=3, cutoff=0.5)
-    return f"; did you mean {', '.join(known[found] for found in close)}?" if close else ""
+    return f"; did you mean {', '.join(known[match] for match in close)}?" if close else ""

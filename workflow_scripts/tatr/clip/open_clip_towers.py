@@ -1,4 +1,4 @@
-"""The towers that are no standard CLIP transformers, computed by open_clip's own classes (SigLIP, EVA, CoCa, CLIPA, …).
+"""Towers other than standard CLIP transformers, computed by open_clip's own classes (SigLIP, EVA, CoCa, CLIPA, …).
 
 The classes are built without weights: their parameters are placeholders, and every call brings named tensors in their
 place. So the towers are functions of named tensors, as those of `tatr.clip.towers` are. Layers are in evaluation mode.
@@ -23,7 +23,7 @@ Parameters = Mapping[str, Tensor]
 
 SMALL_VISION = {"image_size": 8, "patch_size": 8, "width": 8, "head_width": 8, "layers": 1}
 SMALL_TEXT = {"context_length": 8, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
-"""Stand in for the tower that is not asked for, which may need libraries or files of its own."""
+"""Used in place of the tower that is not needed, which may need libraries or files of its own."""
 
 
 class _Texts(nn.Module):
@@ -45,14 +45,14 @@ def image_shapes(model: str) -> dict[str, tuple[int, ...]]:
         model: the model's config, as JSON.
 
     Raises:
-        TatrError: the encoder has a state beside its parameters, or fixed parameters.
+        TatrError: the encoder has tensors that are not parameters, or fixed parameters.
     """
     tower = _image_tower(model)
     names = dict(tower.named_parameters())
     if others := sorted(tower.state_dict().keys() - names.keys()):
         raise TatrError(
-            f"the image encoder keeps '{others[0]}' beside its parameters ({len(others)} such tensors, statistics of "
-            "batches as a rule), which merging would leave out; use a model without, such as ViT-B-32-quickgelu"
+            f"the image encoder has '{others[0]}' in addition to its parameters ({len(others)} tensors, usually batch "
+            "statistics). Merging would leave them out; use a model without them, such as ViT-B-32-quickgelu"
         )
     if fixed := [name for name, parameter in names.items() if not parameter.requires_grad]:
         raise TatrError(f"the image encoder's '{fixed[0]}' is fixed, not trained; use another model")
@@ -62,7 +62,7 @@ def image_shapes(model: str) -> dict[str, tuple[int, ...]]:
 def text_shapes(model: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all the model's parameters but the image encoder's, in open_clip's order.
 
-    Among them may be some that no classifier needs: SigLIP's logit bias, which adds the same to all classes' scores,
+    They may include some that no classifier needs: SigLIP's logit bias, which adds the same to all classes' scores,
     and CoCa's caption decoder. They are kept so that a merged model can be loaded by open_clip.
     """
     parameters = _text_tower(model).model.named_parameters()
@@ -83,21 +83,21 @@ def tokenize(texts: Sequence[str], model: str) -> Tensor:
     """Token ids [B, context length] by the model's own tokenizer.
 
     Raises:
-        TatrError: the tokenizer's files are neither on this machine nor to be had.
+        TatrError: the tokenizer's files are neither on this machine nor available for download.
     """
     text = json.loads(model)["text_cfg"]
     length, options = text.get("context_length", 77), text.get("tokenizer_kwargs", {})
     if not (name := text.get("hf_tokenizer_name")):
-        found: Tensor = SimpleTokenizer(context_length=length, **options)(list(texts))
-        return found
+        tokens: Tensor = SimpleTokenizer(context_length=length, **options)(list(texts))
+        return tokens
     try:
-        own = HFTokenizer(name, context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **options)
+        tokenizer = HFTokenizer(name, context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **options)
     except (OSError, ImportError, ValueError) as error:
         raise TatrError(
             f"the tokenizer {name} can't be loaded ({_first_line(error)}); fetch it where the network is: "
             f"python -c \"import transformers; transformers.AutoTokenizer.from_pretrained('{name}')\""
         ) from error
-    ids: Tensor = own(list(texts))
+    ids: Tensor = tokenizer(list(texts))
     return ids
 
 
@@ -105,9 +105,9 @@ def _call(module: nn.Module, parameters: Parameters, inputs: Tensor) -> Tensor:
     # Masks, rotary angles and the like are the module's own.
     buffers = {name: buffer.to(inputs.device) for name, buffer in module.named_buffers()}
     features = functional_call(module, {**buffers, **parameters}, (inputs,))
-    # CoCa's towers give their tokens, too.
-    found: Tensor = features[0] if isinstance(features, tuple) else features
-    return found
+    # CoCa's towers return their tokens, too.
+    pooled: Tensor = features[0] if isinstance(features, tuple) else features
+    return pooled
 
 
 @cache
@@ -121,9 +121,9 @@ def _image_tower(model: str) -> nn.Module:
 @cache
 def _text_tower(model: str) -> _Texts:
     config = json.loads(model) | {"vision_cfg": SMALL_VISION}
-    own_class = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
+    custom_text = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
     config["text_cfg"] = config["text_cfg"] | {"hf_model_pretrained": False}
-    kind = CLIP if not own_class else CoCa if "multimodal_cfg" in config else CustomTextCLIP
+    kind = CLIP if not custom_text else CoCa if "multimodal_cfg" in config else CustomTextCLIP
     return _Texts(_built(kind, config)).eval()
 
 

@@ -2,7 +2,7 @@
 
 Why not open_clip's own modules? A function of its parameters is what per-exemplar gradients (`vmap(grad)`) and merged
 models need, and importing open_clip loads torchvision, timm and torch's compiler: several seconds in each of a run's
-dozens of jobs. The tests hold these functions against open_clip's classes. Towers that are no standard CLIP
+dozens of jobs. The tests compare these functions with open_clip's classes. Towers that are no standard CLIP
 transformers are left to these classes after all (`tatr.clip.open_clip_towers`).
 """
 
@@ -49,10 +49,10 @@ def image_features(
 ) -> Tensor:
     """Image features [B, D], not normalised, of normalised pixels [B, 3, H, W].
 
-    With checkpointing, a backward pass finds only each residual block's input kept and computes the rest of it anew.
+    With checkpointing, a backward pass finds only each residual block's input kept and computes the rest of it again.
 
     Raises:
-        TatrError: the tower is open_clip's own, and is to be watched or checkpointed.
+        TatrError: the tower is open_clip's own, and can't be watched or checkpointed.
     """
     tower = architecture.vision
     if isinstance(tower, OtherTower):

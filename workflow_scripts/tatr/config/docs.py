@@ -8,11 +8,11 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from tatr.config.merges import Merge, SurgerySection, TrustRegion, settings_of
+from tatr.config.messages.words import bare, expected, is_section, members, of_field
 from tatr.config.models import Config, Multitask
 from tatr.config.section import Section
 from tatr.config.tasks import SOURCES, ImageCounts, SplitLists
 from tatr.config.weights import Sanity
-from tatr.config.words import bare, expected, is_section, members, of_field
 from tatr.merging.methods import load, names
 
 OPTIONAL = (TrustRegion, SurgerySection, Multitask, Sanity, ImageCounts, SplitLists)
@@ -46,7 +46,7 @@ def _add_methods(merge: dict[str, Any]) -> None:
     for name in names():
         settings = settings_of(load(name)).model_json_schema()
         properties = {key: _sweep(value) for key, value in settings.get("properties", {}).items()}
-        # A setting of the same name may mean different things in two methods, so its values stand with the method.
+        # A setting of the same name may mean different things in two methods, so its values are listed with the method.
         merge["properties"] |= {key: {} for key in properties}
         then = {"properties": properties, "propertyNames": {"enum": [*common, *properties]}}
         then["required"] = settings.get("required", [])
@@ -133,7 +133,7 @@ def _sources() -> Iterator[str]:
 
 
 def _methods() -> Iterator[str]:
-    yield "# A merge by its method: the default coefficient, and settings of its own:"
+    yield "# A merge by its method: the default coefficient, and its settings:"
     for name in names():
         method = load(name)
         yield _commented(f"#   {name}", f"coefficient {method.coefficient:g}")

@@ -8,14 +8,14 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tatr.config.errors import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
+from tatr.config.messages.mistakes import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
 from tatr.config.models import Config
 from tatr.config.tasks import Data
 from tatr.errors import TatrError
 from tatr.training.recipes.fine_tuning import FineTuning
 
 RESERVED = ("method", "average", "coefficient", "tau", "unlabelled")
-"""Columns of tables beside the tasks'."""
+"""Columns of tables other than the tasks'."""
 
 
 def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Config:
@@ -42,11 +42,11 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
     try:
         config = Config.model_validate(complete)
     except ValidationError as error:
-        found = [
+        refused = [
             Mistake(_as_written(mistake.keys, value, raw, origins), mistake.text)
             for mistake, value in mistakes_of(error, complete)
         ]
-        mistakes += [mistake for mistake in found if not (empty and mistake.keys == ("merges",))]
+        mistakes += [mistake for mistake in refused if not (empty and mistake.keys == ("merges",))]
     mistakes += _unknown_tasks(raw, tasks)
     if config:
         mistakes += [*_long_warmups(config), *_same_rows(config, origins)]
@@ -86,7 +86,7 @@ def keys_written_twice(file: Path) -> Iterator[Mistake]:
     try:
         root = yaml.compose(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, yaml.YAMLError):
-        return  # whoever reads it says so
+        return  # reported when it is read
     waiting: list[tuple[Keys, yaml.Node | None]] = [((), root)]
     while waiting:
         keys, node = waiting.pop()
@@ -102,14 +102,14 @@ def keys_written_twice(file: Path) -> Iterator[Mistake]:
                 waiting.append((here, value))
 
 
-def _with_known(own: Any, known: Mapping[str, Any], data: Data) -> Any:  # noqa: ANN401
-    """The known tasks with a config's changes. One that names a source which the task is not known to have stands for
-    itself.
+def _with_known(written: Any, known: Mapping[str, Any], data: Data) -> Any:  # noqa: ANN401
+    """The known tasks with a config's changes. One that names a source which the task is not known to have is
+    taken as it is.
     """
-    own = {} if own is None else own
-    if not isinstance(own, dict):
-        return own
-    changes = {name: task or {} for name, task in own.items()}
+    written = {} if written is None else written
+    if not isinstance(written, dict):
+        return written
+    changes = {name: task or {} for name, task in written.items()}
     wanted = {name: task.get("source") for name, task in changes.items() if isinstance(task, dict)}
     tasks = {name: known_task(entry, wanted.get(name), data) for name, entry in known.items()}
     for name, task in changes.items():
@@ -143,7 +143,7 @@ def _data(raw: Any) -> Data:  # noqa: ANN401
     try:
         return Data.model_validate(raw or {})
     except ValidationError:
-        return Data()  # said where the whole config is checked
+        return Data()  # reported when the whole config is checked
 
 
 def _empty_sweeps(node: Any, keys: Keys) -> Iterator[Mistake]:  # noqa: ANN401
@@ -166,18 +166,18 @@ def _as_written(keys: Keys, value: Any, raw: Mapping[str, Any], origins: list[in
 def _find(node: Any, keys: Keys, value: Any) -> Keys | None:  # noqa: ANN401
     if isinstance(node, list) and not (isinstance(keys[0], int) if keys else value is ANYTHING):
         for index, item in enumerate(node):
-            if (found := _find(item, keys, value)) is not None:
-                return (index, *found)
+            if (inner := _find(item, keys, value)) is not None:
+                return (index, *inner)
         return None
     if not keys:
         return () if value is ANYTHING or node is value or (node == value and type(node) is type(value)) else None
     try:
-        found = _find(node[keys[0]], keys[1:], value)
+        inner = _find(node[keys[0]], keys[1:], value)
     except (KeyError, IndexError, TypeError):
         # A key that is missing; or one that was written under `settings`.
         inside = node.get("settings") if isinstance(node, dict) else None
         return ("settings", *keys) if isinstance(inside, dict) and keys[0] in inside else None
-    return None if found is None else (keys[0], *found)
+    return None if inner is None else (keys[0], *inner)
 
 
 def _unknown_tasks(raw: Mapping[str, Any], tasks: Any) -> Iterator[Mistake]:  # noqa: ANN401
@@ -189,15 +189,15 @@ def _unknown_tasks(raw: Mapping[str, Any], tasks: Any) -> Iterator[Mistake]:  # 
             yield Mistake(("suite", index), f"{shown(task)}: listed twice")
         elif isinstance(task, str) and task in RESERVED:
             yield Mistake(
-                ("suite", index), f"{shown(task)}: is a column of tables by that name; call the task otherwise"
+                ("suite", index), f"{shown(task)}: tables have a column of that name; give the task another name"
             )
         elif isinstance(task, str) and task not in tasks:
             yield Mistake(("suite", index), f"{shown(task)}: unknown task{nearest(task, tasks)}")
         seen |= {task} if isinstance(task, str) else set()
     per_task = [(section, "tasks") for section in ("finetuning", "checkpoints", "display")]
     for section, key in [*per_task, ("sanity", "expected")]:
-        own = raw[section].get(key) if isinstance(raw.get(section), dict) else None
-        for task in own if isinstance(own, dict) else {}:
+        entries = raw[section].get(key) if isinstance(raw.get(section), dict) else None
+        for task in entries if isinstance(entries, dict) else {}:
             if task not in tasks:
                 yield Mistake((section, key, task), f"unknown task{nearest(task, tasks)}")
 
@@ -211,9 +211,9 @@ def _long_warmups(config: Config) -> Iterator[Mistake]:
     recipes += [(("multitask",), config.multitask_finetuning)] if multitask else []
     for keys, recipe in recipes:
         if recipe.warmup_steps >= recipe.steps:
-            own = finetuning.model_fields_set | (multitask.model_fields_set if multitask else set())
-            given = "" if "warmup_steps" in own else " (the default)"
-            text = f"{recipe.warmup_steps}{given}: expected less than steps, {recipe.steps}"
+            given = finetuning.model_fields_set | (multitask.model_fields_set if multitask else set())
+            default = "" if "warmup_steps" in given else " (the default)"
+            text = f"{recipe.warmup_steps}{default}: expected less than steps, {recipe.steps}"
             yield Mistake((*keys, "warmup_steps"), text)
 
 

@@ -88,13 +88,15 @@ class Merge(Section):
 
     method: str = Field(description="how the task vectors are combined")
     coefficient: Annotated[float | Search | None, BeforeValidator(_coefficient)] = Field(
-        None, description="λ, or {search: [...]}: the best of these on validation; null takes the method's own"
+        None, description="λ, or {search: [...]}: the best of these on validation; null takes the method's default"
     )
     trust_region: TrustRegion | None = Field(None, description="null merges without one")
     surgery: SurgerySection | None = Field(None, description="null trains no modules")
-    name: str | None = Field(None, min_length=1, description="in tables and figures; null makes one up")
+    name: str | None = Field(
+        None, min_length=1, description="in tables and figures; null makes a name from the settings"
+    )
     settings: dict[str, Any] = Field(
-        {}, validate_default=True, description="the method's own; written beside `method`, not under this key"
+        {}, validate_default=True, description="the method's settings; written next to `method`, not under this key"
     )
 
     @model_validator(mode="before")
@@ -138,7 +140,7 @@ class Merge(Section):
         return [*self.trust_region.taus] if self.trust_region else [None]
 
     @property
-    def own_settings(self) -> dict[str, Any]:
+    def changed_settings(self) -> dict[str, Any]:
         """The method's settings that differ from its defaults."""
         defaults = {name: parameter.default for name, parameter in load(self.method).parameters.items()}
         return {key: value for key, value in self.settings.items() if value != defaults[key]}
@@ -161,7 +163,7 @@ class Merge(Section):
         if self.name:
             return self.name
         name = load(self.method).title
-        name += "".join(f", {key} {value}" for key, value in self.own_settings.items() if key != "split")
+        name += "".join(f", {key} {value}" for key, value in self.changed_settings.items() if key != "split")
         searched = []
         if region := self.trust_region:
             name += f" + {sensitivities.load(region.sensitivity).title}"

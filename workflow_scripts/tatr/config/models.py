@@ -73,8 +73,8 @@ class Config(Section):
         "tiny-clip", description="a folder of backbones/ or a path to one; or {name: ..., weights: ...} of open_clip"
     )
     suite: list[str] = Field(min_length=2, description="the tasks to merge", examples=[["cars", "digits", "textures"]])
-    seed: int = Field(0, ge=0, description="of fine-tuning and exemplars, where they give none")
-    tasks: dict[Name, AnyTask] = Field({}, description="tasks beside the known ones, or changes to those")
+    seed: int = Field(0, ge=0, description="of fine-tuning and exemplars, unless they set one")
+    tasks: dict[Name, AnyTask] = Field({}, description="your own tasks, or changes to known ones")
     data: Data = Data()
     checkpoints: Checkpoints = Checkpoints()
     finetuning: FineTuningSection = FineTuningSection()
@@ -85,7 +85,7 @@ class Config(Section):
     )
     exemplars: ExemplarsSection = ExemplarsSection()
     evaluation: Evaluation = Evaluation()
-    sanity: Sanity | None = Field(None, description="null expects nothing of the individual models")
+    sanity: Sanity | None = Field(None, description="null checks nothing")
     merges: list[Merge] = Field(min_length=1, description="the rows of the table; a list in a merge is a sweep")
     display: Display = Display()
 
@@ -95,7 +95,7 @@ class Config(Section):
 
     @property
     def multitask_finetuning(self) -> FineTuning:
-        """How one model is trained on all tasks: with as many steps in all as the individual models, if not said."""
+        """How one model is trained on all tasks: with as many steps in all as the individual models, unless set."""
         steps = sum(self.finetuning_of(task).steps for task in self.suite)
         return self._finetuning(self.multitask, steps=steps)
 

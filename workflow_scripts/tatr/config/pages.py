@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tatr.config.merges import settings_of
-from tatr.config.words import expected, of_field
+from tatr.config.messages.words import expected, of_field
 from tatr.merging.methods import Method, load
 from tatr.report.markdown import table as markdown_table
 from tatr.report.tables import accuracies, load_table, markdown

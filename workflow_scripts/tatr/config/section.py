@@ -67,7 +67,7 @@ def _kinds(annotation: Any) -> Iterator[Any]:  # noqa: ANN401
 
 
 def as_number(text: str) -> float | None:
-    """The number that a text spells, if it does."""
+    """The number that a text spells, if any."""
     try:
         return float(text)
     except ValueError:

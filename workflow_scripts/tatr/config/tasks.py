@@ -42,7 +42,7 @@ class Tiny8Task(TaskSection):
 
 
 class ImageCounts(Section):
-    """How many images a data set is known to have."""
+    """The expected numbers of images."""
 
     train: int | None = Field(None, ge=1, description="before validation images are set aside")
     test: int | None = Field(None, ge=1, description="in its test split")
@@ -64,7 +64,7 @@ class RealTask(TaskSection):
         description="what the source calls the classes, in the order of the labels; checked if given",
     )
     counts: ImageCounts | None = Field(
-        None, description="how many images there must be: {train: n, test: n}; checked if given"
+        None, description="expected numbers of images: {train: n, test: n}; checked if given"
     )
     validation_fraction: float = Field(
         0.1, gt=0, lt=1, description="share of every class of train taken as validation, at most 5000 images in all"
@@ -141,7 +141,7 @@ SOURCES: dict[str, type[TaskSection]] = {
 
 
 class AnySource(TaskSection):
-    """Stands in where the source is missing or unknown, to say so."""
+    """Used where the source is missing or unknown, to report that."""
 
     model_config = ConfigDict(extra="ignore")
     source: Literal[tuple(SOURCES)] = Field(description="kind of source")  # type: ignore[valid-type]  # is made at run time

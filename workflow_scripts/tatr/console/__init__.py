@@ -1,4 +1,4 @@
-"""The command `tatr`, for people: its subcommands print what they do. Commands of the workflow's steps are no part."""
+"""The command `tatr`, for people: its subcommands print what they do. The workflow's steps are other commands."""
 
 import argparse
 import importlib

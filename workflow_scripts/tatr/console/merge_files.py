@@ -120,7 +120,7 @@ def _settings(method: "Method", texts: Mapping[str, str]) -> dict[str, Any]:
     from pydantic import ValidationError
 
     from tatr.config.merges import settings_of
-    from tatr.config.words import expected, of_field
+    from tatr.config.messages.words import expected, of_field
 
     section = settings_of(method)
     given = {name: text for name, text in texts.items() if text.lower() not in ("none", "null")}

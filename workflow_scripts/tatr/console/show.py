@@ -42,11 +42,11 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     text = formatted(table, names, settings["digits"], marks)
     console = Console(width=None if Console().is_terminal else 160)
     narrow = console.width < 150  # then headings are cut and names folded, but never a number
-    said = [*notes(table), *skipped_notes(settings["names"], remarks["skipped"])]
+    footnotes = [*notes(table), *skipped_notes(settings["names"], remarks["skipped"])]
     shown = Table(
         box=box.SIMPLE,
         title="Test accuracy in %",
-        caption=" · ".join(["green: best merge", "underlined: second best", *said]),
+        caption=" · ".join(["green: best merge", "underlined: second best", *footnotes]),
         padding=(0, 0) if narrow else (0, 1),
     )
     shown.add_column("Method", overflow="fold")

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     if wrong:
         folders = " ".join(dict.fromkeys(str(artefact) for artefact, _ in wrong))
         targets = " ".join(dict.fromkeys(str(artefact / FILE) for artefact, _ in wrong))
-        # By name, as snakemake makes no missing file anew while the table that was made from it is there.
+        # By name, as snakemake does not make a missing file again while the table that was made from it exists.
         print(f"\n{len(wrong)} problems. Delete the artefacts and ask for them by name, with your usual options:")
         print(f"  rm -r {folders}\n  snakemake {targets}")
         print("Then run snakemake as usual: what was made from them runs again only where their content has changed.")

@@ -21,7 +21,7 @@ def check_names(names: Sequence[str] | None, settings: Mapping[str, Any], where:
 
     Names are compared by letters and digits alone, without case and without leading zeros: 'Annual_Crop' is
     'annualcrop', '00007' is '7'. Without `source_classnames`, only an order that differs from that of `classnames` is
-    told.
+    reported.
 
     Args:
         names: the source's class names in label order, or None if it knows none: then only numbers can be checked.
@@ -32,7 +32,7 @@ def check_names(names: Sequence[str] | None, settings: Mapping[str, Any], where:
         The class names for prompts, in label order: `classnames`, or else the source's.
 
     Raises:
-        TatrError: numbers, names or their order differ; or there is nothing to call the classes.
+        TatrError: numbers, names or their order differ; or the classes have no names.
     """
     task, expected, classnames = f"tasks.{settings['task']}", settings["source_classnames"], settings["classnames"]
     if expected and classnames and len(expected) != len(classnames):
@@ -43,7 +43,7 @@ def check_names(names: Sequence[str] | None, settings: Mapping[str, Any], where:
     if names is None:
         if not classnames:
             raise TatrError(f"{task}.classnames: must be given, since {where} doesn't name its classes")
-        logger.warning("%s: names no classes; that their order is that of %s.classnames can't be checked", where, task)
+        logger.warning("%s: has no class names, so the order of %s.classnames can't be checked", where, task)
         return list(classnames)
     for key, listed in (("source_classnames", expected), ("classnames", classnames)):
         if listed and len(listed) != len(names):
@@ -57,8 +57,8 @@ def check_names(names: Sequence[str] | None, settings: Mapping[str, Any], where:
         _check_order(names, classnames, f"{task}.classnames", where)
     elif classnames:
         logger.warning(
-            "%s: calls its classes %s, …; %s.classnames %s, …: whether they are in the same order can't be checked "
-            "(%s.source_classnames would)",
+            "%s names its classes %s, … and %s.classnames is %s, …: their order can't be compared "
+            "(set %s.source_classnames to check it)",
             where,
             ", ".join(names[:3]),
             task,
@@ -112,9 +112,10 @@ def check_labels(train: np.ndarray, test: np.ndarray, classes: Sequence[str], wh
             message = f"{where}: {text} no {split} image: {_first([f'{classes[i]} (label {i})' for i in missing])}"
             if split == "train":
                 raise TatrError(
-                    f"{message}; use the whole data set, or set classnames and source_classnames to what there is"
+                    f"{message}; use the whole data set, or list only the classes that exist in classnames and "
+                    "source_classnames"
                 )
-            logger.warning("%s; accuracy on what is missing can't be told", message)
+            logger.warning("%s; accuracy on the missing classes can't be measured", message)
 
 
 def _check_order(names: Sequence[str], expected: Sequence[str], key: str, where: str) -> None:
@@ -125,12 +126,12 @@ def _check_order(names: Sequence[str], expected: Sequence[str], key: str, where:
     first = f"label {label} is '{names[label]}' there and '{expected[label]}' in {key}"
     if sorted(normal) == sorted(wanted):
         raise TatrError(f"{where}: class order differs, first at {first}; put {key} into the source's order")
-    raise TatrError(f"{where}: class names differ, first at {first}; if both mean the same class, mend {key}")
+    raise TatrError(f"{where}: class names differ, first at {first}; if both mean the same class, fix {key}")
 
 
 def _normal(name: str) -> str:
     parts = re.findall(r"\d+|[^\W\d_]+", unicodedata.normalize("NFKC", name).casefold())
-    # A name of signs alone has to stay different from another one.
+    # Names that consist of signs alone must stay different.
     return "".join(part.lstrip("0") or "0" if part.isdecimal() else part for part in parts) or name
 
 
@@ -138,7 +139,7 @@ def _difference(names: Sequence[str], expected: Sequence[str]) -> str:
     normal, wanted = set(map(_normal, names)), set(map(_normal, expected))
     missing = [name for name in expected if _normal(name) not in normal]
     extra = [name for name in names if _normal(name) not in wanted]
-    if len(missing) == len(expected):  # other names altogether, such as prompts: which one is missing can't be told
+    if len(missing) == len(expected):  # other names altogether, such as prompts: which one is missing is unknown
         return ""
     return (f", missing: {_first(missing)}" if missing else "") + (f", unexpected: {_first(extra)}" if extra else "")
 

@@ -1,6 +1,6 @@
-"""Decode a task's images in parallel into a store, shard by shard; a killed job goes on after its last whole shard.
+"""Decode a task's images in parallel into a store, shard by shard; a killed job resumes after its last whole shard.
 
-Whatever the data set's size, one shard of decoded images is held, and the few that are decoded ahead of it.
+Memory holds one shard of decoded images, and the few that are decoded ahead of it, for a data set of any size.
 """
 
 import json
@@ -32,7 +32,7 @@ AHEAD = 64
 LISTED = 10
 """Unreadable images that one error names."""
 SHARE = 0.01
-"""Of a split, so much may be left out as unreadable: more is no accident."""
+"""The share of a split that may be left out as unreadable: more is no accident."""
 
 logger = logging.getLogger("tatr")
 
@@ -77,8 +77,8 @@ def write_pictures(
         splits: of `SPLITS`, all of them.
         classnames: in label order.
         how: they are decoded.
-        folder: where the store is to stand; on the file system of `saved`.
-        saved: folder of what is done so far; when it holds whole shards of the same job, they are not made again.
+        folder: where the store is written; on the file system of `saved`.
+        saved: folder of what is done so far; whole shards of the same job in it are not made again.
         key: digest of all that shapes the result.
 
     Returns:
@@ -97,7 +97,7 @@ def write_pictures(
         if split == "train" and len(lost := np.setdiff1d(pictures.labels, kept)):
             raise TatrError(
                 f"tasks.{how.task}: no training image of class '{classnames[lost[0]]}' can be decoded "
-                f"({pictures.where(int(np.flatnonzero(pictures.labels == lost[0])[0]))}, …); mend some"
+                f"({pictures.where(int(np.flatnonzero(pictures.labels == lost[0])[0]))}, …); fix one of them"
             )
         write_labels(group, split, kept)
         counts[split] = len(kept)
@@ -108,7 +108,7 @@ def write_pictures(
 
 
 def _key(key: str, splits: Mapping[str, Pictures]) -> str:
-    # Half a store by one decoder and half by another, or of images that moved up by one, would be nobody's result.
+    # Half a store by one decoder and half by another, or of images that moved up by one, would belong to neither.
     listing = {split: [[p.where(i) for i in range(len(p))], p.labels.tolist()] for split, p in splits.items()}
     return canonical_digest([key, PIL.__version__, listing])
 
@@ -119,7 +119,7 @@ def square(picture: Image.Image, size: int, resize: str) -> np.ndarray:
     EXIF orientation is not applied: torchvision's ImageFolder and CLIP's preprocessing do not apply it, either.
 
     Args:
-        picture: in whatever mode and size.
+        picture: in any mode and size.
         size: side of the square, pixels.
         resize: "shortest" scales (bicubic) the shorter side to `size` and crops to the centre, rounding as
             torchvision's Resize and CenterCrop round; "squash" scales both sides.
@@ -139,13 +139,13 @@ def square(picture: Image.Image, size: int, resize: str) -> np.ndarray:
 
 
 class _Journal:
-    """Which shards are whole; kept in a folder beside the store that they are in."""
+    """Which shards are whole; kept next to the store that they are in."""
 
     def __init__(self, folder: Path, key: str, decode: Callable[[str, int], np.ndarray | str]) -> None:
-        """Go on from what `folder` holds of the job with that key: its shards up to the first that is of no use.
+        """Resume from what `folder` holds of the job with that key: its shards up to the first unusable one.
 
-        That is one that is damaged, or one without a picture (given to `decode` by split and index) that was mended
-        since. Of the store, nothing but these shards is left: the rest is cheap to write again, or half written.
+        A shard is unusable if it is damaged, or lacks a picture (given to `decode` by split and index) that was fixed
+        since. All else in the store is deleted: it is cheap to write again, or half written.
         """
         self.store, self._file = folder / STORE, folder / JOURNAL
         self.shards = self._whole(key, decode) if folder.exists() else []
@@ -168,7 +168,7 @@ class _Journal:
         return [shard for shard in self.shards if shard.split == split]
 
     def add(self, split: str, images: int, stop: int, skipped: list[int]) -> None:
-        """Take note of a shard that was written after those noted before."""
+        """Record a shard, written after those recorded before."""
         number = len(self.of(split))
         shard = _Shard(split, number, images, stop, skipped, file_digest(self.path(split, number)))
         self.shards.append(shard)
@@ -186,11 +186,13 @@ class _Journal:
                 if file_digest(self.path(shard.split, shard.number)) != shard.digest:
                     raise ValueError(f"shard {shard.number} of {shard.split} differs from what was written")
                 if not all(isinstance(decode(shard.split, index), str) for index in shard.skipped):
-                    raise ValueError(f"an image was left out of shard {shard.number} of {shard.split}, but is mended")
+                    raise ValueError(
+                        f"an image was left out of shard {shard.number} of {shard.split}, but is readable now"
+                    )
                 shards.append(shard)
         except (OSError, ValueError, TypeError, LookupError) as error:
-            logger.warning("%s: of what was saved, not all can be used (%s)", self._file.parent, error)
-        logger.info("%s: goes on after %d images", self._file.parent, sum(shard.images for shard in shards))
+            logger.warning("%s: part of the saved state can't be used (%s)", self._file.parent, error)
+        logger.info("%s: resuming after %d images", self._file.parent, sum(shard.images for shard in shards))
         return shards
 
 
@@ -248,30 +250,30 @@ def _decode_one(pictures: Pictures, index: int, how: Decoding) -> np.ndarray | s
         pixels = square(picture, how.size, how.resize)
     except (TatrError, MemoryError):
         raise
-    except Exception as error:  # decoders raise whatever they like at damaged bytes
+    except Exception as error:  # decoders raise all kinds of errors on damaged bytes
         if isinstance(error, OSError) and error.errno:  # the file system's trouble: it says nothing about the image
-            raise TatrError(f"{pictures.where(index)}: not a readable image ({error}); mend or remove it") from error
+            raise TatrError(f"{pictures.where(index)}: not a readable image ({error}); fix or remove it") from error
         return " ".join(str(error).split()) or type(error).__name__
     if picture.mode.startswith(("I", "F")):
         raise TatrError(
             f"{pictures.where(index)}: has more than 8 bits per colour; "
-            "convert it to 8 bits, in the way your data asks for"
+            "convert it to 8 bits, in the way that suits your data"
         )
     return pixels
 
 
 class _LeftOut:
-    """What of a split can't be decoded: stops the job, or is let pass as long as it is little."""
+    """The images of a split that can't be decoded: they stop the job, or are left out as long as they are few."""
 
     def __init__(self, split: str, pictures: Pictures, how: Decoding, before: int) -> None:
-        """Start with so many left out before."""
+        """Start with the number that was left out before."""
         self.indices: list[int] = []
         """Of the pictures left out since the last whole shard."""
         self._split, self._pictures, self._how, self._count = split, pictures, how, before
         self._reasons: list[str] = []
 
     def add(self, index: int, reason: str) -> None:
-        """Take note of one; too many of them are an error at once."""
+        """Record one; too many of them are an error at once."""
         self.indices.append(index)
         self._count += 1
         self._reasons.append(f"{self._pictures.where(index)}: not a readable image ({reason})")
@@ -283,14 +285,14 @@ class _LeftOut:
         if self._count > SHARE * len(self._pictures):
             raise TatrError(
                 f"{'; '.join(self._reasons[:LISTED])}; that is more than {SHARE:.0%} of the {len(self._pictures)} "
-                f"{self._split} images of task '{self._how.task}', too many to leave out; mend or remove them"
+                f"{self._split} images of task '{self._how.task}', too many to leave out; fix or remove them"
             )
 
     def judge(self) -> None:
-        """Raise an error that names what was found, unless it may be left out."""
+        """Raise an error that names the unreadable images, unless they may be left out."""
         if self._reasons and self._how.unreadable == "stop":
             them = "it" if len(self._reasons) == 1 else "them"
             raise TatrError(
-                f"{'; '.join(self._reasons)}; mend or remove {them}, or set tasks.{self._how.task}.unreadable: skip "
+                f"{'; '.join(self._reasons)}; fix or remove {them}, or set tasks.{self._how.task}.unreadable: skip "
                 f"to leave such images out (at most {SHARE:.0%} of a split)"
             )

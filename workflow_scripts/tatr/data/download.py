@@ -1,4 +1,4 @@
-"""Downloading what others published: data sets and weights of the Hugging Face Hub, and weights from an address.
+"""Downloads: data sets and weights of the Hugging Face Hub, and weights from an address.
 
 Files are kept in a folder that survives a kill; those that are whole are not downloaded again.
 """
@@ -48,7 +48,7 @@ class Repository:
 
 
 def download(settings: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Download what the settings ask for into `folder`, keeping the files that are there already.
+    """Download what the settings name into `folder`, keeping the files that are there already.
 
     Args:
         settings: one of
@@ -88,7 +88,7 @@ def _find_splits(settings: Mapping[str, Any]) -> tuple[Repository, list[str]]:
 
 
 def _choose_weights(repository: Repository, wanted: str = "") -> list[str]:
-    # A file that a name asks for may also be there as safetensors.
+    # The same weights may also be there as safetensors.
     ranking = (str(PurePosixPath(wanted).with_suffix(".safetensors")), wanted) if wanted else WEIGHTS
     candidates = [name for name in repository.files if name.endswith(SUFFIXES)]
     known = [name for name in ranking if name in candidates]
@@ -140,7 +140,7 @@ def _look_up(name: str, kind: str, revision: str | None) -> Repository:
 def _download_files(
     repository: Repository, names: Sequence[str], folder: Path
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    # huggingface_hub begins a file that was cut off anew, under another name.
+    # huggingface_hub starts an interrupted file again, under another name.
     for path in (folder / ".cache").rglob("*.incomplete"):
         path.unlink()
     digests = {}
@@ -155,7 +155,7 @@ def _download_files(
 
 
 def _download_url(url: str, path: Path, digest: str) -> str:
-    # A finished file has its own name; what is there of an unfinished one is asked for no more.
+    # A finished file has its final name; the bytes already there of an unfinished one are not requested again.
     part = path.with_name(path.name + ".part")
     if not path.is_file():
         start = part.stat().st_size if part.is_file() else 0
@@ -195,14 +195,12 @@ def _explaining(what: str, revision: str | None) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:
-        raise TatrError(
-            f"{what}: wants its terms accepted; do so on its page of the Hub and log in ({login})"
-        ) from error
+        raise TatrError(f"{what}: you must accept its terms on its Hub page and log in ({login})") from error
     except errors.RepositoryNotFoundError as error:
-        raise TatrError(f"{what}: the Hub has none of this name, or it is private (then log in: {login})") from error
+        raise TatrError(f"{what}: not on the Hub, or private (then log in: {login})") from error
     except errors.RevisionNotFoundError as error:
         if revision == CONVERTED:
-            raise TatrError(f"{what}: has no Parquet files, and the Hub has made none of it") from error
+            raise TatrError(f"{what}: has no Parquet files, and the Hub has not converted it") from error
         raise TatrError(f"{what}: has no revision '{revision}'") from error
     except errors.HFValidationError as error:
         raise TatrError(f"{what}: not a name of the Hub ({_line(error)})") from error
@@ -219,7 +217,7 @@ def _unreachable(what: str, error: Exception) -> Exception:
     return TatrError(
         f"{what}: can't be downloaded ({_line(error.__cause__ or error)}); this step needs the network, so it runs "
         "where snakemake itself runs, never on a cluster's node. "
-        f"HF_ENDPOINT ({constants.ENDPOINT}), HF_HOME and HF_TOKEN apply. Run again: it goes on where it stopped"
+        f"HF_ENDPOINT ({constants.ENDPOINT}), HF_HOME and HF_TOKEN apply. Run again: it resumes where it stopped"
     )
 
 

@@ -13,10 +13,10 @@ def draw_exemplars(available: int, count: int, seed: int, where: str) -> np.ndar
     """Indices, int64 [count]: the first `count` of one seeded permutation, so smaller draws are part of larger ones.
 
     Raises:
-        TatrError: fewer images than asked for.
+        TatrError: there are fewer images than `count`.
     """
     if count > available:
-        raise TatrError(f"{where}: {count} exemplars asked for, but there are {available} training images")
+        raise TatrError(f"{where}: {count} exemplars requested, but there are {available} training images")
     return np.random.default_rng(seed).permutation(available)[:count]
 
 

@@ -1,7 +1,7 @@
 """A task's images, decoded once: uint8 Zarr arrays per split, with their labels.
 
-Whoever reads a store can trust it: each chunk and each shard's index carry a checksum, so flipped bits and truncated
-shards raise when they are read; a missing or empty shard raises when something in it is asked for.
+A store can be trusted when it is read: each chunk and each shard's index has a checksum, so flipped bits and truncated
+shards raise when they are read; a missing or empty shard raises when something in it is read.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ SPLITS = ("train", "validation", "test")
 
 
 class StoredImages:
-    """The images of a split on disk; what is asked for is read, decompressed and checked, and nothing else."""
+    """The images of a split on disk; only the requested images are read, decompressed and checked."""
 
     def __init__(self, path: Path, array: "zarr.Array[Any]") -> None:
         """Wrap an array of the store at `path`."""
@@ -66,7 +66,7 @@ class StoredImages:
         self._check_shards(start, stop)
         try:
             return np.asarray(self._array[start:stop])
-        except Exception as error:  # codecs raise whatever they like at damaged bytes
+        except Exception as error:  # codecs raise all kinds of errors on damaged bytes
             where = f"{self._path}/{self._array.path}"
             raise TatrError(f"{where}: damaged ({error}); delete {self._path.parent} and run again") from error
 
@@ -85,7 +85,7 @@ def open_images(path: Path, split: str) -> StoredImages:
 
 
 def read_labels(path: Path, split: str) -> np.ndarray:
-    """Labels int64 [n] of one split. Only the final evaluation asks for "test"."""
+    """Labels int64 [n] of one split. Only the final evaluation reads "test"."""
     return _open(path, split, "labels")[:]
 
 
@@ -145,7 +145,7 @@ def _open(path: Path, split: str, name: str) -> StoredImages:
         array = zarr.open_group(path, mode="r")[f"{split}/{name}"]
         assert isinstance(array, zarr.Array)
         return StoredImages(path, array)
-    except Exception as error:  # Zarr raises whatever it likes at damaged metadata
+    except Exception as error:  # Zarr raises all kinds of errors on damaged metadata
         raise TatrError(
             f"{path}: split '{split}' can't be read ({error}); delete {path.parent} and run again"
         ) from error

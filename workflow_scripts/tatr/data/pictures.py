@@ -10,7 +10,7 @@ from PIL import Image
 
 
 class Pictures(Protocol):
-    """The images of a split in a fixed order, decoded one by one when asked for, by several threads at once."""
+    """The images of a split in a fixed order, decoded one by one on access, by several threads at once."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -20,7 +20,7 @@ class Pictures(Protocol):
     def __len__(self) -> int: ...
 
     def decode(self, index: int) -> Image.Image:
-        """One image, in whatever mode and size it has; raises what its decoder raises if it is damaged."""
+        """One image, in the mode and size it has; raises what its decoder raises if it is damaged."""
         ...
 
     def where(self, index: int) -> str:

@@ -1,8 +1,8 @@
-"""How a task's images are divided: the one way to set images aside, whatever source they come from.
+"""How a task's images are divided: the one way to set images aside, for every source.
 
 Test images, validation images, and the training images that a limit leaves are all drawn alike: at random, with the
-same share of every class. The draw depends on the labels and their order alone. Its seed is 0 whatever the run's seed
-is, since splits belong to the data set.
+same share of every class. The draw depends on the labels and their order alone. Its seed is 0 for any seed of the run,
+since splits belong to the data set.
 """
 
 from collections.abc import Mapping, Sequence

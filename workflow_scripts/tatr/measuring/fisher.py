@@ -1,7 +1,7 @@
 """Diagonal Fisher information: how sharply a model's own predictions depend on each of its parameters.
 
 F = E_x E_{y~p(y|x; θ)} [∇ log p(y|x; θ)]², entry by entry: Eq. 4 of Matena & Raffel 2022 (arXiv 2111.09832). The labels
-are the model's own, all of them, each weighted by its probability; those of the data are not asked for.
+are the model's own, all of them, each weighted by its probability; those of the data are not read.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from tatr.training.recipes.exemplars import Exemplars
 from tatr.vectors.vector import Vector
 
 AT_ONCE = 2**26
-"""Gradient entries held at once (256 MiB): bounds memory, whatever the encoder's size and the number of classes."""
+"""Gradient entries held at once (256 MiB): bounds memory for any encoder and any number of classes."""
 
 Features = Callable[[dict[str, Tensor], Tensor], Tensor]
 """(parameters, one exemplar) → its features [D]."""
@@ -77,7 +77,7 @@ def fisher_information(
 
     The square of a batch's gradient, or of a gradient summed over labels, is another quantity: there, exemplars and
     labels that pull a parameter in opposite directions cancel.
-    Cost: per exemplar one forward pass and min(C − 1, D) backward passes (`label_factor`), as many side by side as
+    Cost: per exemplar one forward pass and min(C − 1, D) backward passes (`label_factor`), as many in parallel as
     `AT_ONCE` allows.
 
     Args:

@@ -17,7 +17,7 @@ from tatr.progress import progress
 from tatr.training.recipes.exemplars import Exemplars
 
 AT_ONCE = 2**26
-"""Gradient entries held at once (256 MiB): bounds memory, whatever the encoder's size."""
+"""Gradient entries held at once (256 MiB): bounds memory for any encoder."""
 
 Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 """(parameters, one exemplar, its label) → scalar."""

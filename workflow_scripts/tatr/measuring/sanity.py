@@ -1,4 +1,4 @@
-"""Are the individual models what they should be? Their accuracies against what a configuration expects."""
+"""Whether the individual models are good enough: their accuracies compared with what a configuration expects."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -18,9 +18,9 @@ def check(
 
     Args:
         results: what `tatr.measuring.evaluation.evaluate` returned, for each task's individual model on its task.
-        expected: accuracy in percent, per task; tasks without one are not looked at.
-        tolerance: largest deviation in percentage points, either way, that is none.
-        stated_by: who expects that, for people.
+        expected: accuracy in percent, per task; tasks without one are not checked.
+        tolerance: largest deviation allowed either way, percentage points.
+        stated_by: who expects that, for messages.
 
     Returns:
         `tolerance`, `stated_by`, `ok` (whether all are) and `tasks`: per task, in the order of `expected`, `measured`
@@ -33,7 +33,9 @@ def check(
     for result in results:
         for task, score in result["scores"].items():
             if task in measured:
-                raise TatrError(f"--evaluations: two evaluate task '{task}'; give each individual model's own")
+                raise TatrError(
+                    f"--evaluations: task '{task}' is evaluated twice; give one evaluation per individual model"
+                )
             measured[task] = 100 * score["accuracy"]
     if missing := [task for task in expected if task not in measured]:
         raise TatrError(

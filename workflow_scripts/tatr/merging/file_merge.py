@@ -31,14 +31,14 @@ from tatr.weights.safetensors_file import to_bytes, write_safetensors
 
 RECORD = "merge.json"
 COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken")
-"""Files of the base's folder that belong to the merged model, too: its config and its tokenizer."""
+"""Files of the base's folder that the merged model needs, too: its config and its tokenizer."""
 
 NEEDS_DATA = {
     "grams": "Gram matrices of every layer's inputs",
     "fishers": "Fisher information",
     "coefficients": "coefficients that are learnt",
 }
-"""What some methods need that only images of the tasks give."""
+"""Inputs of some methods that are measured on images of the tasks."""
 
 
 def merge_files(
@@ -99,7 +99,7 @@ class FileMerge:
         return {name: self.settings.get(name, p.default) for name, p in load(self.method).parameters.items()}
 
     def run(self) -> dict[str, Any]:
-        """Merge; the folder stands under its name when it is whole."""
+        """Merge; the folder gets its name when it is complete."""
         base = remembered(self._vector(self.base))
         vectors = [task_vector(self._vector(model), base) for model in self.models.values()]
         region, threshold = self._trust_region(vectors)
@@ -172,7 +172,7 @@ class FileMerge:
         for file in self.base.files:
             shapes = {name: (entry.dtype, entry.shape) for name, entry in file.entries.items()}
             write_safetensors(folder / file.path.name, shapes, self._bytes_of(file.entries, stream), file.metadata)
-        next(stream, None)  # what follows the last part that was asked for, so that all is counted
+        next(stream, None)  # what follows the last part, so that all is counted
         return kept
 
     def _bytes_of(self, names: Mapping[str, Any], stream: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -226,7 +226,7 @@ def prepare(
     ignore: Sequence[str],
     settings: Mapping[str, Any],
 ) -> FileMerge:
-    """Open all files and compare names, shapes, types and whatever can't be merged; arguments as in `merge_files`."""
+    """Open all files and compare names, shapes, types and unmergeable tensors; arguments as in `merge_files`."""
     chosen, output = load(method), Path(output)
     if needed := [what for need, what in NEEDS_DATA.items() if need in chosen.needs]:
         raise TatrError(f"{method}: needs {', '.join(needed)}, which take images of all tasks; use the pipeline for it")

@@ -22,10 +22,10 @@ class Gram:
 
     @classmethod
     def over(cls, layout: Layout, values: Vector) -> "Gram":
-        """Those of an encoder's linear maps, which its layout tells.
+        """Those of an encoder's linear maps, known from its layout.
 
         Raises:
-            TatrError: the values are not as many; they are of another encoder.
+            TatrError: the number of values differs: they are of another encoder.
         """
         matrices = gram_layout(layout)
         if len(values) != matrices.size:

@@ -14,7 +14,7 @@ from tatr.vectors.vector import Vector, read
 
 @dataclass(frozen=True)
 class MergeInputs:
-    """What is merged, and whatever else methods may ask for by the names of their positional arguments."""
+    """What is merged, and what else methods may take by the names of their positional arguments."""
 
     task_vectors: Sequence[Vector]
     """Δ_k, each float32 [N]."""
@@ -36,7 +36,7 @@ def direction(method: str, inputs: MergeInputs, settings: Mapping[str, Any] | No
     Args:
         method: a name of `tatr.merging.methods`.
         inputs: the task vectors, the mask, and what else the method needs (`Method.needs`).
-        settings: the method's own.
+        settings: the method's.
 
     Raises:
         TatrError: vectors of different lengths, none at all, settings the method does not take or that are out of

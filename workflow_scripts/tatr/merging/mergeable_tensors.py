@@ -13,7 +13,7 @@ def sort_tensors(
 ) -> tuple[list[str], dict[str, str]]:
     """The names of the base's tensors that are merged, and those that stay as they are, each with the reason.
 
-    Merged is what is of a floating-point type in all models. Anything else must be equal wherever it is.
+    Tensors of a floating-point type in all models are merged. All others must be equal in the models that have them.
 
     Raises:
         TatrError: a tensor differs that can't be merged, has another shape, or is not in the base.

@@ -6,7 +6,7 @@ from tatr.vectors.vector import Vector, mapped
 
 
 def task_vector(finetuned: Vector, pretrained: Vector) -> Vector:
-    """Δ = θ − θ_pre, each float32 [N], computed when a slice of it is asked for.
+    """Δ = θ − θ_pre, each float32 [N], computed slice by slice on access.
 
     Raises:
         TatrError: the models differ in length.

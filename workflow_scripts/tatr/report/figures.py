@@ -1,4 +1,4 @@
-"""Plots of tables, for people who would rather look than read."""
+"""Plots of tables."""
 
 import io
 from collections.abc import Mapping

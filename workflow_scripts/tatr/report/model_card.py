@@ -15,7 +15,7 @@ def model_card(settings: Mapping[str, Any], scores: Mapping[str, Any], lineage: 
     """The model card in Markdown, with the metadata that the Hugging Face Hub reads.
 
     Args:
-        settings: `row` (the title) and whatever else there is to say of the merge; all of it is shown.
+        settings: `row` (the title) and anything else about the merge; all of it is shown.
         scores: of the evaluation (`tatr.measuring.evaluation.evaluate`).
         lineage: what the model was made from.
     """

@@ -52,7 +52,7 @@ def adapt(
         recipe: of the learning.
         device: for torch.
         folder: for temporary files of the size of all task vectors and images.
-        saved: where the state is kept. Learning that goes on from there ends with the bytes of an undisturbed one.
+        saved: where the state is kept. Learning that resumes ends with the bytes of an undisturbed one.
 
     Returns:
         `tasks` and `tensors` (names), `coefficients` (λ_kl in [0, 1], a list per task), `split` (which the images
@@ -69,7 +69,7 @@ def adapt(
         learning = CoefficientLearner(encoder, vectors, tasks, images, recipe, device)
         learning.restore(saved.read())
         if learning.iteration:
-            logger.info("goes on from iteration %d of %d", learning.iteration, recipe.iterations)
+            logger.info("resuming at iteration %d of %d", learning.iteration, recipe.iterations)
         remaining = range(learning.iteration, recipe.iterations)
         for _ in progress(remaining, "coefficients", status=lambda: f"entropy {learning.last_entropy:.4f}"):
             learning.advance()
@@ -147,7 +147,7 @@ class CoefficientLearner:
         if not loss.isfinite():
             raise TatrError(
                 f"{task.name}: the entropy is {loss.item()} at iteration {self.iteration}, so the merged model's "
-                "outputs are not finite; lower the merge's `initial`, and check the individual models (evaluate)"
+                "outputs are not finite; lower the merge's `initial`, and check the individual models' evaluations"
             )
         loss.backward()
         return loss.item()
@@ -186,7 +186,7 @@ class CoefficientLearner:
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state of learning with the same arguments; an empty one changes nothing."""
+        """Resume from a state of learning with the same arguments; an empty one changes nothing."""
         if state:
             self.raw.copy_(state["raw"])
             self._entropies.copy_(state["entropies"])
@@ -201,7 +201,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def batch(available: int, size: int, iteration: int, seed: int, task: str) -> np.ndarray:
-    """Indices, int64 [size], of a task's images in an iteration; no state, so learning can go on anywhere.
+    """Indices, int64 [size], of a task's images in an iteration; no state, so learning can resume anywhere.
 
     Every epoch is one permutation; a batch may straddle several, so it may be larger than the task. Each task draws
     on its own: leaving one out changes no other's batches.

@@ -14,7 +14,7 @@ from tatr.vectors.vector import Vector
 
 
 class TaskVectorBank(Scratch):
-    """Task vectors as they are merged: trimmed if asked for, masked, and read back tensor by tensor."""
+    """Task vectors as they are merged: trimmed if set so, masked, and read back tensor by tensor."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class TaskVectorBank(Scratch):
         self._buffer = torch.empty(largest, pin_memory=device.startswith("cuda"))
 
     def rows(self, parameter: Parameter) -> Iterator[Tensor]:
-        """One tensor of each task vector, float32 [entries], on the device; each is lost when the next is asked for."""
+        """One tensor of each task vector, float32 [entries], on the device; each valid until the next one is read."""
         row = self._buffer[: parameter.size]
         for task in range(self.tasks):
             self._read(4 * (task * self._size + parameter.offset), row.numpy())

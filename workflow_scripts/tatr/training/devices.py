@@ -44,19 +44,19 @@ def choose() -> str:
     if not wanted:
         return next(device for device in DEVICES if is_there[device]())
     if not is_there[wanted]():
-        there = ", ".join(device for device in DEVICES if is_there[device]())
+        available = ", ".join(device for device in DEVICES if is_there[device]())
         raise TatrError(
-            f"{VARIABLE} = '{wanted}': torch {torch.__version__} finds no such device here (there is: {there}); "
+            f"{VARIABLE} = '{wanted}': torch {torch.__version__} finds no such device here (available: {available}); "
             f"unset {VARIABLE}, or install the driver and a torch built for it"
         )
     return wanted
 
 
 def take_gpu() -> None:
-    """Of several GPUs take the first that no other job of ours has, by making it the only visible one.
+    """Of several GPUs take the first that no other job of this project has, by making it the only visible one.
 
-    A job holds the lock on a file until it ends, however it ends: the kernel releases it. Where all GPUs are taken,
-    one is shared and nobody waits: how many jobs run side by side is Snakemake's to say. Slurm deals GPUs out itself.
+    A job holds the lock on a file until it ends, even if killed: the kernel releases it. Where all GPUs are taken,
+    one is shared without waiting: Snakemake decides how many jobs run side by side. Slurm assigns GPUs itself.
     """
     if "SLURM_JOB_ID" in os.environ:
         return
@@ -66,10 +66,10 @@ def take_gpu() -> None:
     free = next((gpu for gpu in gpus if _lock(gpu)), None)
     os.environ[_VISIBLE] = free or gpus[os.getpid() % len(gpus)]
     if free:
-        logger.info("computes on GPU %s of %d", free, len(gpus))
+        logger.info("using GPU %s of %d", free, len(gpus))
     else:
         logger.warning(
-            "all %d GPUs are taken; shares %s. With `--resources gpu=%d` jobs take turns instead",
+            "all %d GPUs are in use; sharing %s. With `--resources gpu=%d` jobs take turns instead",
             len(gpus),
             os.environ[_VISIBLE],
             len(gpus),
@@ -78,7 +78,7 @@ def take_gpu() -> None:
 
 def _installed() -> list[str]:
     # The driver is asked only where there is a choice: it can take a second to answer. It answers in names that mean
-    # the same GPU to everybody, which their numbers need not do.
+    # the same GPU in every process, which their numbers need not do.
     if len(list(NODES.glob("nvidia[0-9]*"))) < 2:
         return []
     try:

@@ -41,8 +41,8 @@ def finetune(
         tasks: heads and training images.
         recipe: of the whole training.
         device: where torch computes.
-        saved: where the state is kept. A training that goes on from there ends with the bytes of an undisturbed one.
-        folder: for a temporary file of the size of all training images; None for the system's own place.
+        saved: where the state is kept. A training that resumes ends with the bytes of an undisturbed one.
+        folder: for a temporary file of the size of all training images; None for the system's own folder.
 
     Raises:
         TatrError: there are no tasks or no training images, or the loss is no longer finite.
@@ -55,7 +55,7 @@ def finetune(
         training = _Training(encoder, tasks, images, recipe, device)
         training.restore(saved.read())
         if training.step:
-            logger.info("%s: goes on from step %d of %d", name, training.step, recipe.steps)
+            logger.info("%s: resuming at step %d of %d", name, training.step, recipe.steps)
         for _ in progress(range(training.step, recipe.steps), name, status=lambda: f"loss {training.loss:.4f}"):
             training.advance()
             saved.write(training.state)
@@ -71,7 +71,7 @@ class Batches:
     def __init__(self, count: int, size: int, generator: torch.Generator) -> None:
         """Draw batches of `size` out of `count` images."""
         self.waiting = torch.empty(0, dtype=torch.int64)
-        """What is left of the permutations drawn so far: the state, beside the generator's."""
+        """What is left of the permutations drawn so far: the state, in addition to the generator's."""
         self._count, self._size, self._generator = count, size, generator
 
     def draw(self) -> np.ndarray:
@@ -117,7 +117,7 @@ class _Training:
         self.step += 1
 
     def _draw(self, number: int) -> tuple[Tensor, Tensor]:
-        """A task's next batch: crops [B, 3, H, W], all drawn at once whatever `micro_batch` is, and labels [B]."""
+        """A task's next batch: crops [B, 3, H, W], all drawn at once for any `micro_batch`, and labels [B]."""
         batch = self._batches[number].draw()
         device = "cpu" if self._device == "mps" else self._device  # mps has no bicubic `grid_sample`
         pixels = clip.normalise(self._images.images(number, batch), self._architecture, device)
@@ -154,7 +154,7 @@ class _Training:
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state of a training with the same arguments; an empty one changes nothing."""
+        """Resume from a state of a training with the same arguments; an empty one changes nothing."""
         if not state:
             return
         for name, parameter in self.parameters.items():

@@ -1,4 +1,4 @@
-"""The state of a training, kept beside its artefact, so that a killed job goes on instead of starting anew."""
+"""The state of a training, kept next to its artefact, so that a killed job resumes instead of starting again."""
 
 import logging
 import os
@@ -17,22 +17,22 @@ EVERY = 60.0
 """Seconds between two writes of a training's state."""
 
 _PARTIAL = ".partial"
-"""Suffix of the folder in which a state is written: safetensors puts a file of its own choosing beside the one asked
-for, and a killed write must leave nothing that the next job does not find."""
+"""Suffix of the folder in which a state is written: safetensors writes a temporary file of its own choosing next to
+the one it was given, and a killed write must leave nothing that the next job does not find."""
 _OPTIMISER = "optimiser"
 
 logger = logging.getLogger("tatr")
 
 
 class Saved:
-    """The state of a training, kept in a file so that a killed job goes on from it."""
+    """The state of a training, kept in a file so that a killed job resumes from it."""
 
     def __init__(self, path: Path | None, key: str) -> None:
         """Say where the state is kept (None: nowhere) and which job it is of.
 
         Args:
             path: the file; its folder exists.
-            key: of all that shapes the result. A state that was saved under another key is never gone on from.
+            key: of all that shapes the result. A state that was saved under another key is never resumed from.
         """
         # Half a training by one torch and half by another would be neither's result.
         self.path, self._key = path, f"{key} torch {torch.__version__}"
@@ -40,7 +40,7 @@ class Saved:
         self._failed = False
 
     def read(self) -> dict[str, Tensor]:
-        """What was last written, on the CPU; {} if there is nothing, or nothing that this job may go on from."""
+        """What was last written, on the CPU; {} if there is nothing that this job may resume from."""
         if self.path is None:
             return {}
         shutil.rmtree(self._partial(self.path), ignore_errors=True)  # a write that a kill cut short
@@ -59,7 +59,7 @@ class Saved:
     def write(self, state: Callable[[], Mapping[str, Tensor]]) -> None:
         """Ask for the state and keep it, if EVERY seconds have passed since construction or the last write.
 
-        A disk that is full costs the state, not the training: that is worth more and goes on, with one warning.
+        A full disk costs the state, not the training: that is worth more and continues, with one warning.
         """
         if self.path is None or time.monotonic() - self._last < EVERY:
             return
@@ -68,7 +68,7 @@ class Saved:
             self._failed = False
         except (SafetensorError, OSError) as error:
             if not self._failed:
-                then = "a killed job would go on from an older state, or start anew"
+                then = "a killed job would resume from an older state, or start again"
                 logger.warning("%s: the state can't be written (%s); %s", self.path, error, then)
             self._failed = True
         self._last = time.monotonic()
@@ -90,7 +90,7 @@ class Saved:
         return path.with_name(path.name + _PARTIAL)
 
     def _ignore(self, why: str) -> dict[str, Tensor]:
-        logger.warning("%s: the saved state is %s; starting anew", self.path, why)
+        logger.warning("%s: the saved state is %s; starting from the beginning", self.path, why)
         return {}
 
 
@@ -103,9 +103,9 @@ def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Give a new optimiser what `optimiser_state` said; other names are passed over.
+    """Give a new optimiser what `optimiser_state` returned; other names are passed over.
 
-    Learning rates and the like are not part of it: they stay as the optimiser was made with.
+    Learning rates and the like are not part of it: they stay as the optimiser was made.
     """
     entries: dict[int, dict[str, Tensor]] = {}
     for name, value in state.items():

@@ -1,7 +1,7 @@
 """What is read again and again, kept out of memory: unlabelled images in a file without a name.
 
 The operating system caches as much of such a file as there is room for, so reading is fast; the process itself holds
-one piece at a time, however many images there are. Without a name, a file is gone with the process, even a killed one.
+one piece at a time, for any number of images. Without a name, a file is gone with the process, even a killed one.
 """
 
 from collections.abc import Sequence

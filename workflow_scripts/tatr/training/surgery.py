@@ -48,7 +48,7 @@ def train_modules(
         tasks: of each its name, Δ [N] of its individual model, and its image store. Labels are not read.
         recipe: of the training.
         device: for torch.
-        saved: where the state is kept. A training that goes on from there begins with the first task that lacks its
+        saved: where the state is kept. A training that resumes begins with the first task that lacks its
             module, and ends with the bytes of an undisturbed one.
 
     Returns:
@@ -132,7 +132,7 @@ def train_module(task: str, merged: Tensor, individual: Tensor, recipe: Surgery)
     """Train one task's module.
 
     As neither encoder changes, their features are computed once and the module is trained on those: what a loop that
-    encodes each batch anew would compute, for two passes over the images in all. Every batch is drawn anew, without
+    encodes each batch again would compute, for two passes over the images in all. Each batch is a new draw without
     replacement. The draws depend on the seed and the task's name alone, so a task's module does not depend on which
     other tasks there are.
 

@@ -9,7 +9,7 @@ from tatr.vectors.vector import Vector, mapped
 
 
 def apply(pretrained: Vector, direction: Vector, coefficient: float, mask: Vector | None = None) -> Vector:
-    """θ_pre + λ·v, or θ_pre + λ·(v ⊙ mask), computed when a slice of it is asked for.
+    """θ_pre + λ·v, or θ_pre + λ·(v ⊙ mask), computed slice by slice on access.
 
     Args:
         pretrained: θ_pre, float32 [N].

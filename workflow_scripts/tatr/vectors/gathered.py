@@ -28,7 +28,7 @@ def overlaps(layout: Layout, block: slice) -> Iterator[tuple[Parameter, slice, s
 
 @dataclass(frozen=True)
 class Gathered:
-    """Named tensors as one flat vector; only those entries are read, and converted, that a slice asks for."""
+    """Named tensors as one flat vector; a slice reads and converts its entries only."""
 
     layout: Layout
     entries: Callable[[str, slice], np.ndarray]

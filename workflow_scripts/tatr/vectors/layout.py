@@ -1,7 +1,7 @@
 """A model seen as one flat vector: which parameter lies where.
 
 Every task vector, gradient, sensitivity, mask and merged direction is a one-dimensional array over a layout, so all
-arithmetic is a loop over blocks of that array, whatever the model's architecture or size.
+arithmetic is a loop over blocks of that array, for a model of any architecture and size.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Flat vectors on disk: one-dimensional Zarr v3 arrays, sharded, checksummed, written and read block by block.
 
-Whoever reads a store can trust it: each chunk and each shard's index carry a checksum, so flipped bits and truncated
+A store can be trusted when it is read: each chunk and each shard's index has a checksum, so flipped bits and truncated
 shards raise when they are read; a missing or empty one is noticed when the store is opened.
 """
 
@@ -21,14 +21,14 @@ CHUNK = 2**18
 
 
 class StoredVector:
-    """A vector [N] on disk; slices are read, decompressed and checked when asked for."""
+    """A vector [N] on disk; slices are read, decompressed and checked on access."""
 
     def __init__(self, path: Path) -> None:
         """Open a store, checking that all of its shards are there."""
         self.path = path
         try:
             self.array = zarr.open_array(path, mode="r")
-        except Exception as error:  # Zarr raises whatever it likes at damaged metadata
+        except Exception as error:  # Zarr raises all kinds of errors on damaged metadata
             raise TatrError(f"{path}: not a vector store ({error}); delete {path.parent} and run again") from error
         for index in range(-(-len(self) // BLOCK)):
             # Zarr would read zeros without a word.
@@ -46,7 +46,7 @@ class StoredVector:
     def __getitem__(self, block: slice, /) -> np.ndarray:
         try:
             return np.asarray(self.array[block])
-        except Exception as error:  # codecs raise whatever they like at damaged bytes
+        except Exception as error:  # codecs raise all kinds of errors on damaged bytes
             raise TatrError(f"{self.path}: damaged ({error}); delete {self.path.parent} and run again") from error
 
 

@@ -22,7 +22,7 @@ class Vector(Protocol):
 
 
 def mapped(f: Callable[..., Any], *vectors: Vector) -> Vector:
-    """The vector whose entries are f of the vectors' entries, computed when a slice of it is asked for.
+    """The vector whose entries are f of the vectors' entries, computed slice by slice on access.
 
     This is the one place where another array library, or threads over blocks, would enter.
 
@@ -61,7 +61,7 @@ class _Mapped:
 
 
 def remembered(vector: Vector) -> Vector:
-    """The same vector, keeping the block (of at most `BLOCK` entries) that it gave last: others ask once per task."""
+    """The same vector, keeping the block (of at most `BLOCK` entries) that it gave last: it is read once per task."""
     return _Remembered(vector)
 
 

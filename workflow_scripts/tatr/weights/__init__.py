@@ -1,1 +1,1 @@
-"""Weights on disk: safetensors files, sharded models, encoders, and checkpoints that others saved."""
+"""Weights on disk: safetensors files, sharded models, encoders, and checkpoints from elsewhere."""

@@ -1,4 +1,4 @@
-"""Encoders of this project's own: safetensors files with open_clip's names, read block by block."""
+"""Image encoders as the project keeps them: safetensors files with open_clip's names, read block by block."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ class EncoderFile:
     """An image encoder in a safetensors file, as a flat float32 vector [N] over a layout, read slice by slice.
 
     For θ_pre and θ_k, as the steps `backbone`, `finetuning` and `checkpoint` write them. A file of any tensors is a
-    `SafetensorsFile`, a whole model of any kind `ModelFiles`, and a CLIP model that others saved a `Clip`.
+    `SafetensorsFile`, a whole model of any kind `ModelFiles`, and a CLIP model from elsewhere a `Clip`.
     """
 
     def __init__(self, path: Path, layout: Layout) -> None:

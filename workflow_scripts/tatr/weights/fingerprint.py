@@ -1,4 +1,4 @@
-"""What tells a file of weights from another while the workflow is planned, without reading all of it."""
+"""Telling files of weights apart while the workflow is planned, without reading all of it."""
 
 import hashlib
 from pathlib import Path
@@ -10,7 +10,7 @@ EDGE = 2**20
 
 
 def fingerprint(path: Path, key: str) -> str:
-    """Digest of the size and both ends of a file, or of every file in a folder, whatever their names and times are.
+    """Digest of the size and both ends of a file, or of every file in a folder, independent of their names and times.
 
     Files of weights that differ at all differ in nearly every byte, so their ends tell them apart.
 

@@ -16,7 +16,7 @@ INDEX = ".safetensors.index.json"
 
 
 class ModelFiles:
-    """All tensors of a model of any kind, read slice by slice from whichever of its safetensors files holds them.
+    """All tensors of a model of any kind, read slice by slice from the safetensors file that holds them.
 
     For `merge_files`, which merges models without knowing what they are. One file is a `SafetensorsFile`.
     """
@@ -53,13 +53,13 @@ class ModelFiles:
 
     def has_equal(self, name: str, other: "ModelFiles") -> bool:
         """Whether a tensor is the same in both: values if it is of a floating-point type in both, else bytes."""
-        ours, theirs = self.entries[name], other.entries[name]
-        if ours.shape != theirs.shape:
+        first, second = self.entries[name], other.entries[name]
+        if first.shape != second.shape:
             return False
-        if ours.is_floating and theirs.is_floating:
-            return all(np.array_equal(self.read(name, b), other.read(name, b)) for b in blocks(ours.size))
+        if first.is_floating and second.is_floating:
+            return all(np.array_equal(self.read(name, b), other.read(name, b)) for b in blocks(first.size))
         pairs = zip(self.home(name).pieces(name), other.home(name).pieces(name), strict=True)
-        return ours.dtype == theirs.dtype and all(np.array_equal(a, b) for a, b in pairs)
+        return first.dtype == second.dtype and all(np.array_equal(a, b) for a, b in pairs)
 
     def _check_index(self, index: Path, weight_map: Mapping[str, str]) -> None:
         shards = {name: file.path.name for file in self.files for name in file.entries}
@@ -76,7 +76,7 @@ def _files(path: Path) -> list[Path]:
         return [path / name for name in sorted(set(read_weight_map(index).values()))]
     files = sorted(path.glob("*.safetensors"))
     if [file.name for file in files] == ["adapter_model.safetensors"]:
-        raise TatrError(f"{path}: holds an adapter (LoRA), no whole model; merge it into its base and save that")
+        raise TatrError(f"{path}: holds an adapter (LoRA), not a whole model; merge it into its base and save that")
     if len(files) != 1:
         names = ", ".join(file.name for file in files) or "none"
         hint = "give one of them" if files else "save the model as safetensors (pickled files are not read)"

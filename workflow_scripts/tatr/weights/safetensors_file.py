@@ -1,8 +1,8 @@
-"""Safetensors files read slice by slice and written piece by piece: memory is bounded, whatever the tensors' size.
+"""Safetensors files read slice by slice and written piece by piece: memory is bounded for tensors of any size.
 
 The `safetensors` library maps whole files, whose pages count as the process's memory, and writes from tensors that are
 all in memory. The format is simple: 8 bytes that hold the header's length, a JSON header (per tensor its type, shape
-and place), and the tensors' bytes end to end (https://github.com/huggingface/safetensors, section "Format").
+and offsets), and the tensors' bytes end to end (https://github.com/huggingface/safetensors, section "Format").
 """
 
 import json
@@ -31,7 +31,7 @@ BITS = {
     **{"F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8},
     **{"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4},
 }
-"""Bits per entry of every type there is."""
+"""Bits per entry of every type."""
 
 HEADER = 100_000_000
 """Longest header that the format allows, in bytes."""
@@ -66,7 +66,7 @@ class Entry:
 
 
 class SafetensorsFile:
-    """A safetensors file: its tensors, whatever they are; nothing but its header is read before it is asked for.
+    """A safetensors file: its tensors of any type; only its header is read at first.
 
     The lowest level: for single files and for writers of files. A model that may lie in several is `ModelFiles`, an
     encoder over a layout `EncoderFile`.
@@ -86,7 +86,7 @@ class SafetensorsFile:
         try:
             self.entries, self.metadata = _header(self._file.read, os.fstat(self._file.fileno()).st_size)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise TatrError(f"{path}: not a whole safetensors file ({error}); copy or make it again") from error
+            raise TatrError(f"{path}: not a complete safetensors file ({error}); copy or make it again") from error
 
     def read(self, name: str, inside: slice | None = None) -> np.ndarray:
         """Consecutive entries of a tensor, seen as flat, as float32 [n] (all of them if no slice is given).
@@ -113,7 +113,7 @@ class SafetensorsFile:
         """A whole tensor in its shape and type; bfloat16, which NumPy itself lacks, as float32.
 
         Raises:
-            TatrError: it is of a type that NumPy has no likeness of.
+            TatrError: NumPy has no such type.
         """
         entry = self.entries[name]
         if entry.dtype == "BF16":
@@ -152,7 +152,7 @@ def write_safetensors(
 ) -> None:
     """Write a safetensors file of which only one part is in memory at a time.
 
-    The file is written beside its place and renamed when it is whole.
+    The file is written under another name and renamed when it is complete.
 
     Args:
         path: the file to make, or to replace.
@@ -227,7 +227,7 @@ def _header(read: Any, size: int) -> tuple[dict[str, Entry], dict[str, str]]:  #
     for name, given in sorted(raw.items(), key=lambda item: item[1]["data_offsets"]):
         shape, (start, stop) = given["shape"], given["data_offsets"]
         if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
-            raise ValueError(f"'{name}' has no valid shape or place")
+            raise ValueError(f"'{name}' has no valid shape or offsets")
         if given["dtype"] not in BITS:
             raise ValueError(f"'{name}' is of the unknown type {given['dtype']!r}")
         entry = Entry(given["dtype"], tuple(shape), 8 + length + start)

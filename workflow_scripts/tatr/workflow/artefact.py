@@ -4,7 +4,7 @@
         manifest.json       settings, digests of the inputs, of the code and of the content, versions, device
         vector.zarr/        the content
 
-An artefact is built in a sibling folder and renamed when it is complete, so whatever stands under its name is whole.
+An artefact is built in a sibling folder and renamed when it is complete, so what has its final name is complete.
 A manifest holds no clock time and no machine name: equal content gives equal bytes, and nothing downstream re-runs.
 """
 

@@ -25,13 +25,13 @@ def code_digest(*modules: str) -> str:
 
 def closure(modules: Iterable[str]) -> set[str]:
     """The given modules and every project module they import, at the top or inside functions."""
-    found: set[str] = set()
+    reached: set[str] = set()
     waiting = list(modules)
     while waiting:
-        if (name := waiting.pop()) not in found:
-            found.add(name)
+        if (name := waiting.pop()) not in reached:
+            reached.add(name)
             waiting.extend(_imports(name))
-    return found
+    return reached
 
 
 @cache

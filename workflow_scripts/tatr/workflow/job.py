@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Settings(dict[str, Any]):
-    """A step's settings; asking for one that was not given is the user's error, not a `KeyError`."""
+    """A step's settings; a missing one is the user's error, not a `KeyError`."""
 
     def __missing__(self, key: str) -> Any:  # noqa: ANN401
         raise TatrError(f"--settings: lacks '{key}' (given: {', '.join(self) or 'nothing'})")
@@ -28,7 +28,7 @@ class Job:
     settings: Settings
     inputs: Mapping[str, list[Artefact]]
     file: Path | None
-    """What `--file` gave, for the steps that read something that is no artefact."""
+    """What `--file` gave, for the steps that read something else than artefacts."""
     folder: Path
     """Where the step writes; becomes the artefact when it returns."""
     saved: Path
@@ -55,17 +55,17 @@ class Job:
         """
         groups = [sorted(self.inputs[role], key=_task_of) for role in roles]
         tasks = [[_task_of(artefact) for artefact in group] for group in groups]
-        for role, its_tasks in zip(roles, tasks, strict=True):
-            if its_tasks != tasks[0]:
+        for role, tasks_of_role in zip(roles, tasks, strict=True):
+            if tasks_of_role != tasks[0]:
                 raise TatrError(
                     f"--{dashed(roles[0])} and --{dashed(role)}: of different tasks "
-                    f"({', '.join(tasks[0])}; {', '.join(its_tasks) or 'none'}); "
+                    f"({', '.join(tasks[0])}; {', '.join(tasks_of_role) or 'none'}); "
                     "give one of each per task"
                 )
         return list(zip(*groups, strict=True))
 
     def recipe(self, declared: Callable[..., T], *others: str) -> T:
-        """The settings as a recipe of `tatr.training.recipes`, checked; `others` are settings beside the recipe's."""
+        """The settings as a recipe of `tatr.training.recipes`, checked; `others` are settings outside the recipe."""
         return recipe_of(declared, self.settings, "--settings", others)
 
     def vectors(self, role: str) -> list[Path]:

@@ -44,8 +44,8 @@ class Step:
     example: str
     """A command line for `--help`."""
     names_code: bool = True
-    """Whether the artefact's name depends on the code. What others published does not become another when our code for
-    getting it is edited."""
+    """Whether the artefact's name depends on the code. A published file stays the same when our code for getting it
+    is edited."""
 
     def kinds(self, role: str) -> tuple[str, ...]:
         """The kinds of artefact that a role takes."""
@@ -100,7 +100,9 @@ class Step:
         for role in self.reads:
             text = f"manifest(s) of {' or '.join(self.kinds(role))} artefact(s)"
             parser.add_argument(f"--{dashed(role)}", nargs="*", type=Path, default=[], metavar="MANIFEST", help=text)
-        parser.add_argument("--file", type=Path, help="the file to read, for steps that read what is no artefact")
+        parser.add_argument(
+            "--file", type=Path, help="the file to read, for steps that read something else than artefacts"
+        )
         parser.add_argument(
             "--output", type=Path, required=True, metavar="MANIFEST", help="FOLDER/manifest.json to make"
         )
@@ -110,7 +112,7 @@ class Step:
         return parser
 
     def _loaded_code(self) -> str:
-        # Run by hand, nobody told which modules the step loads by name: those that it has loaded by now.
+        # A step run by hand is not told which modules it loads by name: those that it has loaded by now.
         return code_digest(self.kind, *(name for name in sys.modules if name.startswith("tatr.")))
 
 

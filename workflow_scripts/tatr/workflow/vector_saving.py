@@ -1,4 +1,4 @@
-"""How a command keeps the vector that it made."""
+"""How a command saves the vector that it made."""
 
 from collections.abc import Iterable
 

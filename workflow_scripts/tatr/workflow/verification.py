@@ -27,9 +27,9 @@ def problems(manifest: Path) -> Iterator[str]:
             yield f"{name}: missing"
             continue
         try:
-            found = DIGESTS.get(name, file_digest)(path)
+            digest = DIGESTS.get(name, file_digest)(path)
         except TatrError as error:
             yield str(error)
             continue
-        if found != expected:
-            yield f"{name}: altered (digest {found[:12]}, the manifest says {expected[:12]})"
+        if digest != expected:
+            yield f"{name}: altered (digest {digest[:12]}, the manifest says {expected[:12]})"

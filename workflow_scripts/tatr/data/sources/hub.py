@@ -23,7 +23,7 @@ from tatr.data.splits import three_splits
 from tatr.errors import TatrError
 
 CACHE = 2**26
-"""Bytes of encoded images that a split keeps in memory, beside the row group that was read last."""
+"""Bytes of encoded images that a split keeps in memory, in addition to the row group that was read last."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ParquetImages:
         return int(np.searchsorted(self._firsts, index, side="right")) - 1
 
     def _images(self, number: int) -> pa.ChunkedArray:
-        # Images are mostly asked for in order, by a few threads that are close to one another.
+        # Images are mostly read in order, by a few threads that are close to one another.
         with self._lock:
             if number not in self._read:
                 self._read[number] = _read_images(self.groups[number], self.column)
@@ -103,7 +103,7 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
     key = f"tasks.{settings['task']}"
     root = Path(settings["root"]).expanduser() if settings["root"] else downloaded
     if root is None:
-        raise TatrError(f"{key}.root: {settings['dataset']} was not downloaded, and no folder with its files is given")
+        raise TatrError(f"{key}.root: {settings['dataset']} was not downloaded, and no folder with its files was given")
     if not root.is_dir():
         raise TatrError(f"{key}.root: {root} is no folder (seen from {Path.cwd()})")
     where = f"{root} ({settings['dataset']})"
@@ -172,7 +172,7 @@ def _class_names(paths: Sequence[Path], column: str) -> list[str] | None:
 
 
 def _names(path: Path, column: str) -> list[str] | None:
-    """What the `datasets` library wrote beside the schema when it made the file."""
+    """What the `datasets` library wrote next to the schema when it made the file."""
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (pa.ArrowException, OSError) as error:
@@ -195,4 +195,4 @@ def _read_images(group: RowGroup, column: str) -> pa.ChunkedArray:
 
 def _damaged(path: Path, error: Exception) -> TatrError:
     text = str(error).split("\n")[0]
-    return TatrError(f"{path}: not a whole Parquet file ({text}); download or copy it again")
+    return TatrError(f"{path}: not a complete Parquet file ({text}); download or copy it again")

@@ -1,6 +1,6 @@
 """Images of torchvision's data set classes, in a folder that already holds them; nothing is ever downloaded.
 
-What these classes expect on disk and don't tell is written down here: the files, the names of the classes, labels that
+What these classes expect on disk without saying so is written down here: the files, the classes' names, labels that
 begin at 1.
 """
 
@@ -270,7 +270,7 @@ def _open_dataset(kind: Any, root: Path, options: Mapping[str, Any], key: str) -
             raise TatrError(
                 f"{key}: {name} needs the package h5py, which is not installed; pip install h5py"
             ) from error
-        raise TatrError(f"{root}: {name} is not there, or not whole ({_first(error)}); {_expects(name)}") from error
+        raise TatrError(f"{root}: {name} is missing or incomplete ({_first(error)}); {_expects(name)}") from error
     except (OSError, EOFError, zlib.error, KeyError, IndexError, StopIteration) as error:
         raise TatrError(f"{root}: {name} can't be read ({_first(error)}); {_expects(name)}") from error
     except (TypeError, ValueError) as error:

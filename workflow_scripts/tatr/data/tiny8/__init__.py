@@ -1,7 +1,7 @@
 """The embedded benchmark: eight small image classification tasks that need no download.
 
 Seven tasks are drawn, one shows real handwritten digits. Each lives in a module of its own,
-`tatr.data.tiny8.<task>`, that is imported by name when it is asked for: whoever records which code
+`tatr.data.tiny8.<task>`, that is imported by name when it is needed: a record of which code
 shaped an image then records the one module that drew it, and not the seven others.
 
 Such a module offers `draw(classname, rng, split)`, which returns one uint8 image `[32, 32, 3]`.
@@ -39,7 +39,7 @@ def generator(*parts: object) -> np.random.Generator:
 def task_module(task: str) -> ModuleType:
     """The module that draws `task`, imported only now."""
     if task not in TASKS:
-        raise ValueError(f"unknown tiny8 task {task!r}; there are: {', '.join(TASKS)}")
+        raise ValueError(f"unknown tiny8 task {task!r}; known: {', '.join(TASKS)}")
     return importlib.import_module(f"{__name__}.{task}")
 
 
@@ -63,7 +63,7 @@ def draw_split(
 
     """
     if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; there are: {', '.join(SPLITS)}")
+        raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     module = task_module(task)
     labels = _labels(task, len(classnames), split, count, seed)
     images = np.empty((count, SIZE, SIZE, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Merging methods: one module each, found by its name; adding a method adds a module and touches nothing else.
+"""Merging methods: one module each, found by its name; adding a method adds a module and changes nothing else.
 
 A method is a generator function, named like its module, that takes the task vectors (and what else it needs of
 `tatr.merging.merge.MergeInputs`, as further positional arguments) and yields the blocks of a merged direction v;
@@ -34,7 +34,7 @@ class Method:
 
     @property
     def needs(self) -> list[str]:
-        """What it takes beside the task vectors, fields of `tatr.merging.merge.MergeInputs`."""
+        """What it takes in addition to the task vectors, fields of `tatr.merging.merge.MergeInputs`."""
         return [p.name for p in self._signature if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
 
     @property

@@ -45,7 +45,7 @@ def ada_merging(
     """v = Σ_k Σ_l λ_kl Δ_kl, λ learnt (Yang et al. 2024, "AdaMerging: Adaptive model merging for multi-task learning").
 
     l counts parameter tensors; λ_kl, in [0, 1], minimise the entropy of the merged model's predictions on unlabelled
-    images of all tasks, labels unseen. They are learnt in a step of their own (`adaptation`), which all settings are
+    images of all tasks, without labels. They are learnt in a step of their own (`adaptation`), which all settings are
     for; here they arrive as `coefficients`, float32 [K, tensors], and λ of θ_pre + λ·v stays 1. With `density` it is
     AdaMerging++: learnt and merged are the task vectors that Ties-Merging has trimmed and left with the elected signs.
 

@@ -27,11 +27,11 @@ def breadcrumbs(
 
     Of a tensor with n entries, the ⌊smallest · n⌋ of smallest and the ⌊largest · n⌋ of largest magnitude are dropped;
     low_k and high_k are the smallest and the largest magnitude left. Entries equal to either are kept, so there can be
-    more than asked for where magnitudes are equal. One entry at least is always left, as both counts are rounded down.
+    more than set where magnitudes are equal. One entry at least is always left, as both counts are rounded down.
     With `smallest` and `largest` 0 this is Task Arithmetic.
 
     Defaults: the configuration that is reported as the paper's best for CLIP ViT-B/32 (issue 7 of the authors'
-    repository rezazzr/breadcrumbs): 10 % kept, the largest 1 % dropped, λ = 1. So sparse a sum wants a larger λ than
+    repository rezazzr/breadcrumbs): 10 % kept, the largest 1 % dropped, λ = 1. Such a sparse sum needs a larger λ than
     Task Arithmetic's 0.3. The authors' search ran over 5 % to 20 % kept, 0.1 % to 1 % dropped and λ up to 1.
     Trust region: the mask applies to v. It does not change which entries count as small or large.
     Differences from published codes: the authors' takes the shares of every row (the last axis) of a tensor, the paper

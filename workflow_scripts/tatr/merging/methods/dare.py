@@ -35,7 +35,7 @@ def dare(
     64-bit number. So v depends on the seed and on the order of tasks, but not on block sizes; report several seeds.
     Trust region: the mask applies to v. Everything here is done entry by entry, so masking the task vectors first
     gives the same.
-    Differences from the authors' code: none but the random numbers; theirs come from one stream over all tensors.
+    Differences from the authors' code: only the random numbers; the authors' come from one stream over all tensors.
     mergekit rescales every tensor to its former L1 norm instead of dividing by 1 − drop.
     Cost: one pass over the task vectors and one random number per entry and task; one block of each is in memory.
     """

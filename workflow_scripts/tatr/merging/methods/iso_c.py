@@ -22,7 +22,7 @@ def iso_c(task_vectors: Sequence[Vector], layout: Layout) -> Iterator[np.ndarray
     positional embedding and the output projection. Attention's queries, keys and values are one stacked matrix, as
     open_clip stores them. Everything else, the four-dimensional `conv1.weight` too, is averaged.
 
-    Defaults: λ = 1.3 is ours. The authors choose it on validation data, anew for each backbone and number of tasks.
+    Defaults: λ = 1.3 is ours. The authors choose it on validation data, again for each backbone and number of tasks.
     Published recipes for eight tasks lie above 1, up to 1.5; search around that.
 
     Trust region: the mask applies to v, so that a dropped parameter stays at θ_pre exactly (Eq. 9 of arXiv 2501.15065).
@@ -31,7 +31,7 @@ def iso_c(task_vectors: Sequence[Vector], layout: Layout) -> Iterator[np.ndarray
     approximately.
 
     Differences from the authors' code: where the sum is singular (rows that no task moved, say), U Vᵀ is not unique
-    there, and their code fills those directions with whatever vectors the decomposition returns, at full strength σ̄;
+    there, and their code fills those directions with any vectors the decomposition returns, at full strength σ̄;
     here they stay zero (σ̄ is still the mean over all singular values). The decomposition is in float64, which is what
     NumPy computes in anyway: on 768 × 768 matrices float32 is off by 1.5e-5, relatively, through the small singular
     values, for half the time.

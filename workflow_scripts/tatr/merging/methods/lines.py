@@ -37,8 +37,8 @@ def lines(
     Defaults: α and β are the paper's own while λ = 1. λ scales both: θ = θ_pre + λ·v has the scales λα … λ(α + β), so
     a search over λ keeps the slope β/α and a search over β keeps the first block's scale. The authors' recipe for
     merging is λ = 1, α = 1/K (their ‖Σ_k Δ_k‖ / (K·‖v‖) for v = Σ_k Δ_k) and β from a grid in (0, 1], chosen on
-    validation data; for a single task it is β = 1 − α. α = 1/K is thus theirs; β = 0.5, the middle of their grid, is
-    ours. α = 0.3, β = 0 is Task Arithmetic.
+    validation data; for a single task it is β = 1 − α. α = 1/K is thus the authors'; β = 0.5, the middle of their
+    grid, is ours. α = 0.3, β = 0 is Task Arithmetic.
 
     Depth is read off the names: of the parts of a model that are numbered (`resblocks.3.`, `layers.3.`; the first
     integer in a name) the one with the most numbers is taken for the blocks. Parameters before the first block

@@ -93,7 +93,7 @@ def _kept_scores(scores: Vector, ratio: float) -> Span:
     if low > 0:
         return low, high
     # Order statistics are of values from 0 up, so scores below are counted from the other side. The highest of all
-    # is never there: a task's smallest entry has the score 0.
+    # is not among these: a task's smallest entry has the score 0.
     (low,) = nth_smallest(mapped(lambda part: np.maximum(-part, 0), scores), [kept - 1])
     return -low, high
 

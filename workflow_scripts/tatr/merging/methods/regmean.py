@@ -45,7 +45,7 @@ def regmean(
     one benchmark multiplies by 0.6. They divide G_k by the number of tokens, here by that of images, which are
     proportional for each map. They invert in float32; here the system is solved in float64 for the deviation from the
     mean, v = Δ̄ + (Σ G_k)⁻¹ Σ G_k (Δ_k − Δ̄), so equal models merge to themselves exactly and a ridge, should a matrix
-    be singular, draws towards the mean instead of zero. Such a ridge is logged.
+    be singular, pulls the result towards the mean instead of zero. Such a ridge is logged.
     Cost: 2·K·in²·out float64 operations per map, and a quarter as many to solve (ViT-B/32 with 8 tasks: 2.6 · 10¹² in
     all, some two minutes on one core); one [in, in] matrix in float64 and four weights in memory.
     """
@@ -96,15 +96,15 @@ def _solve(total: np.ndarray, pull: np.ndarray, name: str) -> None:
         if _factorise(total):
             if ridge:
                 logger.warning(
-                    "regmean: inputs of '%s' depend on one another linearly; a ridge of %g times their mean second "
-                    "moment was added, which draws towards the mean of the models",
+                    "regmean: inputs of '%s' are linearly dependent; added a ridge of %g times their mean second "
+                    "moment, which pulls the result towards the mean of the models",
                     name,
                     ridge,
                 )
             dpotrs(total.T, pull, lower=1, overwrite_b=1)
             return
         _mirror(total)
-    raise TatrError(f"regmean: the Gram matrices of '{name}' are no such matrices; measure them again")
+    raise TatrError(f"regmean: the Gram matrices of '{name}' are not positive semidefinite; measure them again")
 
 
 def _factorise(system: np.ndarray) -> bool:

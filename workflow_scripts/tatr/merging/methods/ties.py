@@ -66,7 +66,7 @@ def ties(
 def elect(
     task_vectors: Sequence[Vector], layout: Layout, density: float, scope: Literal["model", "tensor"] = "model"
 ) -> Callable[[slice], np.ndarray]:
-    """Trim all task vectors and elect signs; the thresholds are found here, the rest when a block is asked for.
+    """Trim all task vectors and elect signs; thresholds are computed here, the rest block by block on access.
 
     Args:
         task_vectors: Δ_k, each [N].
@@ -120,7 +120,7 @@ def elect(
 
 
 def _signs(entries: np.ndarray) -> np.ndarray:
-    # A float64 sum of a few float32 values is all but exact: no sign hangs on the order of the tasks.
+    # A float64 sum of a few float32 values is all but exact: no sign depends on the order of the tasks.
     total = entries[0].astype(np.float64)
     for row in entries[1:]:
         total += row

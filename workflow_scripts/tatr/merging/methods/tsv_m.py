@@ -47,7 +47,7 @@ def tsv_m(
     directions in which nothing happens (singular value zero, as of a task that left the matrix as it was) among those
     to orthogonalise; and where tasks' vectors are linearly dependent (the same task twice) it fills in arbitrary
     directions. Here both are left out, which makes the result unique and independent of the order of tasks.
-    Decompositions are in float64, which is what NumPy computes in anyway: on 768 × 768 matrices float32 is off by
+    Decompositions are in float64, as NumPy computes them in any case; on 768 × 768 matrices float32 is off by
     1.5e-5, relatively, for half the time. Signs of singular vectors cancel: they flip a column of U and of V alike.
 
     Cost: one pass over the task vectors, and K + 2 singular value decompositions per matrix. In memory are the

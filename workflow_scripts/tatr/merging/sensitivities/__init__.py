@@ -1,4 +1,4 @@
-"""Sensitivities Ω: one module each, found by its name; adding one adds a module and touches nothing else.
+"""Sensitivities Ω: one module each, found by its name; adding one adds a module and changes nothing else.
 
 Ω says of every parameter how much one task's loss reacts when the other tasks' updates move it. A sensitivity is a
 function, named like its module, that takes what it needs, out of `task_vectors` and `gradients` (each one vector per
@@ -35,7 +35,7 @@ class Sensitivity:
         return [*inspect.signature(self.formula).parameters]
 
     def of(self, *, task_vectors: Sequence[Vector] | None = None, gradients: Sequence[Vector] | None = None) -> Vector:
-        """Ω, computed when a slice of it is asked for.
+        """Ω, computed slice by slice on access.
 
         Args:
             task_vectors: Δ_k, each float32 [N].
@@ -80,7 +80,7 @@ def load(name: str) -> Sensitivity:
 
 
 def cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Vector:
-    """Σ_{i≠j} R_j ⊙ M_i over tasks, computed when a slice of it is asked for.
+    """Σ_{i≠j} R_j ⊙ M_i over tasks, computed slice by slice on access.
 
     Args:
         reacting: R_k ≥ 0, each float32 [N].

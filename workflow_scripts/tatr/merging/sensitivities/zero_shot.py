@@ -1,4 +1,4 @@
-"""The paper's sensitivity without data: task vectors stand for gradients."""
+"""The paper's sensitivity without data: task vectors in place of gradients."""
 
 from collections.abc import Sequence
 

@@ -35,12 +35,12 @@ def compare(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], names: Mappi
     lines = []
     for row, record in zip(rows, percent.to_dict("records"), strict=True):
         if match := row.get("paper"):
-            ours = {str(task): accuracy for task, accuracy in record.items()}
+            measured = {str(task): accuracy for task, accuracy in record.items()}
             paper = {task: match["accuracies"][name] for task, name in names.items()} | {"average": match["average"]}
-            difference = {key: ours[key] - paper[key] for key in ours}
+            difference = {key: measured[key] - paper[key] for key in measured}
             labels = {"method": row["name"], "table": match["table"], "row": match["method"]}
             notes = {"notes": " ".join(match["notes"])}
-            values = zip(LINES, (paper, ours, difference), strict=True)
+            values = zip(LINES, (paper, measured, difference), strict=True)
             lines += [{**labels, "value": value, **figures, **notes} for value, figures in values]
     return pd.DataFrame(lines, columns=["method", "table", "row", "value", *percent.columns, "notes"])
 
@@ -59,7 +59,7 @@ def files(
         settings: of the table: `rows`, `digits`, and `paper`, which is of `tatr.report.paper.matching.comparison`.
         names: display names of tasks.
         extra_notes: notes to add to the footnotes.
-        warnings: what a reader must not miss.
+        warnings: shown above everything else.
     """
     about = settings["paper"]
     compared = compare(table, settings["rows"], about["names"])

@@ -44,7 +44,7 @@ def paper_row(merge: Mapping[str, Any], backbone: str) -> Match | None:
     """The paper's row of a merge on the eight tasks, if there is one.
 
     Args:
-        merge: `method`; `settings` (the method's own, all of them); `coefficients` (candidates for λ); `trust_region`
+        merge: `method`; `settings` (the method's, all of them); `coefficients` (candidates for λ); `trust_region`
             (None or `sensitivity`, `taus`, `exemplars`, the latter None where it uses none); `surgery` (None or all its
             settings).
         backbone: of `paper_backbone`.
@@ -104,7 +104,7 @@ def _describes(wanted: Mapping[str, Any], merge: Mapping[str, Any]) -> bool:
 
 
 def _same_settings(wanted: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    # A new setting that the data does not list makes it another method, until somebody adds the setting there.
+    # A new setting makes it another method until the data lists the setting, too.
     return wanted.keys() == settings.keys() and all(w in (ANY, settings[key]) for key, w in wanted.items())
 
 

@@ -1,4 +1,4 @@
-"""CLIP models that others saved, brought in without running anything of theirs (`docs/weights/checkpoints.md`)."""
+"""CLIP models from elsewhere, read without running their code (`docs/weights/checkpoints.md`)."""
 
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ __all__ = ["Clip", "facts", "read_clip"]
 
 
 def read_clip(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of a CLIP model on disk, float32, by open_clip's names: `visual.*`, and the text tower where it is.
+    """All tensors of a CLIP model on disk, float32, by open_clip's names: `visual.*`, and the text tower, if any.
 
     Args:
         path: a file, or a folder as open_clip or transformers write it.
 
     Raises:
-        TatrError: of no known format, damaged, or no CLIP model.
+        TatrError: unknown format, damaged, or not a CLIP model.
     """
     return dict(Clip(path))
 

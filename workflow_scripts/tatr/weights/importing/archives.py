@@ -1,4 +1,4 @@
-"""What `torch.save` writes, as far as it is no tensor: the pickled objects, and where the bytes of a storage lie.
+"""What `torch.save` writes apart from tensors: the pickled objects, and where the bytes of a storage lie.
 
 Since PyTorch 1.6 a file is a zip archive: a pickle (`data.pkl`) that describes the objects, and one uncompressed entry
 per storage (`data/0`, …). Before, it was five pickles one behind the other, then the storages.
@@ -58,7 +58,7 @@ class ZipArchive:
     def __init__(self, path: Path, calls: Calls) -> None:
         """Open the archive and read its objects."""
         self.path, self._size = path, path.stat().st_size
-        with self._mending():
+        with self._explaining():
             self._zip = zipfile.ZipFile(path)
             names = self._zip.namelist()
         pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
@@ -77,23 +77,25 @@ class ZipArchive:
         return self._read(f"{self._folder}data/{storage.key}")
 
     def _read(self, name: str, largest: int | None = None) -> bytes:
-        with self._mending():
+        with self._explaining():
             info = self._zip.getinfo(name)
             end = info.header_offset + info.compress_size
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-                raise TatrError(f"{self.path}: {name!r} is compressed, as PyTorch never does; save it with torch.save")
+                raise TatrError(
+                    f"{self.path}: {name!r} is compressed, which PyTorch never does; save it with torch.save"
+                )
             if end > self._size or (largest is not None and info.file_size > largest):
-                raise TatrError(f"{self.path}: {name!r} claims {info.file_size:,} bytes; not a whole checkpoint")
+                raise TatrError(f"{self.path}: {name!r} claims {info.file_size:,} bytes; not a checkpoint")
             return self._zip.read(info)
 
     @contextmanager
-    def _mending(self) -> Iterator[None]:
-        # `zipfile` checks every entry's checksum, and reports damage by whatever error it runs into.
+    def _explaining(self) -> Iterator[None]:
+        # `zipfile` checks every entry's checksum, and reports damage by any error it runs into.
         try:
             yield
         except _DAMAGE as error:
             what = f"{type(error).__name__}: {error}".replace("\n", " ")
-            raise TatrError(f"{self.path}: damaged or not whole ({what}); copy or save it again") from error
+            raise TatrError(f"{self.path}: damaged or incomplete ({what}); copy or save it again") from error
 
 
 class LegacyFile:
@@ -108,7 +110,10 @@ class LegacyFile:
         with path.open("rb") as file:
             head = BytesIO(file.read(LARGEST))
         if load(head, {}, storage_of, str(path)) != MAGIC:
-            raise TatrError(f"{path}: a pickle, but no file of torch.save; load it where it was made and torch.save it")
+            raise TatrError(
+                f"{path}: a pickle, but not written by torch.save; load it with the program that made it and "
+                "torch.save it"
+            )
         _, system, self.root, keys = (load(head, calls, self._note, str(path)) for _ in range(4))
         self.big_endian = isinstance(system, dict) and system.get("little_endian") is False
         self._offsets = self._find(keys, head.tell())

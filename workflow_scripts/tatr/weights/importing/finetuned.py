@@ -1,4 +1,4 @@
-"""A model that was fine-tuned elsewhere, brought in after checking that it was fine-tuned from our pre-trained one."""
+"""A model that was fine-tuned elsewhere, imported after checking that it was fine-tuned from our pre-trained one."""
 
 from dataclasses import asdict
 from pathlib import Path

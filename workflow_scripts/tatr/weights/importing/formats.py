@@ -1,4 +1,4 @@
-"""CLIP models on disk, whatever wrote them, as tensors by open_clip's names: recognised by content, read on demand."""
+"""CLIP models on disk, as tensors by open_clip's names: recognised by content, read on demand."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ class Tensors(Protocol):
     path: Path
     format: str
     quick_gelu: bool | None
-    """The activation, where the file tells it."""
+    """The activation, where the file states it."""
     total: int
     """Bytes on disk."""
 
@@ -44,7 +44,7 @@ class Tensors(Protocol):
 
 
 class Clip(Mapping[str, np.ndarray]):
-    """A CLIP model that others saved: float32 tensors by open_clip's names, read one at a time, when asked for."""
+    """A CLIP model from elsewhere: float32 tensors by open_clip's names, read one at a time, on access."""
 
     def __init__(self, path: Path, *, text: bool = True) -> None:
         """Recognise the model; only names are read.
@@ -54,7 +54,7 @@ class Clip(Mapping[str, np.ndarray]):
             text: whether the text tower and the logit scale are wanted, where there are any.
 
         Raises:
-            TatrError: of no known format, damaged, or no CLIP model.
+            TatrError: unknown format, damaged, or not a CLIP model.
         """
         self.path = path
         self._file = _open(path)
@@ -64,7 +64,7 @@ class Clip(Mapping[str, np.ndarray]):
         """What wrote the file, and whose names it uses."""
         used = {name for parts in self._parts.values() for name in parts.names}
         self.dropped = sorted(set(self._file.names) - used)
-        """Names in the file that were not wanted or have no place in the model."""
+        """Names in the file that were not needed or not in the model."""
         claimed = sum(self._file.nbytes(name) for name in used)
         if claimed > self._file.total:
             raise TatrError(
@@ -74,7 +74,7 @@ class Clip(Mapping[str, np.ndarray]):
 
     @property
     def quick_gelu(self) -> bool | None:
-        """Whether the model was made with QuickGELU (else plain GELU); None where nothing tells it."""
+        """Whether the model was made with QuickGELU (else plain GELU); None if unknown."""
         if self._file.quick_gelu is not None:
             return self._file.quick_gelu
         return _stated_activation(self._file.path.parent, self.family)
@@ -160,12 +160,12 @@ def _file(path: Path) -> Tensors:
     except OSError as error:
         raise TatrError(f"{path}: can't be read ({error.strerror})") from error
     if head.startswith(b"version https://git-lfs"):
-        raise TatrError(f"{path}: only a pointer of Git LFS, not the file itself; run `git lfs pull` beside it")
+        raise TatrError(f"{path}: only a pointer of Git LFS, not the file itself; run `git lfs pull` in its folder")
     if head[8:9] == b"{":
         return _Safetensors(path)
     if head.startswith((b"PK", b"\x80")):
         return TorchFile(path)
-    raise TatrError(f"{path}: of no known format (begins with {head[:8]!r}); known are {FORMATS}; {KNOWN}")
+    raise TatrError(f"{path}: unknown format (begins with {head[:8]!r}); known are {FORMATS}; {KNOWN}")
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _stated_activation(folder: Path, family: str) -> bool | None:
-    """What the config beside the weights says, in the words of the library that wrote it."""
+    """What the config in the weights' folder says, in the words of the library that wrote it."""
     path = folder / ("open_clip_config.json" if family == "open_clip" else "config.json")
     if not path.is_file():
         return None

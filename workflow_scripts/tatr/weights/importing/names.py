@@ -1,4 +1,4 @@
-"""The names that CLIP's tensors have elsewhere, and those of open_clip, which are ours."""
+"""The names that CLIP's tensors have elsewhere, and those of open_clip, which this project uses."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -14,7 +14,7 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class TensorParts:
-    """Which tensors of a file make one of ours: one, or several put behind one another, or one transposed."""
+    """Which tensors of a file make one of open_clip's: one, several concatenated, or one transposed."""
 
     names: tuple[str, ...]
     transposed: bool = False
@@ -22,7 +22,7 @@ class TensorParts:
 
 @dataclass(frozen=True)
 class NameMap:
-    """Which of a file's tensors become which of ours."""
+    """Which of a file's tensors become which of open_clip's."""
 
     family: str
     """"open_clip" or "transformers"."""
@@ -32,12 +32,12 @@ class NameMap:
 def map_names(names: Collection[str], where: str) -> NameMap:
     """Recognise a CLIP model by its names.
 
-    A model is found by its patch embedding and class embedding, whatever stands before them (`model.`, `module.`,
+    A model is found by its patch embedding and class embedding, with any prefix (`model.`, `module.`,
     `state_dict.`, `image_encoder.model.`). Entries under the image tower that are not known keep their names, so that
-    whoever checks them against an architecture refuses them: passed over, an adapter would be lost without a word.
+    the check against an architecture refuses them: passed over, an adapter would be lost without a word.
 
     Raises:
-        TatrError: no CLIP model, or several.
+        TatrError: not a CLIP model, or several.
     """
     given = set(names)
     roots = {("open_clip", root) for root in _roots(given, "conv1.weight", "class_embedding")}
@@ -51,7 +51,7 @@ def map_names(names: Collection[str], where: str) -> NameMap:
     if len(roots) > 1:
         prefixes = ", ".join(repr(root) for _, root in sorted(roots))
         raise TatrError(
-            f"{where}: holds {len(roots)} image encoders ({prefixes}); save the one that is meant on its own"
+            f"{where}: holds {len(roots)} image encoders ({prefixes}); save the one you mean in a file of its own"
         )
     ((family, root),) = roots
     return NameMap(
@@ -118,7 +118,7 @@ def _transformers(names: set[str], root: str) -> Iterator[tuple[str, TensorParts
 
 
 def _tower(names: set[str], root: str, to: str, known: dict[str, str]) -> Iterator[tuple[str, TensorParts]]:
-    """One tower: `names` are its names without `root`; ours begin with `to`."""
+    """One tower: `names` are its names without `root`; open_clip's begin with `to`."""
     for name in names:
         layer, number, rest = _layer(name)
         stem, _, kind = rest.rpartition(".")

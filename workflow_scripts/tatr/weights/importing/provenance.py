@@ -1,4 +1,4 @@
-"""Whether a model that somebody fine-tuned belongs to our pre-trained one: its zero-shot copy, or the way it went."""
+"""Whether a model was fine-tuned from our pre-trained one: by its zero-shot copy, or by its distance from it."""
 
 import logging
 from collections import ChainMap
@@ -81,15 +81,15 @@ def with_projection(clip: Clip, pretrained: EncoderFile) -> Mapping[str, np.ndar
     projection = next((p for p in pretrained.layout.parameters if p.name == PROJECTION), None)
     if projection is None:
         return clip
-    logger.info("%s: has no projection; that of the pre-trained model is taken", clip.path)
+    logger.info("%s: has no projection; using the pre-trained model's", clip.path)
     return ChainMap(
         {PROJECTION: pretrained[projection.offset : projection.stop].reshape(projection.shape)},
         clip,  # type: ignore[arg-type]  # never written to
     )
 
 
-def zero_shot_beside(file: Path) -> Path | None:
-    """The zero-shot copy in the same folder: `zeroshot.pt` beside `finetuned.pt`, and the like."""
+def zero_shot_copy_of(file: Path) -> Path | None:
+    """The zero-shot copy in the same folder: `zeroshot.pt` next to `finetuned.pt`, and the like."""
     names = [file.name.replace("finetuned", word) for word in ("zeroshot", "zero_shot")]
     return next((file.with_name(name) for name in names if name != file.name and file.with_name(name).exists()), None)
 
@@ -105,8 +105,8 @@ def check_zero_shot(path: Path, pretrained: EncoderFile, quick_gelu: bool) -> Di
     distance = distance_from(with_projection(clip, pretrained), pretrained, str(path))
     if not distance.rounded:
         raise TatrError(
-            f"{path}: the model was fine-tuned from another one than the backbone: its zero-shot copy differs by more "
-            f"than rounding ({distance}); set the backbone that it was made with"
+            f"{path}: the model was not fine-tuned from this backbone: its zero-shot copy differs by more "
+            f"than rounding ({distance}); set the backbone it was fine-tuned from"
         )
     return distance
 
@@ -120,19 +120,19 @@ def check_change(change: Distance, path: Path, *, compared: bool) -> None:
         compared: whether a zero-shot copy has shown where it comes from.
 
     Raises:
-        TatrError: as said.
+        TatrError: it is one of these.
     """
     if change.largest == 0:
         raise TatrError(f"{path}: is the pre-trained model itself (Δ = 0); give the fine-tuned one")
     if change.rounded:
-        logger.warning("%s: differs from the pre-trained model no more than by rounding (%s)", path, change)
+        logger.warning("%s: differs from the pre-trained model only by rounding (%s)", path, change)
     if compared:
         return
-    logger.info("%s: without a zero-shot copy to compare with; %s", path, change)
+    logger.info("%s: no zero-shot copy to compare with; %s", path, change)
     if change.matrices > FARTHEST:
         raise TatrError(
             f"{path}: too far from the backbone to be fine-tuned from it: {change}; over the matrices alone "
-            f"{change.matrices:.3g}, expected at most {FARTHEST}; set the backbone that it was made with, "
+            f"{change.matrices:.3g}, expected at most {FARTHEST}; set the backbone it was fine-tuned from, "
             "or give its zero-shot copy (zero_shot)"
         )
 

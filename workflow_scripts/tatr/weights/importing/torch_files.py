@@ -1,6 +1,6 @@
 """PyTorch's files as named tensors, without PyTorch: state dicts, pickled modules, TorchScript archives.
 
-A tensor is a view of a storage: offset, size and strides. Storages are read when their tensors are asked for.
+A tensor is a view of a storage: offset, size and strides. Storages are read when their tensors are.
 """
 
 import math
@@ -38,9 +38,9 @@ class Stored:
         counts = (self.offset, *self.shape, *self.strides)
         whole = all(type(n) is int and 0 <= n < 2**48 for n in counts)
         if not whole or len(self.shape) != len(self.strides) or len(self.shape) > 8:
-            raise ValueError("a tensor's offset, size or strides are no counts")
+            raise ValueError("a tensor's offset, size or strides are not counts")
         last = self.offset + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
-        # More entries than the storage has: an expanded view, which could be of any size.
+        # More entries than the storage has: an expanded view, which could have any size.
         if self.size > self.storage.numel or (self.size and last >= self.storage.numel):
             raise ValueError("a tensor reaches beyond its storage")
 
@@ -111,7 +111,7 @@ class TorchFile:
 def _named(root: Any, where: str) -> dict[str, Stored]:  # noqa: ANN401
     """All tensors of pickled objects by dotted names, as `Module.state_dict` gives them.
 
-    A tensor, module or dict that is in several places has several names. Where one holds itself, by whatever way round,
+    A tensor, module or dict that is in several places has several names. Where one contains itself, however indirectly,
     the name ends. Other objects are followed once, and only what holds tensors at all: configs and trainers often refer
     to one another in circles, through which there are more ways than anybody could go.
     """
@@ -131,13 +131,13 @@ def _named(root: Any, where: str) -> dict[str, Stored]:  # noqa: ANN401
             continue
         name = f"{prefix}.{key}" if prefix else key
         if (written := written + len(name) + 1) > _LONGEST:
-            raise TatrError(f"{where}: its objects hold one another without end; not a checkpoint")
+            raise TatrError(f"{where}: its objects contain one another endlessly; not a checkpoint")
         if not isinstance(value, Stored):
             path[id(value)] = (name, _members(value))
             if isinstance(value, Inert) and not _is_module(value):
                 followed.add(id(value))
         elif name in tensors or not name.isprintable():
-            raise TatrError(f"{where}: tensor name {name!r} is twice in it, or no name; not a checkpoint")
+            raise TatrError(f"{where}: tensor name {name!r} is there twice, or is not a name; not a checkpoint")
         else:
             tensors[name] = value
     return tensors
@@ -210,14 +210,14 @@ def _same(tensor: Any, *_: object) -> Any:  # noqa: ANN401
 
 def _size(sizes: Any) -> tuple[int, ...]:  # noqa: ANN401
     if not isinstance(sizes, tuple):
-        raise ValueError("a tensor's size is no tuple")
+        raise ValueError("a tensor's size is not a tuple")
     return sizes
 
 
 def _of_type(function: Any, _: object, arguments: Any, *__: object) -> Any:  # noqa: ANN401
     # A tensor with attributes of its own.
     if function not in CALLS.values():
-        raise ValueError("a tensor that is made by no function of PyTorch's")
+        raise ValueError("a tensor that no function of PyTorch makes")
     return function(*arguments)
 
 

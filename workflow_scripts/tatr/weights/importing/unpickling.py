@@ -1,4 +1,4 @@
-"""Pickles read as data: Python's own machine, with nothing that it could import, call or change.
+"""Pickles read as data: Python's own machine, without anything that it could import, call or change.
 
 A pickle is a program for a small stack machine: it names classes and functions to be imported and called. Here a name
 is only a `Global`, and an object only an `Inert`: what was stored of it. Calls go to a table of functions that the
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ClassVar
 from tatr.errors import TatrError
 
 LARGEST = 2**26
-"""Bytes that a pickle may have. Tensors lie beside it, so that those of checkpoints have some hundred kilobytes."""
+"""Bytes that a pickle may have. Tensors lie outside it, so that pickles of checkpoints have a few hundred kilobytes."""
 
 _DAMAGE = (
     *(pickle.UnpicklingError, struct.error, EOFError, ValueError, TypeError, LookupError, AttributeError),
@@ -70,7 +70,7 @@ class Inert:
 
 
 Calls = Mapping[str, Callable[..., Any]]
-"""Functions of ours, by the names under which pickles call them."""
+"""Our functions, by the names under which pickles call them."""
 
 
 def load(file: BinaryIO, calls: Calls, persistent: Callable[[Any], Any], where: str) -> Any:  # noqa: ANN401
@@ -83,7 +83,7 @@ def load(file: BinaryIO, calls: Calls, persistent: Callable[[Any], Any], where: 
         where: the file, for messages.
 
     Raises:
-        TatrError: not a whole pickle, or one that no Python would have written.
+        TatrError: an incomplete pickle, or one that no Python would have written.
     """
     try:
         return _Machine(file, calls, persistent).load()
@@ -121,7 +121,7 @@ class _Machine(pickle._Unpickler):
         self._calls, self._persistent, self._handed = calls, persistent, 0
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
-        """A function of ours, or the bare name."""
+        """Our function of that name, or the bare name."""
         path = f"{module}.{name}"
         return self._calls.get(path, Global(path))
 
@@ -138,7 +138,7 @@ class _Machine(pickle._Unpickler):
         self._call(maker, tuple(args))
 
     def _call(self, maker: Any, args: Any) -> None:  # noqa: ANN401
-        """One of our own functions is called; any other call is noted, without a copy of its arguments."""
+        """Our own functions are called; any other call is noted, without a copy of its arguments."""
         args = args if isinstance(args, tuple) else (args,)
         if maker in self._calls.values():
             # Each argument is written once, or is short: a pickle that hands over more than it can hold lets one

@@ -1,4 +1,4 @@
-"""The plan of a configuration: every artefact that it asks for, and what each is made from.
+"""The plan of a configuration: every artefact that it needs, and what each is made from.
 
 `build` walks through the configuration once. The stages are small functions, in one file per group: `ingredients`,
 `measurements`, `merges`, `results`; `tables` says what the table shows of them.
@@ -21,11 +21,11 @@ __all__ = ["Plan", "Planned", "build"]
 
 @dataclass(frozen=True)
 class Plan(Mapping[tuple[str, str], Planned]):
-    """All artefacts of a configuration, by kind and name; and those that rules ask for."""
+    """All artefacts of a configuration, by kind and name; and those that rules use by name."""
 
     config: Config
     source: BackboneSource
-    """The backbone before its weights are taken over."""
+    """The backbone, before its weights are read."""
     artefacts: Mapping[tuple[str, str], Planned]
     pretraining: Planned | None
     sanity: Planned | None
@@ -94,15 +94,15 @@ def build(config: Config, backbones: Path) -> Plan:
 
 
 def _check_tower(draft: Draft) -> None:
-    """Raise here, not after hours, where an image tower that open_clip's own classes compute lacks something."""
+    """Raise here, not after hours, where open_clip's classes compute the image tower and a method needs its layers."""
     config, source = draft.config, draft.source
     if not isinstance(Architecture.of(source.model, source.label).vision, OtherTower):
         return
-    asked = {f"merges[{index}]: regmean": merge.method == "regmean" for index, merge in enumerate(config.merges)}
-    asked["finetuning.checkpointing"] = any(config.finetuning_of(task).checkpointing for task in draft.tasks)
-    for key, wanted in asked.items():
-        if wanted:
+    users = {f"merges[{index}]: regmean": merge.method == "regmean" for index, merge in enumerate(config.merges)}
+    users["finetuning.checkpointing"] = any(config.finetuning_of(task).checkpointing for task in draft.tasks)
+    for key, used in users.items():
+        if used:
             raise TatrError(
-                f"{key}: not for {source.label}, whose image encoder is no standard vision transformer, whose "
-                "layers it needs; leave it out, or take a backbone such as ViT-B-32-quickgelu"
+                f"{key}: needs the layers of a standard vision transformer, which the image encoder of {source.label} "
+                "is not; leave it out, or use a backbone such as ViT-B-32-quickgelu"
             )

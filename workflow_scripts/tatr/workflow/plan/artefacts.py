@@ -66,11 +66,11 @@ class Planned:
 
 @dataclass(frozen=True)
 class Draft:
-    """What is planned so far. Equal artefacts, which several rows of the table may ask for, are planned once."""
+    """What is planned so far. Equal artefacts, which several rows of the table may need, are planned once."""
 
     config: Config
     source: BackboneSource
-    """The backbone before its weights are taken over."""
+    """The backbone before its weights are read."""
     artefacts: dict[tuple[str, str], Planned] = field(default_factory=dict)
     """By kind and name."""
     stages: dict[tuple[Any, ...], Planned] = field(default_factory=dict)
@@ -89,14 +89,14 @@ class Draft:
         inputs: Mapping[str, Sequence[Planned]] | None = None,
         modules: Sequence[str] = (),
     ) -> Planned:
-        """Plan an artefact, or find the one that is planned already.
+        """Plan an artefact, or return the one that is planned already.
 
         Args:
             kind: of the artefact, hence its command.
             label: for people.
-            settings: what its job is told.
+            settings: of its job.
             inputs: per role of the command, the artefacts that its job reads; a role left out reads none.
-            modules: what its job loads by name, beside what its command imports.
+            modules: what its job loads by name, in addition to what its command imports.
 
         Raises:
             ValueError: the command has no such role, or does not read such artefacts there: the plan is wrong.
@@ -112,7 +112,7 @@ class Draft:
 
 
 def once(stage: Callable[Concatenate[Draft, P], Planned]) -> Callable[Concatenate[Draft, P], Planned]:
-    """Plan a stage once per draft and arguments: hundreds of rows ask for the same task vectors."""
+    """Plan a stage once per draft and arguments: hundreds of rows need the same task vectors."""
 
     @wraps(stage)
     def planned(draft: Draft, /, *args: P.args, **kwargs: P.kwargs) -> Planned:

@@ -1,4 +1,4 @@
-"""Where a configuration's backbone comes from: found while the workflow is planned, without reading its weights."""
+"""Where a configuration's backbone comes from, decided while the workflow is planned, without reading its weights."""
 
 import json
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tatr.clip.model_configs import check_model, model_config
-from tatr.config.errors import nearest
+from tatr.config.messages.mistakes import nearest
 from tatr.config.weights import Backbone
 from tatr.errors import TatrError
 from tatr.weights.fingerprint import fingerprint
@@ -18,19 +18,19 @@ FILES = (".safetensors", ".bin", ".pt", ".pth")
 
 @dataclass(frozen=True)
 class BackboneSource:
-    """Where a backbone comes from, before its weights are taken over."""
+    """Where a backbone comes from, before its weights are read."""
 
     label: str
     model: dict[str, Any]
     """open_clip's model config."""
     settings: dict[str, Any]
-    """What tells it from other backbones."""
+    """Its settings, which no other backbone has."""
     weights: Path | None = None
     """File or folder of the weights; None if they are downloaded."""
     download: dict[str, Any] = field(default_factory=dict)
-    """What is to be downloaded, if so."""
+    """The settings of the download, if so."""
     recipe: Path | None = None
-    """How it was pre-trained, if it can be made anew."""
+    """How it was pre-trained, if it can be made again."""
     resize: str = "shortest"
     """How images get the model's size."""
 
@@ -55,9 +55,9 @@ def find(backbone: str | Backbone, shipped: Path) -> BackboneSource:
         # Its manifest says which weights they are.
         digest = json.loads((folder / FILE).read_text(encoding="utf-8"))["content"]["model.safetensors"]
     except (OSError, ValueError, KeyError) as error:
-        there = [path.name for path in shipped.iterdir() if path.is_dir()]
+        names = [path.name for path in shipped.iterdir() if path.is_dir()]
         raise TatrError(
-            f"backbone: '{backbone}' is neither one of backbones/{nearest(backbone, there)} nor a folder with "
+            f"backbone: '{backbone}' is neither one of backbones/{nearest(backbone, names)} nor a folder with "
             f"open_clip_config.json (or with model.json, model.safetensors and {FILE}: {error}). Models of open_clip "
             "are written {name: ViT-B-32-quickgelu, weights: openai}"
         ) from None
@@ -81,7 +81,7 @@ def _of_open_clip(backbone: Backbone) -> BackboneSource:
 
 
 def _saved_by_open_clip(folder: Path) -> BackboneSource:
-    """A folder that open_clip (or `snakemake exported`) saved: open_clip_config.json and the weights beside it."""
+    """A folder that open_clip (or `snakemake exported`) saved: open_clip_config.json and the weights next to it."""
     file = folder / "open_clip_config.json"
     try:
         config = json.loads(file.read_text())

@@ -9,7 +9,7 @@ from tatr.clip.model_configs import image_size
 from tatr.config.tasks import HubTask, RealTask
 from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.weights.fingerprint import fingerprint
-from tatr.weights.importing.provenance import zero_shot_beside
+from tatr.weights.importing.provenance import zero_shot_copy_of
 from tatr.workflow.plan.artefacts import Draft, Planned, once
 
 ALL_TASKS = "all-tasks"
@@ -25,7 +25,7 @@ def backbone(draft: Draft) -> Planned:
 
 
 def pretraining(draft: Draft) -> Planned | None:
-    """The backbone made anew, if it comes with a recipe. Nothing depends on it: the shipped weights do."""
+    """The backbone made again, if it comes with a recipe. Nothing depends on it: all use the shipped weights."""
     if draft.source.recipe is None:
         return None
     recipe = json.loads(draft.source.recipe.read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def images(draft: Draft, task: str) -> Planned:
 
 
 def _downloads(draft: Draft, task: str) -> list[Planned]:
-    """What a task's images are downloaded as, if they are."""
+    """The download of a task's images, if they are downloaded."""
     config = draft.config.tasks[task]
     if not isinstance(config, HubTask) or config.root:
         return []
@@ -84,9 +84,9 @@ def finetuned(draft: Draft, task: str) -> Planned:
 
 
 def _files(task: str, path: Path, zero_shot: str | None) -> dict[str, Any]:
-    """A checkpoint on disk and the zero-shot copy it came with: their paths, and what tells them from others."""
+    """A checkpoint on disk and the zero-shot copy it came with: their paths, and fingerprints."""
     key = f"checkpoints (task {task})"
-    copy = Path(zero_shot).expanduser() if zero_shot else zero_shot_beside(path) if path.exists() else None
+    copy = Path(zero_shot).expanduser() if zero_shot else zero_shot_copy_of(path) if path.exists() else None
     prints = [fingerprint(file, f"{key}: {role}") for role, file in (("path", path), ("zero_shot", copy)) if file]
     return {"file": str(path), "zero_shot": str(copy) if copy else None, "fingerprint": prints}
 

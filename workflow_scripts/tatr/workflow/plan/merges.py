@@ -90,7 +90,7 @@ def reference(draft: Draft, task: str | None) -> Planned:
 
 
 def export(draft: Draft, merge: Merge) -> Planned:
-    """A merge as a checkpoint for open_clip, made only when asked for."""
+    """A merge as a checkpoint for open_clip, made only on demand."""
     measured = evaluation(draft, merge)
     settings = merge.model_dump(mode="json", include={"method", "settings", "trust_region", "surgery"})
     if merge.trust_region and (count := exemplar_count(draft, merge.trust_region)):
@@ -110,7 +110,7 @@ def task_vectors(draft: Draft) -> list[Planned]:
 
 
 def exemplar_count(draft: Draft, region: TrustRegion) -> int | None:
-    """On how many exemplars per task a trust region's gradients are measured; None if it needs no gradients."""
+    """Exemplars per task for a trust region's gradients; None if it needs no gradients."""
     if "gradients" not in sensitivities.load(region.sensitivity).needs:
         return None
     return region.exemplars or draft.config.exemplars_of().count
@@ -149,7 +149,7 @@ def _region_label(draft: Draft, region: TrustRegion) -> str:
 
 
 def _label(draft: Draft, merge: Merge, tau: float | str | None) -> str:
-    settings = "".join(f"_{key}-{value}" for key, value in merge.own_settings.items())
+    settings = "".join(f"_{key}-{value}" for key, value in merge.changed_settings.items())
     shown = f"{tau:g}" if isinstance(tau, float) else tau
     region = f"+{_region_label(draft, merge.trust_region)}_tau-{shown}" if merge.trust_region else ""
     return f"{merge.method}{settings}{region}"

@@ -9,7 +9,7 @@ from tatr.workflow.plan.tables import paper_of
 
 
 def references(draft: Draft) -> dict[str, list[Planned]]:
-    """The rows that are no merges."""
+    """The rows that are not merges."""
     rows = {
         "Pre-trained": [reference(draft, None)],
         "Individual": [reference(draft, task) for task in draft.tasks],
@@ -18,7 +18,7 @@ def references(draft: Draft) -> dict[str, list[Planned]]:
 
 
 def sanity(draft: Draft) -> Planned | None:
-    """The individual models' accuracies against what is expected of them, if the configuration says what."""
+    """The individual models' accuracies against what is expected of them, if the configuration says so."""
     section = draft.config.sanity
     if section is None:
         return None
@@ -53,9 +53,9 @@ def _expected(draft: Draft) -> dict[str, float]:
     paper = paper_of(draft)
     if paper is None:
         raise TatrError(
-            "sanity.expected: paper: the paper's tables are of ViT-B/32, ViT-B/16 and ViT-L/14 with OpenAI's weights "
-            "(backbone: {name: ViT-B-32-quickgelu, weights: openai}) on its eight tasks; for all others write {TASK: "
-            "accuracy in %}"
+            "sanity.expected: paper: the paper's tables cover ViT-B/32, ViT-B/16 and ViT-L/14 with OpenAI's weights "
+            "(backbone: {name: ViT-B-32-quickgelu, weights: openai}) on its eight tasks. For other models, write "
+            "{TASK: accuracy in %}"
         )
     accuracies = individual(paper)
     return {task: accuracies[str(paper_name(draft, task))] for task in draft.tasks}

@@ -23,7 +23,7 @@ def paper_of(draft: Draft) -> str | None:
 
 
 def table_settings(draft: Draft, references: dict[str, list[Planned]]) -> dict[str, Any]:
-    """Rows in order, columns, names and decimals of the methods table; and the paper's rows beside ours."""
+    """Rows in order, columns, names and decimals of the methods table; and the paper's rows next to ours."""
     config, paper = draft.config, paper_of(draft)
     rows, matches = [], []
     for name, evaluations in references.items():

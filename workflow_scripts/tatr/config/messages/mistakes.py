@@ -11,20 +11,20 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from tatr.config.merges import Merge, Search, TrustRegion, settings_of
+from tatr.config.messages.words import bare, expected, is_section, members, name_expected, of_field
 from tatr.config.models import Config, ExemplarsSection, FineTuningSection
 from tatr.config.section import Section
 from tatr.config.tasks import SOURCES, AnySource
-from tatr.config.words import bare, expected, is_section, members, name_expected, of_field
 from tatr.merging.methods import load, names
 
 Keys = tuple[Any, ...]
-"""Where something stands: keys of sections and indices of lists."""
+"""Where something is written: keys of sections and indices of lists."""
 
 ANYTHING = object()
 """Stands for the value of a key that is itself the mistake."""
 
 SHORTHAND = {"exemplars": "count", "trust_region": "tau", "coefficient": "search"}
-"""The key that is meant where a plain value stands for a section."""
+"""The key that a plain value in a section's place is meant for."""
 
 SECTIONS: dict[str, type[Section]] = {
     "a merge's trust_region": TrustRegion,
@@ -49,7 +49,7 @@ OTHER_WORDS = {
     "path": "root",
     "warmup": "warmup_steps",
 }
-"""What people write who know these keys under another name."""
+"""Other names that people know these keys by."""
 
 
 RENAMED: dict[str, dict[str, str]] = {
@@ -77,8 +77,8 @@ class Mistake:
 
 
 def mistakes_of(error: ValidationError, raw: Mapping[str, Any]) -> list[tuple[Mistake, Any]]:
-    """What pydantic found in `raw`, once per key, each with the value that it found."""
-    found: dict[Keys, tuple[Mistake, Any]] = {}
+    """What pydantic refuses in `raw`, once per key, each with the value there."""
+    mistakes: dict[Keys, tuple[Mistake, Any]] = {}
     renamed: set[Keys] = set()
     missing: set[Keys] = set()
     for detail in error.errors():
@@ -86,7 +86,7 @@ def mistakes_of(error: ValidationError, raw: Mapping[str, Any]) -> list[tuple[Mi
         if detail["type"] == "missing" and isinstance(keys[-1], int):
             keys, detail["type"] = keys[:-1], "too_short"  # an item that a list lacks is the list's mistake
         if keys[:1] == ("merges",) and keys[2:3] == ("settings",) and len(keys) > 3:
-            keys = keys[:2] + keys[3:]  # a method's settings stand beside its name
+            keys = keys[:2] + keys[3:]  # a method's settings are written next to its name
         value = ANYTHING if detail["type"] in UNKNOWN else value
         if detail["type"] in UNKNOWN and (now := _renamed(_at(keys, raw)[0], str(keys[-1]))):
             renamed.add((*keys[:-1], now))
@@ -95,9 +95,9 @@ def mistakes_of(error: ValidationError, raw: Mapping[str, Any]) -> list[tuple[Mi
         mistake = Mistake(keys, _text(dict(detail), keys, raw))
         if detail["type"] in UNKNOWN or detail["loc"][-1] == "[key]":
             mistake = Mistake((*keys[:-1], str(keys[-1])), mistake.text)  # a number is no index here
-        found.setdefault(keys, (mistake, value))
+        mistakes.setdefault(keys, (mistake, value))
     # A required key under its old name is one mistake, not two.
-    return [mistake for keys, mistake in found.items() if keys not in renamed & missing]
+    return [mistake for keys, mistake in mistakes.items() if keys not in renamed & missing]
 
 
 def nearest(name: Any, known: Iterable[str]) -> str:  # noqa: ANN401
@@ -136,7 +136,7 @@ def _close(name: Any, known: list[str]) -> str | None:  # noqa: ANN401
 
 def _text(detail: dict[str, Any], keys: Keys, raw: Mapping[str, Any]) -> str:
     section, field, annotation = _at(keys, raw)
-    value, own = detail["input"], detail["msg"].removeprefix("Value error, ")
+    value, message = detail["input"], detail["msg"].removeprefix("Value error, ")
     choices = _choices(keys, section, annotation)
     allowed = f"one of {', '.join(choices)}" if choices else expected(annotation)
     if detail["type"] in UNKNOWN:
@@ -148,8 +148,8 @@ def _text(detail: dict[str, Any], keys: Keys, raw: Mapping[str, Any]) -> str:
     if detail["type"] == "missing":
         about = f": {field.description}" if field and field.description and not choices else ""
         return f"missing; expected {allowed}{about}"
-    if detail["type"] == "value_error" and own.strip():
-        return own if isinstance(value, dict | list) else f"{shown(value)}: {own}"
+    if detail["type"] == "value_error" and message.strip():
+        return message if isinstance(value, dict | list) else f"{shown(value)}: {message}"
     if choices and isinstance(value, str):
         return f"{shown(value)}: unknown {keys[-1]}{nearest(value, choices)}"
     return f"{shown(value)}: expected {allowed}{_advice(value, annotation, keys)}"
@@ -168,7 +168,7 @@ def _unknown_key(keys: Keys, section: type[Section], raw: Mapping[str, Any]) -> 
         meant = OTHER_WORDS.get(key.lower(), key)
         if home := next((n for n, s in SECTIONS.items() if s is not section and meant in s.model_fields), None):
             return f"unknown key here; '{meant}' belongs in {home}"
-    what = f"no key of a merge and no setting of {method}" if section is Merge else "unknown key"
+    what = f"not a key of a merge or a setting of {method}" if section is Merge else "unknown key"
     return f"{what}; known: {', '.join(known)}"
 
 
@@ -212,12 +212,12 @@ def _fields(section: type[Section], raw: Any) -> dict[str, FieldInfo]:  # noqa: 
 
 
 def _branch(annotation: Any, raw: Any) -> Any:  # noqa: ANN401
-    """The member of a union that what stands there is meant to be."""
-    found = [bare(member) for member in members(annotation)]
-    if set(found) == set(SOURCES.values()):
+    """The member of a union that the value is meant to be."""
+    kinds = [bare(member) for member in members(annotation)]
+    if set(kinds) == set(SOURCES.values()):
         source = raw.get("source") if isinstance(raw, dict) else None
         return SOURCES.get(source if isinstance(source, str) else "", AnySource)
-    return next((member for member in found if is_section(member)), found[0])
+    return next((member for member in kinds if is_section(member)), kinds[0])
 
 
 def _choices(keys: Keys, section: type[Section], annotation: Any) -> list[str]:  # noqa: ANN401
@@ -228,7 +228,7 @@ def _choices(keys: Keys, section: type[Section], annotation: Any) -> list[str]: 
 
 
 def _advice(value: Any, annotation: Any, keys: Keys) -> str:  # noqa: ANN401
-    """What to do about the slips that YAML and people make most."""
+    """What to do about the most common slips."""
     kinds = [bare(member) for member in members(annotation)]
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if isinstance(value, dict) and "search" in value:
@@ -246,7 +246,7 @@ def _advice(value: Any, annotation: Any, keys: Keys) -> str:  # noqa: ANN401
     if float in kinds and isinstance(value, str) and (percent := re.fullmatch(r"\s*(\d+(\.\d+)?)\s*%\s*", value)):
         return f"; did you mean {float(percent[1]) / 100:g}?"
     if isinstance(value, list) and keys[0] != "merges" and kinds[0] in (int, float, str):
-        return "; only what stands under merges is swept by a list"
+        return "; a list is a sweep only under merges"
     if number and keys[-1] in SHORTHAND:
         return f"; write {{{SHORTHAND[keys[-1]]}: {value}}}"
     if keys[-1] == "tau" and number and 1 <= value < 100:
