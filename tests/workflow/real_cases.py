@@ -90,7 +90,7 @@ REAL_CASES = [
         "train a model that was imported",
         "its training and task vector; what sums over the suite",
         {"finetuning:mnist"} | from_model("mnist"),
-        setting("finetuned", "tasks", "mnist", to={"source": "train"}),
+        setting("checkpoints", "tasks", "mnist", to={"origin": "train"}),
     ),
     Case(
         "backbone",
