@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, fields
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tatr.errors import TatrError
@@ -89,3 +90,14 @@ def test_recipes_import_no_torch() -> None:
 
 def _scripts() -> str:
     return inspect.getfile(recipe_of).removesuffix("/tatr/settings.py")
+
+
+@pytest.mark.parametrize("settings", [{"seed": np.int64(3)}, {"drop": np.float32(0.5)}, {"seed": np.arange(3)[1]}])
+def test_numpy_s_numbers_are_numbers(settings: dict[str, Any]) -> None:
+    load("dare").check(settings)
+
+
+@pytest.mark.parametrize("settings", [{"seed": np.float32(3)}, {"seed": np.True_}, {"drop": True}])
+def test_others_are_not(settings: dict[str, Any]) -> None:
+    with pytest.raises(TatrError, match="expected a"):
+        load("dare").check(settings)

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from inspect import Parameter, isfunction
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -96,8 +97,8 @@ def _is_a(value: Any, kind: Any) -> bool:  # noqa: ANN401
     if get_origin(kind) is tuple:
         members = get_args(kind)
         return isinstance(value, list | tuple) and len(value) == len(members) and all(map(_is_a, value, members))
-    if kind in (int, float):  # a truth value is no number
-        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    if kind in (int, float):  # a truth value is no number; NumPy's numbers are
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     return isinstance(value, kind)
 
 

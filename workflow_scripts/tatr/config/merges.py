@@ -59,7 +59,7 @@ def _value_or(section: type[Search], raw: Any) -> Any:  # noqa: ANN401
 class TrustRegion(Section):
     """Which parameters a merge may change."""
 
-    sensitivity: SensitivityName = Field("gradient", description="gradient: Eq. 8; zero_shot: Eq. 7")
+    sensitivity: SensitivityName = Field("gradient", description="how Ω is made; gradient: Eq. 8; zero_shot: Eq. 7")
     tau: Annotated[Annotated[float, Field(ge=0, lt=1)] | ShareSearch, BeforeValidator(_tau)] = Field(
         0.01, description="share of the parameters, the most sensitive ones, left as is; or {search: [...]}"
     )

@@ -27,7 +27,10 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _drop_empty(cls, raw: Any) -> Any:  # noqa: ANN401
-        return {key: value for key, value in raw.items() if value is not None} if isinstance(raw, dict) else raw
+        if not isinstance(raw, dict):
+            return raw
+        # An unknown key is refused even if it has no value.
+        return {key: value for key, value in raw.items() if value is not None or key not in cls.model_fields}
 
     @field_validator("*", mode="before")
     @classmethod

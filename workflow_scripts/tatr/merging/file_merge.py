@@ -228,6 +228,8 @@ def prepare(
 ) -> FileMerge:
     """Open all files and compare names, shapes, types and unmergeable tensors; arguments as in `merge_files`."""
     chosen, output = load(method), Path(output)
+    # Of NumPy's numbers plain ones, which the record can hold.
+    settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
     if needed := [what for need, what in NEEDS_DATA.items() if need in chosen.needs]:
         raise TatrError(f"{method}: needs {', '.join(needed)}, which take images of all tasks; use the pipeline for it")
     if unknown := settings.keys() - chosen.parameters.keys():

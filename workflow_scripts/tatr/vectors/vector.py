@@ -24,7 +24,7 @@ class Vector(Protocol):
 def mapped(f: Callable[..., Any], *vectors: Vector) -> Vector:
     """The vector whose entries are f of the vectors' entries, computed slice by slice on access.
 
-    This is the one place where another array library, or threads over blocks, would enter.
+    Lazy vectors are combined here alone, so threads over blocks, or arrays of another library, enter here.
 
     Args:
         f: takes one block per vector, all of the same entries, and gives these entries of the result as a new array;

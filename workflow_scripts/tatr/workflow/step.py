@@ -125,7 +125,7 @@ def step(kind: str) -> Step:
     """
     path = SCRIPTS / f"{kind}.py"
     if kind not in kinds():
-        raise KeyError(f"no command of workflow_scripts/ makes '{kind}'")
+        raise KeyError(f"{path}: no such command, or it has no line `STEP = Step(`")
     spec = spec_from_file_location(f"tatr_step_{kind}", path)
     assert spec and spec.loader
     module = module_from_spec(spec)

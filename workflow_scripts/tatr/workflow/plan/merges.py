@@ -44,7 +44,8 @@ def adaptation(draft: Draft, merge: Merge, tau: float | None) -> Planned:
 
 def direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
     """The direction v of a merge."""
-    needs, count = load(merge.method).needs, merge.settings.get("exemplars", 0)
+    needs = load(merge.method).needs
+    count = merge.settings.get("exemplars") or draft.config.exemplars_of().count
     inputs = {
         "task_vectors": task_vectors(draft),
         "mask": _masks(draft, merge, tau),
