@@ -8,7 +8,7 @@ published: task vectors in memory; merged by autograd for every task, all of it 
 
 Memory is the process's peak resident set, above what it was after the same way with one task and a tiny encoder. What
 is freed goes back to the system at once (MALLOC_MMAP_THRESHOLD_), so that holes in the heap do not count: with glibc's
-own settings the usual ways take up more. Seconds are those of the whole, reading included, by iteration.
+default settings the usual ways take up more. Seconds are those of the whole, reading included, by iteration.
 
 example: python benchmarks/adaptation.py --tasks 2 4 8 16
 """

@@ -1,5 +1,5 @@
 rule backbone:
-    """Take over the pre-trained CLIP model."""
+    """Convert the pre-trained CLIP model to the project's form."""
     input:
         unpack(inputs_of("backbone")),
     output:

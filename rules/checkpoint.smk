@@ -1,5 +1,5 @@
 rule checkpoint:
-    """Bring in an encoder that was fine-tuned elsewhere."""
+    """Import an encoder that was fine-tuned elsewhere."""
     input:
         unpack(inputs_of("checkpoint")),
     output:

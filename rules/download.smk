@@ -1,5 +1,5 @@
 rule download:
-    """Fetch a data set or a model's weights; runs where snakemake runs, since a cluster's nodes may lack the network."""
+    """Download a data set or a model's weights; runs where snakemake runs, since a cluster's nodes may lack the network."""
     output:
         manifest="results/download/{name}/manifest.json",
         content=directory("results/download/{name}/files"),

@@ -54,8 +54,14 @@ def aside(pictures: Labelled, fraction: float, most: int | None = None) -> tuple
     return set_aside(pictures, fraction, NAMES, "tasks.t.test_fraction", "here", most)
 
 
-SIZES = st.lists(st.integers(1, 40), min_size=2, max_size=12)
-FRACTIONS = st.floats(0.02, 0.95)
+SIZES = st.builds(
+    lambda sizes, ones, seed: np.random.default_rng(seed).permutation(sizes + [1] * ones).tolist(),
+    st.lists(st.integers(1, 40) | st.integers(200, 500), min_size=2, max_size=12),
+    st.just(0) | st.integers(1, 100),
+    st.integers(0, 5),
+)
+"""Images of each class; often many classes have one."""
+FRACTIONS = st.floats(0.02, 0.99)
 
 
 @given(SIZES, FRACTIONS, st.integers(0, 5), st.none() | st.integers(1, 30))
@@ -65,43 +71,57 @@ def test_every_class_gives_its_share_and_keeps_an_image(
     pictures, total = of_sizes(sizes, shuffled), sum(sizes)
     count = min(int(total * fraction), most or total)
     assume(count > 0)
-    exact = np.array(sizes) * count / total
-    try:
-        rest, others = aside(pictures, fraction, most)
-    except TatrError as error:
-        # Only where a class would have to give its last image.
-        label = next(label for label, name in enumerate(NAMES) if f"'{name}'" in str(error))
+    classes = np.array(sizes)
+    exact = classes * count / total
+    if count > total - len(sizes):
+        with pytest.raises(
+            TatrError, match=r"would leave no training image .*; lower tasks\.t\.test_fraction"
+        ) as error:
+            aside(pictures, fraction, most)
+        label = next(label for label, name in enumerate(NAMES) if f"'{name}', which has" in str(error.value))
         assert exact[label] > sizes[label] - 1
         return
+    rest, others = aside(pictures, fraction, most)
     assert len(others) == count
     shares = np.bincount(others.labels, minlength=len(sizes))
-    assert (np.abs(shares - exact) < 1).all()
-    assert (shares < sizes).all()
+    assert (shares < classes).all()
+    assert (shares > exact - 1)[exact <= classes - 1].all()
+    rounded_up = -(-classes * count // total)
+    if np.minimum(rounded_up, classes - 1).sum() >= count:
+        assert (np.abs(shares - exact) < 1).all()
+    else:  # Classes that give more than their share have the most images left.
+        left = classes - shares
+        assert (left[shares > rounded_up] >= left.max() - 1).all()
     for indices in (rest.indices, others.indices):
         assert (np.diff(indices) > 0).all()  # in their own order
     assert sorted([*rest.indices, *others.indices]) == list(range(total))
     # As many classes as possible have images there: none has a second one in place of another's first.
-    if not shares[np.array(sizes) > 1].all():
+    if not shares[classes > 1].all():
         assert (shares <= np.maximum(np.floor(exact), 1)).all()
 
 
 @given(SIZES, st.integers(0, 5), st.integers(1, 200))
 def test_a_limit_keeps_the_same_share_of_every_class(sizes: list[int], shuffled: int, limit: int) -> None:
-    pictures = of_sizes([size + 5 for size in sizes], shuffled)
-    splits = three_splits(pictures, pictures, NAMES[: len(sizes)], settings(), "here")
+    pictures, names = of_sizes(sizes, shuffled), NAMES[: len(sizes)]
+    assume(0 < sum(sizes) // 10 <= sum(sizes) - len(sizes))
+    splits = three_splits(pictures, pictures, names, settings(), "here")
     present = np.bincount(splits["train"].labels)
-    count = min(limit, len(splits["train"]))
-    exact = present * count / present.sum()
-    try:
-        few = three_splits(pictures, pictures, NAMES[: len(sizes)], settings(limit=limit), "here")
-    except TatrError as error:
-        assert np.maximum(np.floor(exact), 1).sum() > limit
-        assert "raise tasks.t.limit" in str(error)
+    count = min(limit, present.sum())
+    if limit < len(sizes):
+        with pytest.raises(TatrError, match=f"raise tasks.t.limit to {len(sizes)} or more"):
+            three_splits(pictures, pictures, names, settings(limit=limit), "here")
         return
-    kept = np.bincount(few["train"].labels, minlength=len(sizes))
+    few = three_splits(pictures, pictures, names, settings(limit=limit), "here")
+    kept = np.bincount(few["train"].labels)
     assert kept.sum() == count
-    assert (np.abs(kept - exact) < 1).all()
     assert kept.all()
+    exact = present * count / present.sum()
+    if np.maximum(present * count // present.sum(), 1).sum() <= count:
+        assert (np.abs(kept - exact) < 1).all()
+    else:  # Only classes whose share is below one keep more than their share, and a larger class never keeps less.
+        assert (kept[exact < 1] == 1).all()
+        assert (kept < exact + 1).all()
+        assert (np.diff(kept[np.lexsort((kept, present))]) >= 0).all()
     assert set(few["train"].indices) <= set(splits["train"].indices)
     np.testing.assert_array_equal(few["validation"].indices, splits["validation"].indices)
 
@@ -150,8 +170,8 @@ def test_validation_is_never_more_than_5000_images() -> None:
         ([15, 15], 0.01, r"^here: 30 images are too few to set 0\.01 of them aside; change tasks\.t\.test_fraction$"),
         ([1], 0.9, r"1 images are too few to set 0\.9 of them aside"),
         (
-            [100, 4, 4], 0.97,
-            "setting 104 of 108 images aside would leave no training image of class 'class1', which has 4; lower "
+            [100, 4, 4], 0.99,
+            "setting 106 of 108 images aside would leave no training image of class 'class1', which has 4; lower "
             r"tasks\.t\.test_fraction, or add images of that class$",
         ),
         ([1] * 10, 0.3, r"setting 3 of 10 images aside would leave no training image of class 'class0', which has 1;"),
@@ -176,18 +196,48 @@ def test_small_classes_come_first_in_the_test_set() -> None:
     assert shares.tolist() == [9, 9, 1, 1]
 
 
-def test_a_limit_that_leaves_a_class_without_images_is_one_error() -> None:
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "shares"),
+    [
+        ([900] + [1] * 100, 0.1, [100] + [0] * 100),
+        ([900] + [1] * 100, 0.02, [20] + [0] * 100),
+        ([900] + [1] * 100, 0.8995, [899] + [0] * 100),
+        ([60, 100, 58, 2] + [1] * 80, 0.1, [6, 17, 6, 1] + [0] * 80),
+        ([40, 40] + [1] * 20, 0.1, [5, 5] + [0] * 20),
+        ([100, 4, 4], 0.97, [98, 3, 3]),
+    ],
+)
+def test_large_classes_give_what_classes_of_one_image_cannot(
+    sizes: list[int], fraction: float, shares: list[int]
+) -> None:
+    given = np.bincount(aside(of_sizes(sizes), fraction)[1].labels, minlength=len(sizes))
+    assert given.tolist() == shares
+
+
+@pytest.mark.parametrize(
+    ("sizes", "limit", "kept"),
+    [
+        ([1000, 1, 1, 1], 100, [97, 1, 1, 1]),
+        ([5000, 2000, 1000] + [5] * 60, 500, [275, 110, 55] + [1] * 60),
+        ([5000, 2000, 1000] + [5] * 60, 63, [1] * 63),
+        # Once the classes of one image have kept it, the share of those of 45 is below one, too.
+        ([1000, 1000] + [45] * 3 + [1] * 20, 48, [13, 12] + [1] * 23),
+        ([100, 10, 3], 3, [1, 1, 1]),
+        ([100, 10, 3], 15, [13, 1, 1]),
+    ],
+)
+def test_a_limit_keeps_an_image_of_every_class(sizes: list[int], limit: int, kept: list[int]) -> None:
+    pictures = of_sizes(sizes)
+    given = settings(validation_fraction=0.02, limit=limit)
+    splits = three_splits(pictures, pictures, NAMES[: len(sizes)], given, "here")
+    assert np.bincount(splits["train"].labels).tolist() == kept
+
+
+def test_a_limit_below_the_number_of_classes_is_one_error() -> None:
     pictures = of_sizes([100, 10, 3])
-    given = settings(validation_fraction=0.02, limit=2)
-    with pytest.raises(
-        TatrError,
-        match=r"^here: of 2 training images, none would be of class 'class2', which has 3 of 111; raise tasks.t.limit$",
-    ):
-        three_splits(pictures, pictures, NAMES[:3], given, "here")
-    with pytest.raises(TatrError, match="none would be of class"):
-        three_splits(pictures, pictures, NAMES[:3], given | {"limit": 3}, "here")
-    splits = three_splits(pictures, pictures, NAMES[:3], given | {"limit": 15}, "here")
-    assert np.bincount(splits["train"].labels).tolist() == [13, 1, 1]
+    message = r"^here: 2 training images are too few for 3 classes; raise tasks\.t\.limit to 3 or more$"
+    with pytest.raises(TatrError, match=message):
+        three_splits(pictures, pictures, NAMES[:3], settings(limit=2), "here")
 
 
 @pytest.mark.parametrize("limit", [90, 91, 1000])

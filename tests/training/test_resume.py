@@ -251,7 +251,7 @@ RECIPE = FineTuning(steps=12, batch_size=8, learning_rate=1e-3, warmup_steps=2, 
 def arguments(
     encoder: Encoder, model: dict[str, Any], make_artefact: Callable[..., Artefact]
 ) -> Callable[..., list[str | Path]]:
-    """Arguments of `finetune` for a random backbone and random tasks."""
+    """Arguments of `finetuning` for a random backbone and random tasks."""
 
     def backbone(folder: Path) -> dict[str, str]:
         (folder / "model.json").write_text(json.dumps(model))

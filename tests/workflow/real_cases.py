@@ -135,7 +135,7 @@ REAL_CASES = [
         setting("sanity", "tolerance", to=2.0),
     ),
     Case(
-        "fetching-edited",
+        "downloading-edited",
         "edit how data sets and weights are downloaded (`download.py`)",
         "nothing",
         set(),

@@ -67,12 +67,17 @@ class RealTask(TaskSection):
         None, description="expected numbers of images: {train: n, test: n}; checked if given"
     )
     validation_fraction: float = Field(
-        0.1, gt=0, lt=1, description="share of every class of train taken as validation, at most 5000 images in all"
+        0.1,
+        gt=0,
+        lt=1,
+        description="share of every class of train taken as validation, never its last image; at most 5000 images in "
+        "all",
     )
     limit: int | None = Field(
         None,
         ge=1,
-        description="use at most this many training images, drawn at random with the same share of every class",
+        description="use at most this many training images, drawn at random with the same share of every class "
+        "and at least one image of each; not below the number of classes",
     )
     unreadable: Literal["stop", "skip"] = Field("stop", description="what to do about images that can't be decoded")
     paper: str | None = Field(None, description="its column in the paper's tables, if it has one")
@@ -87,7 +92,7 @@ class FolderTask(RealTask):
         None, min_length=2, description="in the order of the class folders (2 before 10); null takes the folders' names"
     )
     test_fraction: float | None = Field(
-        None, gt=0, lt=1, description="for ROOT/CLASS/*: share of every class taken as test"
+        None, gt=0, lt=1, description="for ROOT/CLASS/*: share of every class taken as test, never its last image"
     )
     lists: SplitLists | None = Field(
         None, description="for ROOT/CLASS/*: {train: FILE, test: FILE}, text files that list images"
@@ -106,7 +111,10 @@ class TorchvisionTask(RealTask):
     train: Arguments = Field([], description="arguments of the class, once per part of train")
     test: Arguments = Field([], description="arguments of the class, once per part of test")
     test_fraction: float | None = Field(
-        None, gt=0, lt=1, description="for sets without splits: share of every class taken as test"
+        None,
+        gt=0,
+        lt=1,
+        description="for sets without splits: share of every class taken as test, never its last image",
     )
     lists: SplitLists | None = Field(None, description="for sets without splits: {train: FILE, test: FILE}")
 

@@ -1,8 +1,9 @@
 """How a task's images are divided: the one way to set images aside, for every source.
 
 Test images, validation images, and the training images that a limit leaves are all drawn alike: at random, with the
-same share of every class. The draw depends on the labels and their order alone. Its seed is 0 for any seed of the run,
-since splits belong to the data set.
+same share of every class. No class loses its last training image: where small classes can't have their exact share,
+large ones make up for it, so the number of images is always the one asked for. The draw depends on the labels and their
+order alone. Its seed is 0 for any seed of the run, since splits belong to the data set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ def three_splits(
         The splits "train", "validation" and "test"; the first two in the source's order.
 
     Raises:
-        TatrError: as `check_counts`, `check_labels` and `set_aside`; or of a class, no training image would be kept.
+        TatrError: as `check_counts`, `check_labels` and `set_aside`; or `limit` is below the number of classes.
     """
     check_counts({"train": len(train), "test": len(test)}, settings, where)
     check_labels(train.labels, test.labels, classes, where)
@@ -42,7 +43,7 @@ def three_splits(
     fraction, limit = settings["validation_fraction"], settings["limit"]
     rest, validation = set_aside(train, fraction, classes, f"{key}.validation_fraction", where, MOST_VALIDATION)
     if limit is not None and limit < len(rest):
-        rest = _limited(rest, limit, classes, f"{key}.limit", where)
+        rest = _limited(rest, limit, f"{key}.limit", where)
     return {"train": rest, "validation": validation, "test": test}
 
 
@@ -52,7 +53,8 @@ def set_aside(
     """Divide images into (the rest, those set aside), both in their own order.
 
     Of every class, its exact share is set aside, rounded up or down, but never its last image. Classes that would have
-    none are rounded up before all others.
+    none are rounded up before all others. Images that small classes can't give are taken from the classes with the most
+    images left; wherever the small classes allow it, every share is within one of the exact one.
 
     Args:
         pictures: to be divided.
@@ -63,36 +65,55 @@ def set_aside(
         most: at most so many are set aside.
 
     Raises:
-        TatrError: there are too few images to set any aside, or a class would be left without one.
+        TatrError: there are too few images to set any aside, or to leave every class one.
     """
     total = len(pictures)
     count = min(int(total * fraction), total if most is None else most)
     if not 0 < count < total:
         raise TatrError(f"{where}: {total} images are too few to set {fraction:g} of them aside; change {key}")
     present, members, sizes = np.unique(pictures.labels, return_inverse=True, return_counts=True)
-    shares = _shares(sizes, count, spare=1)
-    if shares.sum() < count:
-        # Of a class whose last image would be needed.
+    if count > total - len(present):
+        # A class whose exact share has its last image.
         label, size = next((k, n) for k, n in zip(present, sizes, strict=True) if n * count > (n - 1) * total)
         raise TatrError(
             f"{where}: setting {count} of {total} images aside would leave no training image of class "
             f"'{_name(classes, label)}', which has {size}; lower {key}, or add images of that class"
         )
-    aside = _draw(members, shares)
+    aside = _draw(members, _shares_to_give(sizes, count))
     return Selection(pictures, np.flatnonzero(~aside)), Selection(pictures, np.flatnonzero(aside))
 
 
-def _limited(pictures: Selection, limit: int, classes: Sequence[str], key: str, where: str) -> Selection:
+def _limited(pictures: Selection, limit: int, key: str, where: str) -> Selection:
     """As many of the images as a limit lets pass, in their own order."""
     present, members, sizes = np.unique(pictures.labels, return_inverse=True, return_counts=True)
-    shares = _shares(sizes, limit, spare=0)
-    if not shares.all():
-        at = int(np.argmin(shares))
+    if limit < len(present):
         raise TatrError(
-            f"{where}: of {limit} training images, none would be of class '{_name(classes, present[at])}', which has "
-            f"{sizes[at]} of {len(pictures)}; raise {key}"
+            f"{where}: {limit} training images are too few for {len(present)} classes; raise {key} to {len(present)} "
+            "or more"
         )
-    return Selection(pictures.whole, pictures.indices[_draw(members, shares)])
+    return Selection(pictures.whole, pictures.indices[_draw(members, _shares_to_keep(sizes, limit))])
+
+
+def _shares_to_give(sizes: np.ndarray, count: int) -> np.ndarray:
+    """How many images to set aside of each class, [C], never its last: `count` in all, at most `sizes.sum() − C`."""
+    shares = _shares(sizes, count, spare=1)
+    ties = np.random.default_rng(0).permutation(len(sizes))
+    while shares.sum() < count:  # fewer than C times, since _shares rounds down by less than one
+        left = sizes - shares
+        shares[ties[np.argmax(left[ties])]] += 1
+    return shares
+
+
+def _shares_to_keep(sizes: np.ndarray, count: int) -> np.ndarray:
+    """How many images to keep of each class, [C], at least one: `count` in all, at least C and less than there are."""
+    shares = np.ones(len(sizes), np.int64)
+    others, remaining = np.arange(len(sizes)), count
+    while not (of_others := _shares(sizes[others], remaining, spare=0)).all():
+        # Classes whose exact share is below one keep one image, and the others share what remains.
+        others = others[sizes[others] * remaining >= sizes[others].sum()]
+        remaining = count - len(sizes) + len(others)
+    shares[others] = of_others
+    return shares
 
 
 def _shares(sizes: np.ndarray, count: int, spare: int) -> np.ndarray:
@@ -108,7 +129,7 @@ def _shares(sizes: np.ndarray, count: int, spare: int) -> np.ndarray:
 
     Returns:
         int64 [C], within one of the exact shares `count · sizes / sizes.sum()`. The sum is below `count` if it can't
-        be reached without the images to be spared.
+        be reached so without the images to be spared.
     """
     # In whole numbers, so that no rounding error decides who gets one more.
     shares, remainders = np.divmod(sizes.astype(np.int64) * count, sizes.sum())

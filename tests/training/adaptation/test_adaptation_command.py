@@ -1,4 +1,4 @@
-"""The command `adapt`: what belongs to one task is paired, and the artefact is what a merge reads."""
+"""The command `adaptation`: what belongs to one task is paired, and the artefact is what a merge reads."""
 
 import json
 import runpy
