@@ -3,8 +3,9 @@
 import pickle
 import random
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from torch import nn
 
 from tatr.errors import TatrError
 from tatr.weights.importing import read_clip
+from tatr.weights.importing.torch_files import TorchFile
+from tatr.weights.importing.unpickling import Items
 
 
 def test_tensors_lie_within_their_storage(tmp_path: Path) -> None:
@@ -88,6 +91,65 @@ def test_names_without_end_are_refused(tmp_path: Path) -> None:
     archive(path, chained(30_000), {"0": bytes(16)})
     with pytest.raises(TatrError, match="contain one another endlessly"):
         read_clip(path)
+
+
+class Shared:
+    """Objects that are pickled with one and the same state."""
+
+    def __init__(self, state: dict[str, object]) -> None:
+        self.state = state
+
+    def __reduce__(self) -> tuple[type, tuple[()], dict[str, object]]:
+        return SimpleNamespace, (), self.state
+
+
+def doubled(leaf: object, depth: int) -> dict[str, object]:
+    tree: dict[str, object] = {"a": leaf}
+    for _ in range(depth):
+        tree = {"a": tree, "b": tree}
+    return tree
+
+
+def test_a_dict_is_gone_through_a_few_times_however_many_ways_lead_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, path = 0, tmp_path / "x.pt"
+
+    def counted(self: Items) -> Iterator[tuple[object, object]]:
+        nonlocal looks
+        for pair in dict.items(self):
+            looks += 1
+            yield pair
+
+    monkeypatch.setattr(Items, "items", counted)
+    others = {f"{i}": i for i in range(2_000)}
+    torch.save(doubled({"t": torch.zeros(1), **others}, 8), path)
+    assert len(TorchFile(path).names) == 2**8
+    assert 2_000 < looks < 20_000
+    looks = 0
+    state = {**others, "t": torch.zeros(1)}
+    torch.save({f"{i}": Shared(state) for i in range(500)}, path)
+    assert len(TorchFile(path).names) == 500
+    assert 2_000 < looks < 20_000
+
+
+def test_members_that_lead_nowhere_count(tmp_path: Path) -> None:
+    """An object that is followed once, in a dict under many names, to which many ways lead."""
+    once = SimpleNamespace(t=torch.zeros(1))
+    torch.save(doubled({f"{i}": once for i in range(10_000)}, 2), tmp_path / "x.pt")
+    assert len(TorchFile(tmp_path / "x.pt").names) == 1
+    torch.save(doubled({f"{i}": once for i in range(10_000)}, 12), tmp_path / "x.pt")
+    with pytest.raises(TatrError, match="contain one another endlessly"):
+        TorchFile(tmp_path / "x.pt")
+
+
+def test_large_state_dicts_are_read(tmp_path: Path) -> None:
+    """Tens of thousands of tensors are within all limits."""
+    names = [f"model.visual.transformer.resblocks.{i}.attn.in_proj_weight" for i in range(60_000)]
+    one = tensor_program().split(b"ctorch._utils", 1)[1][: -len(b"s.")].split(b"sS'", 1)[0]
+    program = b"(d" + b"".join(b"S'%b'\nctorch._utils%bs" % (name.encode(), one) for name in names) + b"."
+    archive(tmp_path / "x.pt", program, {"0": bytes(16)})
+    assert TorchFile(tmp_path / "x.pt").names == names
 
 
 def chained(depth: int) -> bytes:

@@ -17,7 +17,9 @@ from theirs import Weights, archive, tensor_program, tensors
 from torch import nn
 
 from tatr.errors import TatrError
-from tatr.weights.importing import facts, read_clip
+from tatr.weights.importing import facts, read_clip, unpickling
+from tatr.weights.importing.archives import Storage, storage_of
+from tatr.weights.importing.torch_files import CALLS
 from tatr.weights.importing.unpickling import Global, Inert, load
 
 
@@ -179,8 +181,13 @@ def test_nothing_that_a_pickle_names_is_changed() -> None:
         b"\x8b" + (2**30).to_bytes(4, "little") + b".",
         b"(" + b"N" * 50_000 + b"t\x940" + b"cx\ny\nh\x00R0" * 5_000 + b"N.",
         b"(" + b"N" * 50_000 + b"t\x94\x85\x940" + b"ca\nlist\nh\x01R0" * 5_000 + b"N.",
+        b"X\x50\xc3\0\0" + b"x" * 50_000 + b"\x94" + b"h\x00h\x00\x93" * 1_000 + b".",
+        b"\x8f" * 80_000 + b".",
     ],
-    ids=["memo", "memo as text", "bytearray", "bytes", "text", "frame", "number", "noted arguments", "arguments"],
+    ids=[
+        *("memo", "memo as text", "bytearray", "bytes", "text", "frame", "number", "noted arguments", "arguments"),
+        *("names", "sets"),
+    ],
 )
 def test_what_a_pickle_claims_takes_no_memory(program: bytes) -> None:
     tracemalloc.start()
@@ -192,6 +199,56 @@ def test_what_a_pickle_claims_takes_no_memory(program: bytes) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 10 * 2**20
+
+
+@pytest.mark.parametrize("wrap", [b"%b", b"%b\x85", b"%b\x85\x85"], ids=["arguments", "an argument", "nested"])
+def test_calls_are_given_a_limited_number_of_entries(wrap: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long tuple is written once and given to a function again and again."""
+    monkeypatch.setattr(unpickling, "_MOST_HANDED", 2**16)
+    given = 0
+
+    def take(*args: object) -> None:
+        nonlocal given
+        given += len(args) + sum(len(arg) for arg in args if isinstance(arg, tuple))
+
+    calls = {"a.take": take}
+    program = b"(" + b"N" * 5_000 + b"t\x940" + (b"ca\ntake\n" + wrap % b"h\x00" + b"R0") * 100 + b"N."
+    if wrap.count(b"\x85") == 2:  # entries of an argument's entries: none of our functions may go through them
+        assert load(io.BytesIO(program), calls, repr, "x.pt") is None
+        assert given == 200
+        return
+    with pytest.raises(TatrError, match="its calls are given more than a checkpoint has"):
+        load(io.BytesIO(program), calls, repr, "x.pt")
+    assert 2**15 < given <= 2**16
+
+
+def test_dicts_are_not_made_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From pairs that are written once; also not by the function that makes tensors of other classes."""
+    monkeypatch.setattr(unpickling, "_MOST_HANDED", 2**16)
+    pairs = b"(" + b"".join(short(f"{i}") + b"N\x86" for i in range(20_000)) + b"t\x85\x940"
+    ordered, of_type = b"ccollections\nOrderedDict\n", b"ctorch._tensor\n_rebuild_from_type_v2\n"
+    assert len(load(io.BytesIO(pairs + ordered + b"h\x00R."), CALLS, repr, "x.pt")) == 20_000
+    with pytest.raises(TatrError, match="its calls are given more than a checkpoint has"):
+        load(io.BytesIO(pairs + (ordered + b"h\x00R0") * 300 + b"N."), CALLS, repr, "x.pt")
+    for function in (ordered, of_type, b"ctorch\nSize\n"):
+        with pytest.raises(TatrError, match="a tensor that no function of PyTorch makes"):
+            load(io.BytesIO(pairs + of_type + b"(" + function + b"Nh\x00NtR."), CALLS, repr, "x.pt")
+
+
+def test_a_tensor_with_attributes_of_its_own_is_read(tmp_path: Path, visual: Weights) -> None:
+    parameter = nn.Parameter(torch.tensor(visual["visual.proj"]))
+    parameter.note = "of the projection"  # type: ignore[attr-defined]
+    state: dict[str, object] = {**tensors(visual), "visual.proj": parameter}
+    torch.save(state, tmp_path / "x.pt")
+    np.testing.assert_array_equal(read_clip(tmp_path / "x.pt")["visual.proj"], visual["visual.proj"])
+
+
+def test_persistent_ids_of_any_length_are_no_storages() -> None:
+    """Whose further members would be gone through for each of them."""
+    identifier = ("storage", Global("torch.FloatStorage"), "0", "cpu", 4)
+    assert storage_of(identifier) == storage_of((*identifier, None)) == Storage("0", "FloatStorage", 4)
+    for further in ((None, None), (("1", 0, 4),)):
+        assert isinstance(storage_of((*identifier, *further)), Inert)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ _DAMAGE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Storage:
     """Where values lie: the storage's key, and the type and number of its values."""
 
@@ -47,7 +47,10 @@ def storage_of(identifier: Any) -> Storage | Global | Inert:  # noqa: ANN401
     match identifier:
         case ("module", Global() as cls, *_):
             return cls
-        case ("storage", Global(path), str(key), _, int(numel), *view) if 0 <= numel < 2**48 and not any(view):
+        case (
+            ("storage", Global(path), str(key), _, int(numel))
+            | ("storage", Global(path), str(key), _, int(numel), None)  # no view of another storage
+        ) if 0 <= numel < 2**48:
             return Storage(key, path.rpartition(".")[2], numel)
     return Inert("persistent id", (identifier,))
 

@@ -7,6 +7,7 @@ import math
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ _KINDS = {"FloatStorage": "F32", "DoubleStorage": "F64", "HalfStorage": "F16", "
 _COUNTERS = ("LongStorage", "IntStorage", "BoolStorage")
 _QUICK_GELU = {frozenset({"QuickGELU"}): True, frozenset({"GELU"}): False}
 _LONGEST = 2**24
-"""Characters that the names of all tensors and modules may have together. Those of large models have some hundred
-thousand; objects that share their members over many levels would have names without end."""
+"""Characters that the names of all tensors and modules may have together, `_LOOK` more for each. Those of large models
+have some hundred thousand; objects that share their members over many levels would have names without end."""
+_LOOK = 16
+"""Characters that take as long to write as it does to look at a member of an object."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A tensor as a view of a storage; offset and strides count values."""
 
@@ -35,9 +38,8 @@ class Stored:
     strides: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        counts = (self.offset, *self.shape, *self.strides)
-        whole = all(type(n) is int and 0 <= n < 2**48 for n in counts)
-        if not whole or len(self.shape) != len(self.strides) or len(self.shape) > 8:
+        short = len(self.shape) == len(self.strides) <= 8  # first: a long tuple would be copied for every tensor
+        if not short or not all(type(n) is int and 0 <= n < 2**48 for n in (self.offset, *self.shape, *self.strides)):
             raise ValueError("a tensor's offset, size or strides are not counts")
         last = self.offset + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
         # More entries than the storage has: an expanded view, which could have any size.
@@ -115,11 +117,11 @@ def _named(root: Any, where: str) -> dict[str, Stored]:  # noqa: ANN401
     the name ends. Other objects are followed once, and only what holds tensors at all: configs and trainers often refer
     to one another in circles, through which there are more ways than anybody could go.
     """
-    holders = _holders(root)
+    members = _members_that_hold(root)
     followed: set[int] = set()
     tensors: dict[str, Stored] = {}
     # What is open, from the root down: by id, its name and those of its members that are still to come.
-    path: dict[int, tuple[str, Iterator[tuple[str, Any]]]] = {0: ("", iter([("", root)]))}
+    path: dict[int, tuple[str, Iterator[tuple[str, Any]]]] = {0: ("", _members({"": root}))}
     written = 0
     while path:
         prefix, rest = next(reversed(path.values()))
@@ -127,13 +129,14 @@ def _named(root: Any, where: str) -> dict[str, Stored]:  # noqa: ANN401
             path.popitem()
             continue
         key, value = member
-        if not isinstance(value, Stored) and (id(value) not in holders or id(value) in path or id(value) in followed):
-            continue
         name = f"{prefix}.{key}" if prefix else key
-        if (written := written + len(name) + 1) > _LONGEST:
+        # Each look counts, also one that leads nowhere.
+        if (written := written + len(name) + _LOOK) > _LONGEST:
             raise TatrError(f"{where}: its objects contain one another endlessly; not a checkpoint")
         if not isinstance(value, Stored):
-            path[id(value)] = (name, _members(value))
+            if id(value) in path or id(value) in followed:
+                continue
+            path[id(value)] = (name, chain.from_iterable(members.get(id(group), ()) for group in _groups(value)))
             if isinstance(value, Inert) and not _is_module(value):
                 followed.add(id(value))
         elif name in tensors or not name.isprintable():
@@ -143,48 +146,71 @@ def _named(root: Any, where: str) -> dict[str, Stored]:  # noqa: ANN401
     return tensors
 
 
-def _holders(root: Any) -> set[int]:  # noqa: ANN401
-    """The ids of all objects from which a tensor can be reached."""
+def _members_that_hold(root: Any) -> dict[int, list[tuple[str, Any]]]:  # noqa: ANN401
+    """Of every dict from which a tensor can be reached, by its id: the members that are tensors or lead to one.
+
+    An object's members are those of its `_groups`. Each dict is gone through once, however many objects share it.
+    """
+    dicts: dict[int, dict[Any, Any]] = {}
     parents: dict[int, list[int]] = {}
-    nearest = []
     for container in _containers(root):
-        for _, value in _members(container):
+        for group in _groups(container):
+            dicts[id(group)] = group
+            if group is not container:
+                parents.setdefault(id(group), []).append(id(container))
+    nearest = []
+    for group in dicts.values():
+        for _, value in _members(group):
             if isinstance(value, Stored):
-                nearest.append(id(container))
+                nearest.append(id(group))
             else:
-                parents.setdefault(id(value), []).append(id(container))
+                parents.setdefault(id(value), []).append(id(group))
     holders: set[int] = set()
     while nearest:
         if (holder := nearest.pop()) not in holders:
             holders.add(holder)
             nearest += parents.get(holder, ())
-    return holders
+    return {
+        key: [member for member in _members(group) if isinstance(member[1], Stored) or id(member[1]) in holders]
+        for key, group in dicts.items()
+        if key in holders
+    }
 
 
 def _containers(root: Any) -> Iterator[dict[Any, Any] | Inert]:  # noqa: ANN401
     """Every dict and object within pickled objects, each once."""
     waiting, seen = [root] if isinstance(root, (dict, Inert)) else [], {id(root)}
+    gone_through: set[int] = set()
     while waiting:
         yield (container := waiting.pop())
-        for _, value in _members(container):
-            if not isinstance(value, Stored) and id(value) not in seen:
-                seen.add(id(value))
-                waiting.append(value)
+        for group in _groups(container):
+            if id(group) in gone_through:
+                continue
+            gone_through.add(id(group))
+            for _, value in _members(group):
+                if not isinstance(value, Stored) and id(value) not in seen:
+                    seen.add(id(value))
+                    waiting.append(value)
 
 
-def _members(container: dict[Any, Any] | Inert) -> Iterator[tuple[str, Any]]:
-    """The tensors, dicts and objects in a dict or an object, by their names."""
+def _groups(container: dict[Any, Any] | Inert) -> list[dict[Any, Any]]:
+    """The dicts, if not empty, that have a dict's or an object's members; objects may share them."""
     if isinstance(container, dict):
-        groups: list[object] = [container]
-    elif isinstance(modules := container.attributes.get("_modules"), dict):
+        return [container]
+    attributes = container.attributes
+    if isinstance(modules := attributes.get("_modules"), dict):
         # A module; its other attributes are not in its state.
-        groups = [container.attributes.get("_parameters"), container.attributes.get("_buffers"), modules]
+        groups = [attributes.get("_parameters"), attributes.get("_buffers"), modules]
     else:  # an object of TorchScript, whose parameters and modules are plain attributes, or a kind of dict
-        groups = [container.attributes, container.items]
-    for group in groups:
-        for key, value in group.items() if isinstance(group, dict) else ():
-            if isinstance(key, str) and isinstance(value, (Stored, dict, Inert)):
-                yield key, value
+        groups = [attributes, container.items]
+    return [group for group in groups if isinstance(group, dict) and group]
+
+
+def _members(group: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """The tensors, dicts and objects in a dict, by their names."""
+    for key, value in group.items():
+        if isinstance(key, str) and isinstance(value, (Stored, dict, Inert)):
+            yield key, value
 
 
 def _is_module(instance: Inert) -> bool:
@@ -215,8 +241,9 @@ def _size(sizes: Any) -> tuple[int, ...]:  # noqa: ANN401
 
 
 def _of_type(function: Any, _: object, arguments: Any, *__: object) -> Any:  # noqa: ANN401
-    # A tensor with attributes of its own.
-    if function not in CALLS.values():
+    # A tensor with attributes of its own. Of what is among the arguments' arguments nobody has counted the entries, so
+    # that no function may go through them.
+    if function not in (_tensor, _same) or not isinstance(arguments, tuple):
         raise ValueError("a tensor that no function of PyTorch makes")
     return function(*arguments)
 

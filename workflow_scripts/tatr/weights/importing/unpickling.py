@@ -12,13 +12,20 @@ one byte), takes extensions from a cache without asking, and hashes nested tuple
 import pickle
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar
 
 from tatr.errors import TatrError
 
-LARGEST = 2**26
-"""Bytes that a pickle may have. Tensors lie outside it, so that pickles of checkpoints have a few hundred kilobytes."""
+LARGEST = 2**24
+"""Bytes that a pickle may have. Tensors lie outside it and take some 150 bytes each in it, so that pickles of
+checkpoints have a few hundred kilobytes. One byte of a program can make an object of a hundred."""
+
+_MOST_HANDED = 2**22
+"""Arguments, and entries of arguments, that all calls of our functions may be given together. A tensor has some 15."""
+
+_LONGEST_PATH = 300
+"""Characters of a class's or function's name, which a program may put together anew with every few bytes."""
 
 _DAMAGE = (
     *(pickle.UnpicklingError, struct.error, EOFError, ValueError, TypeError, LookupError, AttributeError),
@@ -33,26 +40,31 @@ class Items(dict[Any, Any]):
     Nothing that we look for has such keys, and to hash a tuple within a tuple, and so on, overflows the stack.
     """
 
+    __slots__ = ()
+
     def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401
         if isinstance(key, (str, int, float, bytes, type(None))):
             super().__setitem__(key, value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Global:
     """A class or function that the pickle names; nothing is imported."""
 
     path: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Inert:
-    """What stands in for an object: its class's (or maker's) name, and what was stored of it."""
+    """What stands in for an object: its class's (or maker's) name, and what was stored of it.
+
+    A single byte can make one, so that it is small: without a `__dict__`, and with items only once it is given some.
+    """
 
     of: str
     args: tuple[Any, ...] = ()
     state: Any = None
-    items: Items = field(default_factory=Items)
+    items: Items | None = None
 
     @property
     def attributes(self) -> dict[Any, Any]:
@@ -61,6 +73,8 @@ class Inert:
         return state if isinstance(state, dict) else {}
 
     def __setitem__(self, key: Any, value: Any) -> None:  # noqa: ANN401
+        if self.items is None:
+            self.items = Items()
         self.items[key] = value
 
     def append(self, element: Any) -> None:  # noqa: ANN401
@@ -122,6 +136,8 @@ class _Machine(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
         """Our function of that name, or the bare name."""
+        if len(module) + len(name) > _LONGEST_PATH:
+            raise ValueError(f"it names a class with {len(module) + len(name):,} characters")
         path = f"{module}.{name}"
         return self._calls.get(path, Global(path))
 
@@ -141,14 +157,18 @@ class _Machine(pickle._Unpickler):
         """Our own functions are called; any other call is noted, without a copy of its arguments."""
         args = args if isinstance(args, tuple) else (args,)
         if maker in self._calls.values():
-            # Each argument is written once, or is short: a pickle that hands over more than it can hold lets one
-            # long list be copied over and over.
-            self._handed += sum(len(arg) for arg in args if isinstance(arg, (list, tuple, dict)))
-            if self._handed > LARGEST:
-                raise ValueError("its calls are given more than it holds")
+            # Each argument is written once, or is short: a pickle that hands over more lets one long list be copied
+            # over and over.
+            self._hand(len(args))
+            self._hand(sum(len(arg) for arg in args if isinstance(arg, (list, tuple, dict))))
             self.append(maker(*args))
         else:
             self.append(Inert(maker.path if isinstance(maker, Global) else type(maker).__name__, args))
+
+    def _hand(self, count: int) -> None:
+        self._handed += count
+        if self._handed > _MOST_HANDED:
+            raise ValueError("its calls are given more than a checkpoint has")
 
     def _reduce(self) -> None:
         args, maker = self.stack.pop(), self.stack.pop()
