@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tatr.report.export import Lineage
+from tatr.report.markdown import table
 
 METHOD = ("method", "settings", "trust_region", "surgery", "tasks")
 """The settings that have words of their own in the card; all others are listed by their names."""
@@ -70,35 +71,31 @@ def _choice(scores: Mapping[str, Any]) -> str:
     columns = (
         {"tau": "τ", "coefficient": "λ"} if any(row["tau"] is not None for row in search) else {"coefficient": "λ"}
     )
-    lines = [[*columns.values(), "Mean accuracy on validation [%]"], ["---:"] * (len(columns) + 1)]
+    lines = [[*columns.values(), "Mean accuracy on validation [%]"]]
     for row in search:
         best = all(row[column] == scores[column] for column in columns)
         cells = [*(f"{row[column]:g}" for column in columns), f"{100 * row['validation']:.2f}"]
         lines.append([f"**{cell}**" for cell in cells] if best else cells)
     return (
         "The candidate with the highest mean accuracy on the tasks' validation splits was taken (bold). "
-        f"The test splits had no part in it.\n\n{_table(lines)}"
+        f"The test splits had no part in it.\n\n{table(lines, 'r' * (len(columns) + 1))}"
     )
 
 
 def _accuracy(scores: Mapping[str, Any], *, with_surgery: bool) -> str:
-    lines = [["Task", "Accuracy [%]", "Correct", "Images"], ["---", "---:", "---:", "---:"]]
+    lines = [["Task", "Accuracy [%]", "Correct", "Images"]]
     for task, score in scores["scores"].items():
         lines.append([task, f"{100 * score['accuracy']:.2f}", f"{score['correct']:,}", f"{score['images']:,}"])
     lines.append(["**Average**", f"**{100 * scores['average']:.2f}**", "", ""])
     note = "On the test splits, with zero-shot heads"
     note += " and with each task's surgery module, which open_clip does not apply (see below)." if with_surgery else "."
-    return f"{note}\n\n{_table(lines)}"
+    return f"{note}\n\n{table(lines, 'lrrr')}"
 
 
 def _origin(lineage: Lineage) -> str:
-    lines = [["", "Artefact", "Digest of its content"], ["---", "---", "---"]]
+    lines = [["", "Artefact", "Digest of its content"]]
     lines += [[role, f"`{parent.name}`", f"`{parent.digest}`"] for role, parent in lineage.parents.items()]
-    return _table(lines)
-
-
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(lines, "lll")
 
 
 _USE = """With `FOLDER` the folder that holds this file:
