@@ -17,7 +17,9 @@ def run(job: Job) -> None:
     encoder = open_encoder(job.one("backbone"))
     finetuned = EncoderFile(job.one("finetuned") / "encoder.safetensors", encoder.layout)
     task = open_task(job.one("head"), job.one("images"), job.device)
-    add_vector(job, encoder.layout, measure_fisher(encoder, finetuned, task, exemplars, job.device))
+    add_vector(
+        job, encoder.layout.size, encoder.layout.digest, measure_fisher(encoder, finetuned, task, exemplars, job.device)
+    )
 
 
 STEP = Step(

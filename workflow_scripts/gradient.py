@@ -15,7 +15,7 @@ def run(job: Job) -> None:
     exemplars = job.recipe(Exemplars, "task")
     encoder = open_encoder(job.one("backbone"))
     task = open_task(job.one("head"), job.one("images"), job.device)
-    add_vector(job, encoder.layout, measure_gradient(encoder, task, exemplars, job.device))
+    add_vector(job, encoder.layout.size, encoder.layout.digest, measure_gradient(encoder, task, exemplars, job.device))
 
 
 STEP = Step(

@@ -20,7 +20,7 @@ def run(job: Job) -> None:
     layout, matrices = measure_grams(encoder, finetuned, images, exemplars, job.device)
     layout.save(job.folder / "layout.json")
     job.add_file("layout.json")
-    add_vector(job, layout, matrices)
+    add_vector(job, layout.size, layout.digest, matrices)
 
 
 STEP = Step(

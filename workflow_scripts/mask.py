@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def run(job: Job) -> None:
     from tatr.merging.mask import mask, thresholds
     from tatr.vectors.order_statistics import Histogram
-    from tatr.vectors.store import StoredVector, write_vector
+    from tatr.vectors.store import StoredVector
     from tatr.vectors.vector import read
+    from tatr.workflow.vector_saving import add_vector
 
     sensitivity = job.one("sensitivity")
     omega = StoredVector(sensitivity / "vector.zarr")
@@ -30,7 +31,7 @@ def run(job: Job) -> None:
             kept += int(part.sum())
             yield part
 
-    job.add("vector.zarr", write_vector(job.folder / "vector.zarr", len(omega), omega.layout, counted(), bool))
+    add_vector(job, len(omega), omega.layout, counted(), bool)
     stated = threshold if math.isfinite(threshold) else None  # τ = 0 keeps everything; JSON has no infinity
     job.add_json("threshold.json", {"tau": job.settings["tau"], "threshold": stated, "kept": kept, "of": len(omega)})
     logging.getLogger("tatr").info("kept %.4f %% of the parameters", 100 * kept / len(omega))

@@ -16,7 +16,8 @@ def run(job: Job) -> None:
     from tatr.errors import TatrError
     from tatr.merging.merge import MergeInputs, direction
     from tatr.merging.methods import load
-    from tatr.vectors.store import open_vectors, write_vector
+    from tatr.vectors.store import open_vectors
+    from tatr.workflow.vector_saving import add_vector
 
     if not job.inputs["task_vectors"]:
         raise TatrError("--task-vectors: give the manifests of the task vectors to merge")
@@ -41,7 +42,7 @@ def run(job: Job) -> None:
         **measured,
     )
     parts = direction(method, inputs, settings)
-    job.add("vector.zarr", write_vector(job.folder / "vector.zarr", size, digest, parts))
+    add_vector(job, size, digest, parts)
 
 
 def layout_of(job: Job, digest: str) -> "Layout":

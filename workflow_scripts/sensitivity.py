@@ -10,8 +10,9 @@ def run(job: Job) -> None:
     from tatr.errors import TatrError
     from tatr.merging.sensitivities import load
     from tatr.vectors.order_statistics import Histogram
-    from tatr.vectors.store import StoredVector, open_vectors, write_vector
+    from tatr.vectors.store import StoredVector, open_vectors
     from tatr.vectors.vector import read
+    from tatr.workflow.vector_saving import add_vector
 
     sensitivity = load(job.settings["sensitivity"])
     if missing := [role for role in sensitivity.needs if not job.inputs[role]]:
@@ -25,7 +26,7 @@ def run(job: Job) -> None:
     omega = sensitivity.of(**vectors)
     histogram = Histogram()
     parts = histogram.watch(read(omega))
-    job.add("vector.zarr", write_vector(job.folder / "vector.zarr", len(omega), str(layout), parts))
+    add_vector(job, len(omega), str(layout), parts)
     np.save(job.folder / "histogram.npy", histogram.counts)
     job.add_file("histogram.npy")
 

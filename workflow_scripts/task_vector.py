@@ -7,16 +7,15 @@ from tatr.workflow.step import Step
 def run(job: Job) -> None:
     from tatr.merging.task_vector import task_vector
     from tatr.vectors.layout import Layout
-    from tatr.vectors.store import write_vector
     from tatr.vectors.vector import read
     from tatr.weights.encoder_file import EncoderFile
+    from tatr.workflow.vector_saving import add_vector
 
     pretrained = job.one("backbone")
     layout = Layout.load(pretrained / "layout.json")
     before = EncoderFile(pretrained / "encoder.safetensors", layout)
     after = EncoderFile(job.one("finetuned") / "encoder.safetensors", layout)
-    parts = read(task_vector(after, before))
-    job.add("vector.zarr", write_vector(job.folder / "vector.zarr", layout.size, layout.digest, parts))
+    add_vector(job, layout.size, layout.digest, read(task_vector(after, before)))
 
 
 STEP = Step(
