@@ -76,8 +76,7 @@ def test_what_a_step_reads_is_made_by_steps(kind: str) -> None:
 
 
 def test_a_plan_that_a_command_cannot_read_is_refused() -> None:
-    draft = Draft.__new__(Draft)
-    object.__setattr__(draft, "artefacts", {})
+    draft = Draft(config=None, source=None)  # `add` looks at neither
     omega = draft.add("sensitivity", "omega", {})
     with pytest.raises(ValueError, match=r"mask\.py reads .*'sensitivity'.*, but gradients is planned as sensitivity"):
         draft.add("mask", "m", {}, {"gradients": [omega]})
