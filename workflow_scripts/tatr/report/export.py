@@ -86,15 +86,14 @@ def chosen(
     Raises:
         TatrError: there are fewer.
     """
-    index = scores["direction"]
-    for role, given in (("masks", masks), ("directions", directions if len(directions) > 1 or not masks else masks)):
-        if given and index >= len(given):
-            raise TatrError(
-                f"--{role}: got {len(given)}, but {where} chose number {index + 1}; give all that it chose from"
-            )
-    if not directions:
-        raise TatrError("--directions: give what the evaluation chose from")
-    return directions[min(index, len(directions) - 1)], masks[index] if masks else None
+    index, given = scores["direction"], [len(directions), len(masks)]
+    single = len(directions) == 1 and (masks or not index)  # that of all masks
+    if not directions or (masks and index >= len(masks)) or (not single and index >= len(directions)):
+        raise TatrError(
+            f"--directions: got {given[0]}, --masks: got {given[1]}, but {where} chose number {index + 1}; "
+            "give all that it chose from"
+        )
+    return directions[0 if single else index], masks[index] if masks else None
 
 
 def write_weights(
