@@ -236,8 +236,8 @@ def test_a_trust_region_restricts_what_is_exported(
 
     shutil.rmtree(folder)
     _, message = export(given | {"masks": []})
-    expected = ("--directions: got 1, --masks: got 0, but", "measured a model inside a trust region; give its --masks, too")
-    assert expected[directions - 1] in message
+    lacking = "measured a model inside a trust region; give its --masks, too"
+    assert ("--directions: got 1, --masks: got 0, but" if directions == 1 else lacking) in message
     _, message = export(given | {"masks": given["masks"][:1]})
     assert "--masks: got 1, but" in message
     assert "chose number 2" in message
