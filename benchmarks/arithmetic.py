@@ -1,4 +1,4 @@
-"""The pipeline's arithmetic against a plain NumPy script, side by side in one run: seconds and peak memory, with ratios.
+"""The pipeline's arithmetic against a plain NumPy script, side by side in one run: seconds, peak memory, their ratio.
 
 Both start from the same random task vectors and gradients on disk and end with Ω, the masks of six τ and the merge by
 Task Arithmetic, which the masks are applied to where it is used. Ours are the commands of the workflow: each a process
@@ -24,7 +24,6 @@ from pathlib import Path
 from measuring import Run, in_turn, measure_or_stop, scratch_folder
 from random_models import gradient, update
 
-from tatr.digests import canonical_digest
 from tatr.vectors.store import write_vector
 from tatr.workflow.artefact import FILE, Manifest
 
@@ -81,32 +80,49 @@ class Cores:
 
 
 def write_inputs(folder: Path, size: int, tasks: int) -> None:
-    """Task vectors and gradients, as artefacts and as raw files."""
-    for kind, draw, raw in (("task_vector", update, "delta"), ("gradient", gradient, "gradient")):
+    """Task vectors and gradients as artefacts."""
+
+    def write(kind: str, task: int) -> None:
+        name, draw = f"task{task}", {"task_vector": update, "gradient": gradient}[kind]
+        artefact = folder / kind / name
+        artefact.mkdir(parents=True)
+        digest = write_vector(artefact / "vector.zarr", size, "benchmark", draw(task, size))
+        Manifest(kind, name, {"task": name}, {}, "", "cpu", {"vector.zarr": digest}).save(artefact)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, ["task_vector", "gradient"] * tasks, [task for task in range(tasks) for _ in range(2)]))
+
+
+def write_raw(folder: Path, size: int, tasks: int) -> None:
+    """The same numbers as raw files, for the plain script."""
+    for name, draw in (("delta", update), ("gradient", gradient)):
         for task in range(tasks):
-            name, artefact = f"task{task}", folder / kind / f"task{task}"
-            artefact.mkdir(parents=True)
-            with (folder / f"{raw}{task}.bin").open("wb") as file:
-                # Written to both as it is drawn.
-                parts = (part for part in draw(task, size) if file.write(part))
-                digest = write_vector(artefact / "vector.zarr", size, "benchmark", parts)
-            content = {"vector.zarr": canonical_digest([kind, digest])}
-            Manifest(kind, name, {"task": name}, {}, "", "cpu", content).save(artefact)
+            with (folder / f"{name}{task}.bin").open("wb") as file:
+                file.writelines(draw(task, size))
+
+
+def sensitivity(tasks: int) -> Command:
+    """Ω from gradients."""
+    inputs = {role: [f"{role[:-1]}/task{k}" for k in range(tasks)] for role in ("task_vectors", "gradients")}
+    return Command("sensitivity", "gradient", {"sensitivity": "gradient"}, inputs)
+
+
+def mask(tau: float) -> Command:
+    """The trust region of a τ."""
+    return Command("mask", f"{tau:g}", {"tau": tau}, {"sensitivity": ["sensitivity/gradient"]})
 
 
 def ours(folder: Path, tasks: int, cores: Cores) -> dict[str, list[Run]]:
     """The workflow's commands, as `snakemake --cores` runs them; what was seen of each, by its kind."""
     vectors = [f"task_vector/task{k}" for k in range(tasks)]
-    gradients = [f"gradient/task{k}" for k in range(tasks)]
-    inputs = {"task_vectors": vectors, "gradients": gradients}
-    omega = Command("sensitivity", "gradient", {"sensitivity": "gradient"}, inputs)
+    omega = sensitivity(tasks)
     merge = Command("merge", "task_arithmetic", {"method": "task_arithmetic"}, {"task_vectors": vectors})
-    masks = [Command("mask", f"{tau:g}", {"tau": tau}, {"sensitivity": ["sensitivity/gradient"]}) for tau in TAUS]
+    masks = [mask(tau) for tau in TAUS]
     with ThreadPoolExecutor(2 + len(TAUS)) as pool:
         first = pool.submit(cores.run, omega, folder)
         other = pool.submit(cores.run, merge, folder)
         found = {"sensitivity": [first.result()]}
-        found["mask"] = [*pool.map(lambda mask: cores.run(mask, folder), masks)]
+        found["mask"] = [*pool.map(lambda command: cores.run(command, folder), masks)]
         return found | {"merge": [other.result()]}
 
 
@@ -141,6 +157,7 @@ def main() -> None:
     with scratch_folder(arguments.work, 4 * arguments.size * (4 * arguments.tasks + 7)) as folder:
         print("writing task vectors and gradients", file=sys.stderr, flush=True)
         write_inputs(folder, arguments.size, arguments.tasks)
+        write_raw(folder, arguments.size, arguments.tasks)
         done = in_turn({"ours": pipeline, "plain": plain}, arguments.runs)
         found, expected = thresholds(folder), json.loads(done["plain"].output)
     show(commands, done, arguments.size, arguments.tasks)

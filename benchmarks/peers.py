@@ -15,6 +15,7 @@ example: make benchmark-peers
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -22,13 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from comparing import count_differing, largest_change
 from measuring import Run, in_turn, measure, scratch_folder
 from random_models import image_tower, size_of, write_models
 from rich.console import Console
 from rich.table import Table
-
-from tatr.weights.model_files import ModelFiles
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".venv-parity"
@@ -139,7 +138,7 @@ class Benchmark:
         return self.start([*command, *method.ours, "--output", output], peer=False)
 
     def mergekit(self, method: Method, output: Path) -> Run:
-        """mergekit's command."""
+        """The command of mergekit."""
         assert method.mergekit
         name, parameters = method.mergekit
         config = {
@@ -155,7 +154,7 @@ class Benchmark:
         return self.start([sys.executable, "-c", command, file, output], peer=True)
 
     def fusion_bench(self, method: Method, output: Path) -> Run:
-        """fusion-bench's algorithm."""
+        """The algorithm of fusion-bench."""
         assert method.fusion_bench
         name, settings = method.fusion_bench
         command = [sys.executable, Path(__file__).with_name("peers_fusion_bench.py"), name, json.dumps(settings)]
@@ -176,7 +175,7 @@ class Benchmark:
 
     def _fresh(self, name: str, start: Callable[[Method, Path], Run], method: Method) -> Run:
         print(f"{method.title}: {name}", file=sys.stderr, flush=True)
-        remove(self.output(name))
+        shutil.rmtree(self.output(name), ignore_errors=True)
         self.output(name).parent.mkdir(exist_ok=True)
         return start(method, self.output(name))
 
@@ -186,29 +185,10 @@ class Benchmark:
         figures = (run.seconds, run.peak, run.own)
         if name == "ours" or ours.failure:
             return Result(method.title, name, *figures)
-        differing = count_differing(self.base, *(self.output(who) for who in ("ours", name)), method.tolerance)
+        allowed = method.tolerance * largest_change(self.base, self.output("ours"))
+        differing = count_differing(self.output("ours"), self.output(name), allowed)
         times = run.seconds / ours.seconds, run.peak / ours.peak
         return Result(method.title, name, *figures, "", *times, dict(method.goals).get(name), differing)
-
-
-def count_differing(base: Path, one: Path, other: Path, tolerance: float) -> int:
-    """Entries of two merged models that differ by more than a share of the largest change from the base."""
-    start, first, second = ModelFiles(base), ModelFiles(one), ModelFiles(other)
-    if not first.entries.keys() == second.entries.keys() == start.entries.keys():
-        raise SystemExit(f"{one}, {other}: hold different tensors")
-    everything = {name: slice(0, entry.size) for name, entry in start.entries.items()}
-    largest = max(float(np.abs(first.read(n, all_) - start.read(n, all_)).max()) for n, all_ in everything.items())
-    # Not "greater": NaN differs, too.
-    within = (np.abs(first.read(n, a) - second.read(n, a)) <= tolerance * largest for n, a in everything.items())
-    return int(sum(part.size - np.count_nonzero(part) for part in within))
-
-
-def remove(folder: Path) -> None:
-    """Delete a folder of files."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        path.unlink()
-    if folder.is_dir():
-        folder.rmdir()
 
 
 def cells(result: Result) -> list[str]:

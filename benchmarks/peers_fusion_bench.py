@@ -1,8 +1,8 @@
-"""Merges safetensors files by one of fusion-bench's algorithms: what peers.py starts, for fusion-bench has no such command.
+r"""Merges safetensors files by one of fusion-bench's algorithms: what peers.py starts, as no command of it does this.
 
 It is given each model as a module whose parameters are the file's, loaded when it asks, which costs the least.
 
-example: python benchmarks/peers_fusion_bench.py method.task_arithmetic.task_arithmetic.TaskArithmeticAlgorithm \\
+example: python benchmarks/peers_fusion_bench.py method.task_arithmetic.task_arithmetic.TaskArithmeticAlgorithm \
              '{"scaling_factor": 0.3}' merged.safetensors base.safetensors task1.safetensors task2.safetensors
 """
 

@@ -72,10 +72,12 @@ def size_of(shapes: Shapes) -> int:
 
 def write_models(folder: Path, shapes: Shapes, tasks: int) -> tuple[Path, list[Path]]:
     """Files of θ_pre and of models fine-tuned from it, in float32: base.safetensors, task1.safetensors and so on."""
-    base, *others = paths = [folder / f"{name}.safetensors" for name in ("base", *(f"task{k + 1}" for k in range(tasks)))]
+    base, models = folder / "base.safetensors", [folder / f"task{task}.safetensors" for task in range(1, tasks + 1)]
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda path, task: write_model(path, shapes, task), paths, [None, *range(1, tasks + 1)]))
-    return base, others
+        list(
+            pool.map(lambda path, task: write_model(path, shapes, task), [base, *models], [None, *range(1, tasks + 1)])
+        )
+    return base, models
 
 
 def write_model(path: Path, shapes: Shapes, task: int | None, dtype: str = "F32") -> None:

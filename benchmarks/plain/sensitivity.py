@@ -31,7 +31,7 @@ def read(file: int, piece: slice) -> np.ndarray:
 
 def sensitivity(piece: slice) -> np.ndarray:
     omega, moving, reacting, merged = np.zeros((4, piece.stop - piece.start), np.float32)
-    for delta_file, gradient_file in zip(deltas, gradients):
+    for delta_file, gradient_file in zip(deltas, gradients, strict=True):
         delta, gradient = read(delta_file, piece), read(gradient_file, piece)
         merged += delta
         magnitude = np.abs(delta)
@@ -52,7 +52,7 @@ def lower(piece: slice) -> np.ndarray:
 
 def masks(piece: slice) -> np.ndarray:
     omega, kept = read(omega_file, piece), []
-    for file, threshold in zip(mask_files, thresholds):
+    for file, threshold in zip(mask_files, thresholds, strict=True):
         mask = omega < threshold
         os.pwrite(file, mask, piece.start)
         kept.append(np.count_nonzero(mask))
@@ -64,7 +64,9 @@ with ThreadPoolExecutor(2) as pool:
     ranks = [size - int(tau * size) for tau in taus]
     bins = [int(np.searchsorted(below, rank, side="right")) - 1 for rank in ranks]
     fine = np.cumsum(sum(pool.map(lower, pieces)), axis=1)
-    ends = [np.searchsorted(row, rank - below[b], side="right") for row, rank, b in zip(fine, ranks, bins)]
-    thresholds = [np.uint32(upper << 16 | int(end)).view(np.float32) for upper, end in zip(bins, ends)]
+    thresholds = [
+        np.uint32(wanted << 16 | int(np.searchsorted(row, rank - below[wanted], side="right"))).view(np.float32)
+        for wanted, row, rank in zip(bins, fine, ranks, strict=True)
+    ]
     kept = sum(pool.map(masks, pieces))
-print(json.dumps({f"{tau:g}": [float(e), int(k)] for tau, e, k in zip(taus, thresholds, kept)}))
+print(json.dumps({f"{tau:g}": found for *found, tau in zip(map(float, thresholds), map(int, kept), taus, strict=True)}))

@@ -1,4 +1,4 @@
-"""Zero-shot TATR of safetensors folders as one would write it by hand: NumPy, two threads, three passes; nothing checked.
+"""Zero-shot TATR of safetensors folders as one would write it by hand: NumPy, two threads, three passes, no checks.
 
 All files hold one floating-point type, float32 or bfloat16, and the same tensors in the same order.
 
@@ -16,18 +16,18 @@ import numpy as np
 PIECE = 2**18
 output, tau, coefficient = Path(sys.argv[1]), float(sys.argv[2]), np.float32(sys.argv[3])
 shards = sorted(path.name for path in Path(sys.argv[4]).glob("*.safetensors"))
-models = [[open(Path(folder) / name, "rb", buffering=0) for name in shards] for folder in sys.argv[4:]]
-starts = [[8 + int.from_bytes(os.pread(file.fileno(), 8, 0), "little") for file in model] for model in models]
-header = os.pread(models[0][0].fileno(), starts[0][0] - 8, 8)
+models = [[os.open(Path(folder) / name, os.O_RDONLY) for name in shards] for folder in sys.argv[4:]]
+starts = [[8 + int.from_bytes(os.pread(file, 8, 0), "little") for file in model] for model in models]
+header = os.pread(models[0][0], starts[0][0] - 8, 8)
 half = next(entry for name, entry in json.loads(header).items() if name != "__metadata__")["dtype"] == "BF16"
 width = 2 if half else 4
-sizes = [(os.fstat(file.fileno()).st_size - start) // width for file, start in zip(models[0], starts[0])]
+sizes = [(os.fstat(file).st_size - start) // width for file, start in zip(models[0], starts[0], strict=True)]
 pieces = [(s, at, min(PIECE, size - at)) for s, size in enumerate(sizes) for at in range(0, size, PIECE)]
 total = sum(sizes)
 
 
 def read(model: int, shard: int, at: int, count: int) -> np.ndarray:
-    raw = os.pread(models[model][shard].fileno(), width * count, starts[model][shard] + width * at)
+    raw = os.pread(models[model][shard], width * count, starts[model][shard] + width * at)
     if half:
         return (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
     return np.frombuffer(raw, np.float32)
@@ -60,7 +60,7 @@ def merge(piece: tuple[int, int, int]) -> int:
     if half:  # to the nearest, halves to even
         bits = values.view(np.uint32)
         values = ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16)
-    os.pwrite(outputs[piece[0]].fileno(), values.tobytes(), starts[0][piece[0]] + width * piece[1])
+    os.pwrite(outputs[piece[0]], values, starts[0][piece[0]] + width * piece[1])
     return int(np.count_nonzero(inside))
 
 
@@ -72,8 +72,8 @@ with ThreadPoolExecutor(2) as pool:
     rank -= below[wanted - 1] if wanted else 0
     threshold = np.uint32(wanted << 16 | int(np.searchsorted(fine, rank, side="right"))).view(np.float32)
     output.mkdir()
-    outputs = [open(output / name, "wb", buffering=0) for name in shards]
-    for file, source, start in zip(outputs, models[0], starts[0]):
-        file.write(os.pread(source.fileno(), start, 0))
+    outputs = [os.open(output / name, os.O_CREAT | os.O_WRONLY) for name in shards]
+    for file, source, start in zip(outputs, models[0], starts[0], strict=True):
+        os.write(file, os.pread(source, start, 0))
     kept = sum(pool.map(merge, pieces))
 print(json.dumps({"threshold": float(threshold), "kept": kept, "of": total}))
