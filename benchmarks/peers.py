@@ -14,10 +14,9 @@ example: make benchmark-peers
 
 import argparse
 import json
-import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,12 +24,11 @@ from typing import Any
 
 from comparing import count_differing, largest_change
 from measuring import Run, in_turn, measure, scratch_folder
-from random_models import image_tower, size_of, write_models
+from random_models import Shapes, image_tower, size_of, write_models
 from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
-PEERS = ROOT / ".venv-parity"
 CONTENDERS = ("ours", "mergekit", "fusion-bench")
 MEMORY_GOAL = 10
 STRAYING = 1e-4
@@ -124,13 +122,15 @@ class Benchmark:
     folder: Path
     base: Path
     models: list[Path]
+    peers: Path
+    """The folder of their packages."""
     memory_limit: float
 
     def start(self, line: list[str | Path], *, peer: bool) -> Run:
         """Run a contender with its code compiled ahead, wherever its packages lie."""
         environment = {"PYTHONPYCACHEPREFIX": str(self.folder / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
-        path = f"{PEERS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}" if peer else ""
-        return measure(line, memory_limit=self.memory_limit, environment={**environment, "PYTHONPATH": path})
+        environment["PYTHONPATH"] = str(self.peers) if peer else ""
+        return measure(line, memory_limit=self.memory_limit, environment=environment)
 
     def ours(self, method: Method, output: Path) -> Run:
         """Our command."""
@@ -230,33 +230,38 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=8, help="fine-tuned models")
     parser.add_argument("--runs", type=int, default=1, help="counted runs of each, taken in turn; medians are shown")
     parser.add_argument("--memory-limit", type=float, default=20, metavar="GIB", help="what holds more is stopped")
+    parser.add_argument("--peers", type=Path, default=ROOT / ".venv-parity", help="folder of the peers' packages")
     parser.add_argument("--work", type=Path, help="folder to write into (default: the system's temporary folder)")
     parser.add_argument("--json", type=Path, default=Path("results/benchmarks/peers.json"), help="file to write")
     arguments = parser.parse_args()
     shapes, results = image_tower(arguments.model), list[Result]()
     size = size_of(shapes)
     with scratch_folder(arguments.work, 4 * size * (arguments.tasks + 5) + 3e8) as folder:
-        print(f"writing {arguments.tasks + 1} models and compiling", file=sys.stderr, flush=True)
-        warm_up(folder / "small", arguments.memory_limit, folder)
-        benchmark = Benchmark(folder, *write_models(folder, shapes, arguments.tasks), arguments.memory_limit)
-        for method in METHODS:
-            if method.title in arguments.methods:
-                results += benchmark.compare(method, arguments.runs)
+        print(f"writes {4 * size * (arguments.tasks + 5) / 1e9:.1f} GB into {folder}", file=sys.stderr, flush=True)
+        if arguments.model != "tiny":
+            # Tiny models first, so that all code is compiled and read.
+            for _ in merged(folder, image_tower("tiny"), arguments):
+                pass
+        for found in merged(folder, shapes, arguments):
+            results += found
     show(results, size, arguments.tasks)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     written: Mapping[str, Any] = {"N": size, "tasks": arguments.tasks, "results": [asdict(r) for r in results]}
     arguments.json.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n")
     print(arguments.json)
+    if failed := [r for r in results if r.contender == "ours" and r.failure]:
+        raise SystemExit(f"ours failed: {failed[0].method}: {failed[0].failure}")
     if differing := stray(results, size):
         raise SystemExit(f"not the same merge as ours: {'; '.join(differing)}")
 
 
-def warm_up(small: Path, memory_limit: float, folder: Path) -> None:
-    """Merge tiny models by everyone, so that all code is compiled and read."""
-    small.mkdir()
-    benchmark = Benchmark(folder, *write_models(small, image_tower("tiny"), 2), memory_limit)
+def merged(folder: Path, shapes: Shapes, arguments: argparse.Namespace) -> Iterator[list[Result]]:
+    """Results of all methods that are asked for."""
+    models = write_models(folder, shapes, arguments.tasks)
+    benchmark = Benchmark(folder, *models, arguments.peers, arguments.memory_limit)
     for method in METHODS:
-        benchmark.compare(method, 1)
+        if method.title in arguments.methods:
+            yield benchmark.compare(method, arguments.runs)
 
 
 if __name__ == "__main__":
