@@ -3,7 +3,7 @@
 Two ways of working are measured, every command as a process of its own: models merged file by file (merge_files.py, by
 Task Arithmetic, by Ties-Merging, and by Task Arithmetic in the zero-shot trust region), and the pipeline's Ω from
 gradients and its masks, from and to stores. One of N, K and τ is varied at a time. Values are random; files are deleted
-as soon as they have been measured.
+as soon as they have been measured. The dotted line is the limit that the rehearsal holds every step to.
 
 example: python benchmarks/scaling.py --work /scratch
          python benchmarks/scaling.py --sizes 1000000 10000000 --tasks 2 4 --taus 1 2 --figure /tmp/scaling.png
@@ -22,6 +22,7 @@ import pandas as pd
 from arithmetic import mask, sensitivity, write_inputs
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from measuring import Run, measure_or_stop, scratch_folder
 from random_models import plain_tensors, write_models
 
@@ -39,8 +40,11 @@ STYLES = {  # Okabe and Ito's colours, which colour-blind people tell apart; mar
     OMEGA: ("#CC79A7", "D"),
     MASKS: ("#000000", "v"),
 }
+MEMORY = 512
+"""MiB."""
+
 AXES = {"N": "parameters N", "K": "tasks K", "taus": "number of τ"}
-LINEAR = {"N": 1e7, "K": 4, "taus": 2}
+LINEAR = {"N": 3e7, "K": 8, "taus": 2}
 """Where slopes are fitted from: below, the start of a process is what is measured."""
 
 
@@ -70,32 +74,32 @@ def file_merges(folder: Path, size: int, tasks: int) -> Iterator[tuple[str, Run]
         path.unlink()
 
 
-def stores(folder: Path, size: int, tasks: int, taus: int) -> Iterator[tuple[str, Run]]:
-    """Ω and masks by the pipeline's commands, with the threads that are free to each."""
+def stores(folder: Path, size: int, tasks: int, taus: int) -> tuple[Run, list[Run]]:
+    """Ω, and the mask of each τ, by the pipeline's commands with two threads each."""
     write_inputs(folder, size, tasks)
-    yield OMEGA, sensitivity(tasks).run(folder, 2)
+    omega = sensitivity(tasks).run(folder, 2)
     for kind in ("task_vector", "gradient"):
         shutil.rmtree(folder / kind)
-    runs = [mask(0.01 * (1 + k)).run(folder, 2) for k in range(taus)]
-    yield MASKS, Run(sum(run.seconds for run in runs), max(run.peak for run in runs), 0, "")
+    masks = [mask(0.01 * (1 + k)).run(folder, 2) for k in range(taus)]
     for kind in ("sensitivity", "mask"):
         shutil.rmtree(folder / kind)
+    return omega, masks
 
 
 def measured(folder: Path, sizes: list[int], tasks: list[int], taus: list[int], fixed: Point) -> Iterator[Point]:
     """All points; what is not varied is as in `fixed`."""
-    wanted = [("N", size, fixed.K, fixed.taus) for size in sizes]
-    wanted += [("K", fixed.N, count, fixed.taus) for count in tasks]
-    wanted += [("taus", fixed.N, fixed.K, count) for count in taus]
-    for varied, *numbers in wanted:
-        size, count, several = numbers
-        print(f"N = {size:,}, K = {count}, {several} τ", file=sys.stderr, flush=True)
-        if varied != "taus":
-            for step, run in file_merges(folder, size, count):
-                yield Point(varied, step, size, count, several, run.seconds, run.peak)
-        for step, run in stores(folder, size, count, several):
-            if varied != "taus" or step == MASKS:
-                yield Point(varied, step, size, count, several, run.seconds, run.peak)
+    for varied, size, count in [("N", size, fixed.K) for size in sizes] + [("K", fixed.N, count) for count in tasks]:
+        print(f"N = {size:,}, K = {count}", file=sys.stderr, flush=True)
+        for step, run in file_merges(folder, size, count):
+            yield Point(varied, step, size, count, 1, run.seconds, run.peak)
+        omega, (only,) = stores(folder, size, count, 1)
+        for step, run in ((OMEGA, omega), (MASKS, only)):
+            yield Point(varied, step, size, count, 1, run.seconds, run.peak)
+    print(f"up to {max(taus)} τ", file=sys.stderr, flush=True)
+    omega, masks = stores(folder, fixed.N, fixed.K, max(taus))
+    for several in taus:
+        seconds, peak = sum(run.seconds for run in masks[:several]), max(run.peak for run in masks)
+        yield Point("taus", MASKS, fixed.N, fixed.K, several, seconds, peak)
 
 
 def slope(points: pd.DataFrame, varied: str) -> float | None:
@@ -111,12 +115,11 @@ def draw(points: pd.DataFrame, path: Path) -> None:
     mpl.use("agg")
     varied = [name for name in AXES if (points["varied"] == name).any()]
     figure = Figure(figsize=(4.2 * len(varied), 6.4), layout="constrained")
-    grid = figure.subplots(2, len(varied), squeeze=False, sharex="col")
+    grid = figure.subplots(2, len(varied), squeeze=False, sharex="col", sharey="row")
     for (above, below), name in zip(grid.T, varied, strict=True):
         chosen = points[points["varied"] == name]
         for step, (colour, marker) in STYLES.items():
-            its = chosen[chosen["step"] == step].sort_values(name)
-            if its.empty:
+            if (its := chosen[chosen["step"] == step].sort_values(name)).empty:
                 continue
             found = slope(its, name)
             label = step if found is None else f"{step}: slope {found:.2f}"
@@ -124,33 +127,37 @@ def draw(points: pd.DataFrame, path: Path) -> None:
             above.plot(its[name], its["seconds"], label=label, **look)
             below.plot(its[name], its["peak"], **look)
         _finish(above, below, name, chosen)
+    least, most = points["seconds"].min(), points["seconds"].max()
+    grid[0, 0].set(ylabel="seconds", ylim=(least / 1.5, most * (most / least) ** 0.6 * 2))  # room for legends
+    grid[1, 0].set(ylabel="peak memory [MiB]", ylim=(points["peak"].min() / 1.5, max(1000, 1.5 * points["peak"].max())))
     figure.savefig(path, dpi=150)
 
 
 def _finish(above: Axes, below: Axes, name: str, chosen: pd.DataFrame) -> None:
     others = {"N": "K = {K}, {taus} τ", "K": "N = {N:,}, {taus} τ", "taus": "N = {N:,}, K = {K}"}
     above.set_title(others[name].format(**chosen.iloc[0].to_dict()), fontsize=10)
-    for axes, label in ((above, "seconds"), (below, "peak memory [MiB]")):
-        axes.set(xscale="log", yscale="log", ylabel=label)
-        axes.grid(which="major", alpha=0.3)
-    if name != "N":
-        ticks = sorted(chosen[name].unique())
-        below.set_xticks(ticks, labels=map(str, ticks), minor=False)
-        below.minorticks_off()
-    below.set_xlabel(AXES[name])
-    low, high = below.get_ylim()
-    below.set_ylim(min(low, 50), max(high, 1000))
     above.legend(fontsize=7, loc="upper left")
-    above.set_ylim(top=above.get_ylim()[1] * 8)  # room for the legend
+    below.axhline(MEMORY, color="grey", linestyle=":", linewidth=1)
+    below.set_xlabel(AXES[name])
+    for axes in (above, below):
+        axes.set(xscale="log", yscale="log")
+        axes.grid(which="major", alpha=0.3)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    if name != "N":
+        below.set_xticks(sorted(chosen[name].unique()))
+        below.xaxis.set_major_formatter("{x:g}")
+        below.xaxis.set_minor_locator(NullLocator())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     counts = {"type": int, "nargs": "+", "help": "(default: %(default)s)"}
-    parser.add_argument("--sizes", default=[10**6, 10**7, 10**8, 3 * 10**8], **counts)
+    parser.add_argument("--sizes", default=[10**6, 10**7, 3 * 10**7, 10**8, 3 * 10**8], **counts)
     parser.add_argument("--tasks", default=[2, 4, 8, 16, 32], **counts)
     parser.add_argument("--taus", default=[1, 2, 4, 8], **counts)
-    parser.add_argument("--fixed-size", type=int, default=10**7, help="N where K and τ are varied")
+    parser.add_argument("--fixed-size", type=int, default=3 * 10**7, help="N where K and τ are varied")
     parser.add_argument("--fixed-tasks", type=int, default=8, help="K where N and τ are varied")
     parser.add_argument("--work", type=Path, help="folder to write into (default: the system's temporary folder)")
     parser.add_argument("--csv", type=Path, default=Path("results/benchmarks/scaling.csv"), help="file to write")
