@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-PIECE = 2**18
+PIECE = 2**17
 folder, taus = Path(sys.argv[1]), [float(text) for text in sys.argv[2:]]
 deltas, gradients = ([os.open(path, os.O_RDONLY) for path in sorted(folder.glob(f"{k}*.bin"))] for k in ("delta", "g"))
 size = os.fstat(deltas[0]).st_size // 4

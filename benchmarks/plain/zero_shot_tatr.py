@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-PIECE = 2**18
+PIECE = 2**17
 output, tau, coefficient = Path(sys.argv[1]), float(sys.argv[2]), np.float32(sys.argv[3])
 shards = sorted(path.name for path in Path(sys.argv[4]).glob("*.safetensors"))
 models = [[os.open(Path(folder) / name, os.O_RDONLY) for name in shards] for folder in sys.argv[4:]]
