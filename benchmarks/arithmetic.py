@@ -46,7 +46,8 @@ class Command:
         """Run it as its rule does."""
         output = folder / self.kind / self.name
         shutil.rmtree(output, ignore_errors=True)
-        line = [sys.executable, ROOT / f"workflow_scripts/{self.kind}.py", "--settings", json.dumps(self.settings)]
+        line: list[str | Path] = [sys.executable, ROOT / f"workflow_scripts/{self.kind}.py"]
+        line += ["--settings", json.dumps(self.settings)]
         for role, paths in self.inputs.items():
             line += ["--" + role.replace("_", "-"), *(folder / path / FILE for path in paths)]
         return measure_or_stop([*line, "--output", output / FILE, "--threads", str(threads)])

@@ -53,9 +53,10 @@ def main() -> None:
         print(f"writing {arguments.models + 1} models of {2 * size / 1e9:.2f} GB", file=sys.stderr, flush=True)
         models = write_models(folder, arguments.parameters, arguments.models)
         ours, plain = folder / "ours", folder / "plain"
-        options = ["--tau", str(TAU), "--coefficient", str(COEFFICIENT), "--output", ours]
-        command = [ROOT / "workflow_scripts/merge_files.py", *models, *options]
-        script = [Path(__file__).with_name("plain") / "zero_shot_tatr.py", plain, str(TAU), str(COEFFICIENT), *models]
+        command: list[str | Path] = [ROOT / "workflow_scripts/merge_files.py", *models, "--output", ours]
+        command += ["--tau", str(TAU), "--coefficient", str(COEFFICIENT)]
+        script: list[str | Path] = [Path(__file__).with_name("plain") / "zero_shot_tatr.py", plain]
+        script += [str(TAU), str(COEFFICIENT), *models]
         done = in_turn({"ours": partial(start, command, ours), "plain": partial(start, script, plain)}, arguments.runs)
         record, differing = json.loads((ours / "merge.json").read_text()), count_differing(ours, plain)
     expected = json.loads(done["plain"].output)

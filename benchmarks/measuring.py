@@ -8,6 +8,7 @@ import re
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,6 +102,7 @@ def in_turn(contenders: Mapping[str, Callable[[], Run]], runs: int) -> dict[str,
 @contextmanager
 def scratch_folder(parent: Path | None, needed: float) -> Iterator[Path]:
     """A folder to write into, removed at the end; ends the benchmark if the disk has fewer than `needed` bytes."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that it is removed then, too
     if parent:
         parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=parent) as name:

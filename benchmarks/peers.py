@@ -134,8 +134,8 @@ class Benchmark:
 
     def ours(self, method: Method, output: Path) -> Run:
         """Our command."""
-        command = [sys.executable, ROOT / "workflow_scripts/merge_files.py", self.base, *self.models]
-        return self.start([*command, *method.ours, "--output", output], peer=False)
+        command: list[str | Path] = [sys.executable, ROOT / "workflow_scripts/merge_files.py", self.base]
+        return self.start([*command, *self.models, *method.ours, "--output", output], peer=False)
 
     def mergekit(self, method: Method, output: Path) -> Run:
         """The command of mergekit."""
@@ -157,9 +157,11 @@ class Benchmark:
         """The algorithm of fusion-bench."""
         assert method.fusion_bench
         name, settings = method.fusion_bench
-        command = [sys.executable, Path(__file__).with_name("peers_fusion_bench.py"), name, json.dumps(settings)]
+        command: list[str | Path] = [sys.executable, Path(__file__).with_name("peers_fusion_bench.py")]
         output.mkdir()
-        return self.start([*command, output / "merged.safetensors", self.base, *self.models], peer=True)
+        return self.start(
+            [*command, name, json.dumps(settings), output / "merged.safetensors", self.base, *self.models], peer=True
+        )
 
     def compare(self, method: Method, runs: int) -> list[Result]:
         """All contenders at one method."""

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -67,8 +68,8 @@ def file_merges(folder: Path, size: int, tasks: int) -> Iterator[tuple[str, Run]
     """Merges of safetensors files."""
     base, models = write_models(folder, plain_tensors(size), tasks)
     for step, options in FILES.items():
-        command = [ROOT / "workflow_scripts/merge_files.py", base, *models, *options, "--output", folder / "merged"]
-        yield step, measure_or_stop([sys.executable, *command])
+        line: list[str | Path] = [sys.executable, ROOT / "workflow_scripts/merge_files.py", base, *models, *options]
+        yield step, measure_or_stop([*line, "--output", folder / "merged"])
         shutil.rmtree(folder / "merged")
     for path in (base, *models):
         path.unlink()
@@ -123,7 +124,7 @@ def draw(points: pd.DataFrame, path: Path) -> None:
                 continue
             found = slope(its, name)
             label = step if found is None else f"{step}: slope {found:.2f}"
-            look = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.4, "alpha": 0.9}
+            look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.4, "alpha": 0.9}
             above.plot(its[name], its["seconds"], label=label, **look)
             below.plot(its[name], its["peak"], **look)
         _finish(above, below, name, chosen)
@@ -153,10 +154,9 @@ def _finish(above: Axes, below: Axes, name: str, chosen: pd.DataFrame) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    counts = {"type": int, "nargs": "+", "help": "(default: %(default)s)"}
-    parser.add_argument("--sizes", default=[10**6, 10**7, 3 * 10**7, 10**8, 3 * 10**8], **counts)
-    parser.add_argument("--tasks", default=[2, 4, 8, 16, 32], **counts)
-    parser.add_argument("--taus", default=[1, 2, 4, 8], **counts)
+    sizes, tasks, taus = [10**6, 10**7, 3 * 10**7, 10**8, 3 * 10**8], [2, 4, 8, 16, 32], [1, 2, 4, 8]
+    for name, counts in (("--sizes", sizes), ("--tasks", tasks), ("--taus", taus)):
+        parser.add_argument(name, type=int, nargs="+", default=counts, help="(default: %(default)s)")
     parser.add_argument("--fixed-size", type=int, default=3 * 10**7, help="N where K and τ are varied")
     parser.add_argument("--fixed-tasks", type=int, default=8, help="K where N and τ are varied")
     parser.add_argument("--work", type=Path, help="folder to write into (default: the system's temporary folder)")
