@@ -17,6 +17,7 @@ from tatr.data.task import Task
 from tatr.measuring.exemplar_gradients import GradientSums, micro_batches
 from tatr.measuring.exemplar_products import Reduction
 from tatr.progress import progress
+from tatr.training.recipes.exemplars import ExemplarCounts
 from tatr.vectors.vector import recut
 
 AT_ONCE = 2**26
@@ -29,16 +30,15 @@ Read = Callable[[slice], tuple[Tensor, Tensor]]
 """Which exemplars → their normalised pixels [B, 3, H, W] and their labels [B]."""
 
 
-def measure_gradient(
-    encoder: Encoder, task: Task, counts: Collection[int], seed: int, device: str
+def measure_gradients(
+    encoder: Encoder, task: Task, exemplars: ExemplarCounts, device: str
 ) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
     """A task's mean absolute per-exemplar gradients at θ_pre, over the first 1, 16, … exemplars of one draw.
 
     Args:
         encoder: θ_pre.
         task: head, training images and their labels.
-        counts: over how many exemplars to average.
-        seed: of the draw.
+        exemplars: over how many of them to average.
         device: for torch.
 
     Yields:
@@ -48,13 +48,14 @@ def measure_gradient(
         TatrError: there are fewer training images than exemplars, or a gradient is not finite.
     """
     images, labels = task.split("train")
-    chosen = draw_exemplars(len(images), max(counts), seed, str(task.images))
+    chosen = draw_exemplars(len(images), max(exemplars.counts), exemplars.seed, str(task.images))
 
     def read(which: slice) -> tuple[Tensor, Tensor]:
         pixels = clip.normalise(read_exemplars(images, chosen[which]), encoder.architecture, device)
         return pixels, torch.as_tensor(labels[chosen[which]], device=device)
 
     parameters = clip.to_tensors(encoder.layout.unflatten(encoder.flat), device)
+    counts = exemplars.counts
     for count, sums in summed_gradients(encoder.architecture, parameters, task.head, read, counts, ["absolute"]):
         means = sums.means("absolute", count, encoder.layout, f"the gradient of {task.name}")
         yield count, recut(means, encoder.layout.size)
@@ -94,6 +95,23 @@ def summed_gradients(
             F.cross_entropy(clip.scores(features, head), labels, reduction="sum").backward()
         if which.stop in counts:
             yield which.stop, sums
+
+
+def mean_absolute_gradient(
+    loss: Loss, parameters: dict[str, Tensor], exemplars: Tensor, labels: Tensor
+) -> dict[str, np.ndarray]:
+    """E_x |∇L(x)|, per parameter, of any model and loss: one gradient per exemplar, its absolute value, then the mean.
+
+    Args:
+        loss: of one exemplar.
+        parameters: where the gradient is taken (θ_pre).
+        exemplars: [n, ...].
+        labels: [n].
+    """
+    sums = GradientSums(parameters, ["absolute"])
+    for inputs, classes in progress([*zip(exemplars.split(32), labels.split(32), strict=True)], "gradients"):
+        add_gradients(sums, loss, parameters, inputs, classes)
+    return {name: (total / len(exemplars)).cpu().numpy() for name, total in sums.of["absolute"].items()}
 
 
 def classification_loss(architecture: Architecture, head: Tensor) -> Loss:
