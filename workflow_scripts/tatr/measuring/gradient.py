@@ -87,14 +87,25 @@ def summed_gradients(
     """
     sums = GradientSums(parameters, reductions)
     for which in progress(micro_batches(architecture, counts), "gradients"):
-        pixels, labels = read(which)
-        if isinstance(architecture.vision, OtherTower):
-            add_gradients(sums, classification_loss(architecture, head), parameters, pixels, labels)
-        else:
-            features = clip.image_features(parameters, pixels, architecture, sums)
-            F.cross_entropy(clip.scores(features, head), labels, reduction="sum").backward()
+        _add_micro_batch(sums, architecture, parameters, head, *read(which))
         if which.stop in counts:
             yield which.stop, sums
+
+
+def _add_micro_batch(
+    sums: GradientSums,
+    architecture: Architecture,
+    parameters: dict[str, Tensor],
+    head: Tensor,
+    pixels: Tensor,
+    labels: Tensor,
+) -> None:
+    # A function of its own, so that what its graph holds is gone when the next one begins.
+    if isinstance(architecture.vision, OtherTower):
+        add_gradients(sums, classification_loss(architecture, head), parameters, pixels, labels)
+        return
+    features = clip.image_features(parameters, pixels, architecture, sums)
+    F.cross_entropy(clip.scores(features, head), labels, reduction="sum").backward()
 
 
 def mean_absolute_gradient(
