@@ -229,3 +229,13 @@ def test_a_state_that_is_not_this_job_s_is_not_gone_on_from(
     file.write_bytes(file.read_bytes()[:-100])
     np.testing.assert_array_equal(train(encoder, [task], Saved(file, "key")), undisturbed)
     assert "x.saved: the saved state is damaged" in caplog.text
+
+
+def test_it_says_how_many_images_a_second_were_trained_on(
+    encoder: Encoder, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds = iter([10.0, 14.0])
+    monkeypatch.setattr(finetuning.time, "perf_counter", lambda: next(seconds))
+    with caplog.at_level(logging.INFO, "tatr"):
+        finetune(encoder, [task], recipe(steps=5, batch_size=16), "cpu")
+    assert caplog.records[-1].getMessage().endswith(", 20 images/s")  # 5 · 16 / 4

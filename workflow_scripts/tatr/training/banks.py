@@ -65,10 +65,11 @@ class TaskVectorBank(Scratch):
 
         So ask when torch holds all else that is needed, as after one iteration. Nothing changes but the time.
         """
-        if not self._device.startswith("cuda"):
+        free = free_memory(self._device)
+        if free is None:
             return
         widths = [-(-parameter.size // ALIGNMENT) * ALIGNMENT for parameter in self._parameters]
-        needed, free = 4 * self.tasks * sum(widths), free_memory(self._device)
+        needed = 4 * self.tasks * sum(widths)
         if needed > free:
             logger.info("task vectors: %.1f GiB, but %.1f GiB are free; read anew each time", needed / GIB, free / GIB)
             return

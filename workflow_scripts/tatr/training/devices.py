@@ -54,13 +54,13 @@ def choose() -> str:
     return wanted
 
 
-def free_memory(device: str) -> int:
-    """Bytes of a GPU's memory that may be filled: what is free, less a tenth of the whole; 0 on other devices.
+def free_memory(device: str) -> int | None:
+    """Bytes of a GPU's memory that may be filled: what is free, less a tenth of the whole; None on other devices.
 
     What torch holds in reserve counts as used. The tenth is for what other programs and torch itself take later.
     """
     if not device.startswith("cuda"):
-        return 0
+        return None
     import torch
 
     free, whole = torch.cuda.mem_get_info()
