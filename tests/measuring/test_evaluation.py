@@ -1,7 +1,9 @@
 """Evaluation: accuracy by hand, λ chosen on validation alone."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -191,7 +193,7 @@ def test_it_says_how_many_images_a_second_were_classified(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     seconds = iter([10.0, 14.0])
-    monkeypatch.setattr(evaluation.time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(evaluation, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
     task = save(tmp_path, encoder, np.zeros(50, np.int64), best_at(encoder, 60, 2, 0))
     with caplog.at_level(logging.INFO, "tatr"):
         evaluate(encoder, [], [task], [0.0], "cpu")

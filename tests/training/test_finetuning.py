@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -235,7 +236,7 @@ def test_it_says_how_many_images_a_second_were_trained_on(
     encoder: Encoder, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     seconds = iter([10.0, 14.0])
-    monkeypatch.setattr(finetuning.time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(finetuning, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
     with caplog.at_level(logging.INFO, "tatr"):
         finetune(encoder, [task], recipe(steps=5, batch_size=16), "cpu")
     assert caplog.records[-1].getMessage().endswith(", 20 images/s")  # 5 · 16 / 4
