@@ -55,7 +55,7 @@ def test_missing_and_unknown_settings_are_refused(recipe: Any) -> None:  # noqa:
         (RECIPES[0], {"learning_rate": 0}, "learning_rate = 0 is out of range, expected > 0"),
         (RECIPES[0], {"learning_rate": "high"}, "learning_rate = 'high': expected a number"),
         (RECIPES[0], {"learning_rate": float("nan")}, "learning_rate = nan is out of range, expected > 0"),
-        (RECIPES[0], {"precision": "fp16"}, "precision = 'fp16': expected one of fp32, bf16"),
+        (RECIPES[0], {"precision": "fp16"}, "precision = 'fp16': expected one of fp32, tf32, bf16"),
         (RECIPES[0], {"micro_batch": 0}, "micro_batch = 0 is out of range, expected ≥ 1"),
         (RECIPES[0], {"micro_batch": "all"}, "micro_batch = 'all': expected a whole number or null"),
         (RECIPES[0], {"checkpointing": 1}, "checkpointing = 1: expected true or false"),

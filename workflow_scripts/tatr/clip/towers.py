@@ -54,9 +54,13 @@ def to_tensors(arrays: Mapping[str, np.ndarray], device: str = "cpu") -> dict[st
 def normalise(images: np.ndarray | Tensor, architecture: Architecture, device: str = "cpu") -> Tensor:
     """Pixels as the encoder takes them: uint8 [B, H, W, 3] → float32 [B, 3, H, W], mean and std removed."""
     pixels = torch.as_tensor(images, device=device).permute(0, 3, 1, 2).float() / 255
-    mean = torch.tensor(architecture.mean, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(architecture.std, device=device).view(1, 3, 1, 1)
-    return (pixels - mean) / std
+    return (pixels - _per_channel(architecture.mean, device)) / _per_channel(architecture.std, device)
+
+
+@cache
+def _per_channel(values: tuple[float, ...], device: str) -> Tensor:
+    # Copied once: each copy would wait until a GPU has done all that it was told before.
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)
 
 
 def image_features(

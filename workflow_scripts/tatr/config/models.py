@@ -54,7 +54,9 @@ class ExemplarsSection(section_of(Exemplars, without=("seed",))):  # type: ignor
 class Evaluation(Section):
     """How accuracy is measured."""
 
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast, faster on GPUs")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32", description="tf32: products rounded on NVIDIA GPUs; bf16: autocast; both faster there"
+    )
 
 
 class Display(Section):
