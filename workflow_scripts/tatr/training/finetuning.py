@@ -15,6 +15,7 @@ from tatr.clip.encoder import Encoder, encode
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.progress import progress
+from tatr.training.optimisers import eager
 from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.training.resume import Saved, optimiser_state, restore_optimiser
 from tatr.training.schedule import learning_rate_at
@@ -93,7 +94,7 @@ class _Training:
         self._architecture, self._recipe, self._device = encoder.architecture, recipe, device
         tensors = clip.to_tensors(encoder.layout.unflatten(encoder.flat), device)
         self.parameters = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
-        self._optimiser = torch.optim.AdamW(self.parameters.values(), weight_decay=recipe.weight_decay)
+        self._optimiser = eager(torch.optim.AdamW)(self.parameters.values(), weight_decay=recipe.weight_decay)
         # On the CPU, so that a seed gives the same batches and crops on every device.
         self._generator = torch.Generator().manual_seed(recipe.seed)
         counts = map(len, self._labels)
