@@ -25,6 +25,7 @@ from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.progress import progress
 from tatr.training.banks import TaskVectorBank
+from tatr.training.optimisers import eager
 from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.resume import Saved, optimiser_state, restore_optimiser
 from tatr.training.scratch import ImageBank
@@ -118,7 +119,7 @@ class CoefficientLearner:
         columns = len(self._parameters) if recipe.granularity == "layer" else 1
         self.raw = torch.full((len(tasks), columns), recipe.initial, requires_grad=True)
         """λ before it is clamped to [0, 1], float32 [K, tensors] or [K, 1], on the CPU."""
-        self._optimiser = torch.optim.Adam([self.raw], lr=recipe.learning_rate, betas=(0.9, 0.999))
+        self._optimiser = eager(torch.optim.Adam)([self.raw], lr=recipe.learning_rate, betas=(0.9, 0.999))
         self._entropies = torch.zeros(recipe.iterations, dtype=torch.float64)
         self.iteration = 0
 

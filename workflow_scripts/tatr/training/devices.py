@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tatr.errors import TatrError
+from tatr.training.memory import keep_freed_memory
 
 VARIABLE = "TATR_DEVICE"
 """Environment variable that says where to compute: one of `DEVICES`."""
@@ -24,8 +25,9 @@ logger = logging.getLogger("tatr")
 def choose() -> str:
     """The best device there is, "cuda", "mps" or "cpu", or the one that TATR_DEVICE names.
 
-    Of several GPUs this process takes one for itself (`take_gpu`); so ask before anything is computed. From then on
-    convolutions are computed in full float32, too: torch's default on NVIDIA GPUs rounds their factors to TF32.
+    Of several GPUs this process takes one for itself (`take_gpu`), and on the CPU it keeps the memory that it frees
+    (`keep_freed_memory`); so ask before anything is computed. From then on convolutions are computed in full float32,
+    too: torch's default on NVIDIA GPUs rounds their factors to TF32.
 
     Raises:
         TatrError: TATR_DEVICE names no device, or one that is not there.
@@ -43,15 +45,16 @@ def choose() -> str:
         "mps": torch.backends.mps.is_available,
         "cpu": lambda: True,
     }
-    if not wanted:
-        return next(device for device in DEVICES if is_there[device]())
-    if not is_there[wanted]():
+    device = wanted or next(device for device in DEVICES if is_there[device]())
+    if not is_there[device]():
         available = ", ".join(device for device in DEVICES if is_there[device]())
         raise TatrError(
             f"{VARIABLE} = '{wanted}': torch {torch.__version__} finds no such device here (available: {available}); "
             f"unset {VARIABLE}, or install the driver and a torch built for it"
         )
-    return wanted
+    if device == "cpu":
+        keep_freed_memory()
+    return device
 
 
 def free_memory(device: str) -> int | None:

@@ -18,6 +18,7 @@ from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.progress import progress
 from tatr.training.crops import crop
+from tatr.training.optimisers import eager
 from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.training.resume import Saved, optimiser_state, restore_optimiser
 from tatr.training.sampling import Draw, Sampler
@@ -83,7 +84,7 @@ class _Training:
         self._architecture, self._recipe, self._device = encoder.architecture, recipe, device
         tensors = clip.to_tensors(encoder.layout.unflatten(encoder.flat), device)
         self.parameters = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
-        self._optimiser = torch.optim.AdamW(self.parameters.values(), weight_decay=recipe.weight_decay)
+        self._optimiser = eager(torch.optim.AdamW)(self.parameters.values(), weight_decay=recipe.weight_decay)
         self._sampler = Sampler([len(labels) for labels in self._labels], recipe)
         self._drawn: Mapping[str, Tensor] = self._sampler.state()  # the sampler itself is ahead
         self.step, self.loss = 0, torch.zeros(())

@@ -21,6 +21,7 @@ from tatr.data.batches import batches
 from tatr.data.image_store import StoredImages, open_images
 from tatr.errors import TatrError
 from tatr.progress import progress
+from tatr.training.optimisers import eager
 from tatr.training.recipes.surgery import Surgery
 from tatr.training.resume import Saved
 from tatr.vectors.apply import apply
@@ -152,7 +153,7 @@ def train_module(task: str, merged: Tensor, individual: Tensor, recipe: Surgery)
     _check_rank(recipe, merged.shape[1])
     rng = np.random.default_rng([recipe.seed, *task.encode()])
     down, up = (tensor.to(merged.device).requires_grad_() for tensor in _start(recipe.rank, merged.shape[1], rng))
-    optimiser = torch.optim.Adam([down, up], lr=recipe.learning_rate)
+    optimiser = eager(torch.optim.Adam)([down, up], lr=recipe.learning_rate)
     loss = torch.zeros(())
     for step in progress(range(recipe.iterations), f"{task}: surgery", status=lambda: f"L1 distance {loss:.4f}"):  # noqa: B023
         drawn = rng.choice(len(merged), min(recipe.batch_size, len(merged)), replace=False)
