@@ -16,10 +16,8 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tatr.clip.architecture import Architecture
-from tatr.digests import file_digest
 from tatr.vectors import layout, store
 from tatr.vectors.layout import Layout
-from tatr.vectors.order_statistics import Histogram
 from tatr.vectors.store import write_vector
 from tatr.weights.encoder_file import save_tensors
 from tatr.workflow.artefact import FILE, Artefact, Manifest
@@ -72,10 +70,9 @@ def small_layout() -> Layout:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 8 entries (one shard each, two chunks), so that small vectors have several."""
+    """Blocks of 8 entries (one chunk each), so that small vectors have several."""
     monkeypatch.setattr(layout, "BLOCK", 8)
     monkeypatch.setattr(store, "BLOCK", 8)
-    monkeypatch.setattr(store, "CHUNK", 4)
 
 
 @pytest.fixture
@@ -147,9 +144,7 @@ def sensitivity(make_artefact: Callable[..., Artefact]) -> Path:
 
     def write(folder: Path) -> dict[str, str]:
         omega = np.random.default_rng(1).permutation(200).astype(np.float32)
-        np.save(folder / "histogram.npy", Histogram.of(omega).counts)
-        digest = write_vector(folder / "vector.zarr", 200, "some layout", [omega])
-        return {"vector.zarr": digest, "histogram.npy": file_digest(folder / "histogram.npy")}
+        return {"vector.zarr": write_vector(folder / "vector.zarr", 200, "some layout", [omega])}
 
     return make_artefact("sensitivity", "omega", {}, write).folder / FILE
 

@@ -1,6 +1,7 @@
 """Evaluate θ_pre + λ·v on every task: λ and τ chosen on validation if there are several, accuracy measured on test.
 
-Several directions are the merges of several τ, in the order of the setting `taus`.
+Masks restrict v to trust regions. Several are those of several τ, in the order of the setting `taus`. They belong to
+one direction, or to one each where a method learns inside the region.
 """
 
 from tatr.workflow.job import Job
@@ -11,12 +12,12 @@ def run(job: Job) -> None:
     from tatr.clip.correction import load_modules
     from tatr.measuring.evaluation import evaluate
     from tatr.training.devices import choose
-    from tatr.vectors.store import open_vectors
+    from tatr.workflow.directions import open_directions
     from tatr.workflow.opening import open_encoder, open_task
 
     job.device = choose()
     encoder = open_encoder(job.one("backbone"))
-    directions = open_vectors(job.vectors("directions"), encoder.layout.digest)
+    directions = open_directions(job.vectors("directions"), job.vectors("masks"), encoder.layout.digest)
     tasks = [open_task(head, images, job.device) for head, images in job.by_task("heads", "images")]
     modules = load_modules(job.one("surgery") / "surgery.safetensors", job.device) if job.inputs["surgery"] else None
     taus, precision = job.settings.get("taus", ()), job.settings.get("precision", "fp32")
@@ -31,15 +32,16 @@ STEP = Step(
     reads={
         "backbone": "backbone",
         "directions": ("merge", "task_vector"),
+        "masks": "mask",
         "surgery": "surgery",
         "heads": "head",
         "images": "images",
     },
     content="scores.json",
     example="python workflow_scripts/evaluation.py --backbone results/backbone/b/manifest.json "
-    "--directions results/merge/tatr/manifest.json --heads results/head/*/manifest.json "
-    "--images results/images/*/manifest.json --settings '{\"coefficients\": [0.3]}' "
-    "--output results/evaluation/tatr/manifest.json",
+    "--directions results/merge/ties/manifest.json --masks results/mask/tau-0.01/manifest.json "
+    "--heads results/head/*/manifest.json --images results/images/*/manifest.json "
+    "--settings '{\"coefficients\": [0.3]}' --output results/evaluation/tatr/manifest.json",
 )
 
 if __name__ == "__main__":

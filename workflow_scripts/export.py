@@ -17,19 +17,20 @@ def run(job: Job) -> None:
     from tatr.report.export import CONFIG, WEIGHTS, chosen, open_clip_config, write_weights
     from tatr.report.model_card import model_card
     from tatr.vectors.layout import Layout
-    from tatr.vectors.store import open_vectors
     from tatr.weights.encoder_file import EncoderFile
     from tatr.weights.safetensors_file import SafetensorsFile
+    from tatr.workflow.directions import open_directions
 
     backbone, evaluation = job.one("backbone"), job.one("evaluation")
     scores = json.loads((evaluation / "scores.json").read_text())
-    direction = chosen(job.inputs["directions"], scores, str(evaluation.folder))
+    direction, mask = chosen(job.inputs["directions"], job.inputs["masks"], scores, str(evaluation.folder))
     surgery = job.one("surgery") if job.inputs["surgery"] else None
-    lineage = _lineage(backbone, direction, evaluation, surgery)
+    lineage = _lineage(backbone, direction, mask, evaluation, surgery)
     lineage.check()
     layout = Layout.load(backbone / "layout.json")
     pretrained = EncoderFile(backbone / "encoder.safetensors", layout)
-    (vector,) = open_vectors([direction / "vector.zarr"], layout.digest)
+    paths = [artefact / "vector.zarr" for artefact in (direction, mask) if artefact]
+    (vector,) = open_directions(paths[:1], paths[1:], layout.digest)
     text = SafetensorsFile(backbone / "text.safetensors")
     write_weights(job.folder / WEIGHTS, pretrained, vector, scores["coefficient"], layout, text)
     job.add_file(WEIGHTS)
@@ -42,7 +43,11 @@ def run(job: Job) -> None:
 
 
 def _lineage(
-    backbone: "Artefact", direction: "Artefact", evaluation: "Artefact", surgery: "Artefact | None"
+    backbone: "Artefact",
+    direction: "Artefact",
+    mask: "Artefact | None",
+    evaluation: "Artefact",
+    surgery: "Artefact | None",
 ) -> "Lineage":
     from tatr.report.export import Lineage
 
@@ -50,10 +55,12 @@ def _lineage(
     return Lineage(
         pretrained=_parent(backbone),
         direction=_parent(direction),
+        mask=_parent(mask) if mask else None,
         evaluation=_parent(evaluation),
         surgery=_parent(surgery) if surgery else None,
         measured=frozenset(digest for group in inputs.values() for digest in group.values()),
         with_surgery=bool(inputs.get("surgery")),
+        with_mask=bool(inputs.get("masks")),
     )
 
 
@@ -66,11 +73,18 @@ def _parent(artefact: "Artefact") -> "Parent":
 STEP = Step(
     run,
     kind="export",
-    reads={"backbone": "backbone", "evaluation": "evaluation", "directions": "merge", "surgery": "surgery"},
+    reads={
+        "backbone": "backbone",
+        "evaluation": "evaluation",
+        "directions": "merge",
+        "masks": "mask",
+        "surgery": "surgery",
+    },
     content="open_clip_model.safetensors",
     example="python workflow_scripts/export.py --backbone results/backbone/b/manifest.json "
-    "--evaluation results/evaluation/tatr/manifest.json --directions results/merge/tatr/manifest.json "
-    '--settings \'{"row": "TATR"}\' --output results/export/tatr/manifest.json',
+    "--evaluation results/evaluation/tatr/manifest.json --directions results/merge/ties/manifest.json "
+    '--masks results/mask/tau-0.01/manifest.json --settings \'{"row": "TATR"}\' '
+    "--output results/export/tatr/manifest.json",
 )
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Merge task vectors into one direction v by a method, inside a trust region if a mask is given: θ = θ_pre + λ·v."""
+"""Merge task vectors into one direction v by a method: θ = θ_pre + λ·v. A trust region enters where v is used."""
 
 import json
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ def run(job: Job) -> None:
     from tatr.errors import TatrError
     from tatr.merging.merge import MergeInputs, direction
     from tatr.merging.methods import load
+    from tatr.vectors.apply import parts_of
     from tatr.vectors.store import open_vectors
     from tatr.workflow.vector_saving import add_vector
 
@@ -33,16 +34,13 @@ def run(job: Job) -> None:
         role: open_vectors([artefact / "vector.zarr" for artefact in group], None if role == "grams" else digest)
         for role, group in zip(per_task, others, strict=True)
     }
-    masks = open_vectors(job.vectors("mask"), digest)
     inputs = MergeInputs(
         vectors,
         layout_of(job, digest) if "layout" in needs and job.inputs["backbone"] else None,
         coefficients=learnt(job, task_vectors) if "coefficients" in needs and job.inputs["coefficients"] else None,
-        mask=masks[0] if masks else None,
         **measured,
     )
-    parts = direction(method, inputs, settings)
-    add_vector(job, size, digest, parts)
+    add_vector(job, size, digest, parts_of(direction(method, inputs, settings)))
 
 
 def layout_of(job: Job, digest: str) -> "Layout":
@@ -71,7 +69,6 @@ STEP = Step(
     kind="merge",
     reads={
         "task_vectors": "task_vector",
-        "mask": "mask",
         "backbone": "backbone",
         "fishers": "fisher",
         "grams": "gram",
@@ -79,8 +76,7 @@ STEP = Step(
     },
     content="vector.zarr",
     example="python workflow_scripts/merge.py --task-vectors results/task_vector/*/manifest.json "
-    '--mask results/mask/tau-0.01/manifest.json --settings \'{"method": "task_arithmetic"}\' '
-    "--output results/merge/tatr/manifest.json",
+    '--settings \'{"method": "task_arithmetic"}\' --output results/merge/task_arithmetic/manifest.json',
 )
 
 if __name__ == "__main__":

@@ -5,11 +5,8 @@ from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
-    import numpy as np
-
     from tatr.errors import TatrError
     from tatr.merging.sensitivities import load
-    from tatr.vectors.order_statistics import Histogram
     from tatr.vectors.store import StoredVector, open_vectors
     from tatr.vectors.vector import read
     from tatr.workflow.vector_saving import add_vector
@@ -24,11 +21,7 @@ def run(job: Job) -> None:
         vectors[role] = open_vectors([artefact / "vector.zarr" for artefact in group], layout)
         layout = vectors[role][0].layout
     omega = sensitivity.of(**vectors)
-    histogram = Histogram()
-    parts = histogram.watch(read(omega))
-    add_vector(job, len(omega), str(layout), parts)
-    np.save(job.folder / "histogram.npy", histogram.counts)
-    job.add_file("histogram.npy")
+    add_vector(job, len(omega), str(layout), read(omega))
 
 
 STEP = Step(

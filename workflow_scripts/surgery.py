@@ -12,6 +12,7 @@ def run(job: Job) -> None:
     from tatr.training.surgery import train_modules
     from tatr.vectors.store import open_vectors
     from tatr.weights.encoder_file import save_tensors
+    from tatr.workflow.directions import open_directions
     from tatr.workflow.opening import open_encoder
 
     job.device = choose()
@@ -20,8 +21,9 @@ def run(job: Job) -> None:
     if not pairs:
         raise TatrError("--task-vectors: give the manifests of the task vectors that were merged")
     encoder = open_encoder(job.one("backbone"))
-    paths = [artefact / "vector.zarr" for artefact in (job.one("direction"), *(vector for vector, _ in pairs))]
-    direction, *vectors = open_vectors(paths, encoder.layout.digest)
+    layout = encoder.layout.digest
+    (direction,) = open_directions([job.one("direction") / "vector.zarr"], job.vectors("mask"), layout)
+    vectors = open_vectors([vector / "vector.zarr" for vector, _ in pairs], layout)
     tasks = [
         (str(images.manifest.settings["task"]), vector, images / "images.zarr")
         for (_, images), vector in zip(pairs, vectors, strict=True)
@@ -38,10 +40,17 @@ def run(job: Job) -> None:
 STEP = Step(
     run,
     kind="surgery",
-    reads={"backbone": "backbone", "direction": "merge", "task_vectors": "task_vector", "images": "images"},
+    reads={
+        "backbone": "backbone",
+        "direction": "merge",
+        "mask": "mask",
+        "task_vectors": "task_vector",
+        "images": "images",
+    },
     content="surgery.safetensors",
     example="python workflow_scripts/surgery.py --backbone results/backbone/b/manifest.json "
-    "--direction results/merge/tatr/manifest.json --task-vectors results/task_vector/*/manifest.json "
+    "--direction results/merge/ties/manifest.json --mask results/mask/tau-0.01/manifest.json "
+    "--task-vectors results/task_vector/*/manifest.json "
     "--images results/images/*/manifest.json --settings surgery.json "
     "--output results/surgery/tatr/manifest.json",
 )

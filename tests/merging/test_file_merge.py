@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from tatr import TatrError, merge, merge_files
 from tatr.merging.methods import load, names
-from tatr.vectors import layout, vector
+from tatr.vectors import layout, order_statistics, vector
 from tatr.weights.safetensors_file import SafetensorsFile, write_safetensors
 
 Tensors = dict[str, torch.Tensor]
@@ -283,6 +283,7 @@ def test_memory_is_that_of_blocks_not_of_models(method: str, tmp_path: Path, mon
     size = 2**18
     for module in (layout, vector):
         monkeypatch.setattr(module, "BLOCK", 2**10)
+    monkeypatch.setattr(order_statistics, "SAMPLE", 2**12)
     paths = {f"m{k}": tmp_path / f"m{k}.safetensors" for k in range(9)}
     for k, path in enumerate(paths.values()):
         values = np.random.default_rng(k).standard_normal(size, np.float32)

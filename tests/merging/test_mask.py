@@ -2,7 +2,6 @@
 
 from fractions import Fraction
 from math import floor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from tatr.errors import TatrError
 from tatr.merging import mask as masking
 from tatr.merging.mask import thresholds
 from tatr.vectors import layout
-from tatr.vectors.order_statistics import Histogram
 
 PAPERS_GRID = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05]
 TINY = np.finfo(np.float32).smallest_subnormal
@@ -28,8 +26,10 @@ vectors = arrays(np.float32, st.integers(1, 60), elements=values)
 
 
 def mask(omega: np.ndarray, tau: float) -> np.ndarray:
-    (threshold,) = thresholds(omega, [tau])
-    return masking.mask(omega, threshold)[0 : len(omega)]
+    ((epsilon, kept),) = thresholds(omega, [tau])
+    found = masking.mask(omega, epsilon)[0 : len(omega)]
+    assert kept == found.sum()
+    return found
 
 
 def dropped(tau: float, size: int) -> int:
@@ -54,7 +54,7 @@ def test_thresholds_of_many_taus_are_exact_order_statistics(omega: np.ndarray, t
             with pytest.raises(TatrError, match="nothing would be kept"):
                 thresholds(omega, tau)
         else:
-            assert thresholds(omega, tau) == expected
+            assert [threshold.epsilon for threshold in thresholds(omega, tau)] == expected
 
 
 @given(st.integers(1, 3000), taus, st.integers(0, 99))
@@ -78,7 +78,7 @@ def test_ties_at_the_threshold_drop_more_never_fewer(omega: np.ndarray, tau: flo
     except TatrError:
         assert (omega == omega.min()).sum() > len(omega) - dropped(tau, len(omega)) > 0
         return
-    threshold = thresholds(omega, [tau])[0]
+    threshold = thresholds(omega, [tau])[0].epsilon
     assert (~kept).sum() >= dropped(tau, len(omega))
     assert (~kept).sum() - dropped(tau, len(omega)) < max(1, (omega == threshold).sum())
     assert kept.any()
@@ -96,7 +96,7 @@ def test_masks_are_nested(omega: np.ndarray, one: float, other: float) -> None:
 
 @given(vectors)
 def test_tau_zero_keeps_everything(omega: np.ndarray) -> None:
-    assert thresholds(omega, [0]) == [np.inf]
+    assert thresholds(omega, [0]) == [(np.inf, len(omega))]
     assert mask(omega, 0).all()
 
 
@@ -104,22 +104,6 @@ def test_tau_zero_keeps_everything(omega: np.ndarray) -> None:
 def test_tau_n_is_rounded_down_as_written_not_as_a_binary_fraction(tau: float, count: int) -> None:
     assert (~mask(distinct(100), tau)).sum() == count
     assert (~mask(distinct(100), np.float64(tau))).sum() == count
-
-
-@given(vectors, st.integers(1, 70))
-def test_a_histogram_taken_on_the_way_changes_no_value_and_no_threshold(omega: np.ndarray, block: int) -> None:
-    histogram = Histogram()
-    parts = [omega[start : start + block] for start in range(0, len(omega), block)]
-    np.testing.assert_array_equal(np.concatenate(list(histogram.watch(parts))), omega)
-    np.testing.assert_array_equal(histogram.counts, Histogram.of(omega).counts)
-    assert histogram.counts.sum() == len(omega)
-    saved = Histogram(histogram.counts.copy())
-    assert thresholds(omega, [0], saved) == [np.inf]
-    try:
-        assert thresholds(omega, [0.3], saved) == thresholds(omega, [0.3])
-    except TatrError:
-        with pytest.raises(TatrError):
-            thresholds(omega, [0.3])
 
 
 @pytest.mark.parametrize("tau", [-0.1, 1, 1.5, float("nan"), float("inf")])
@@ -144,17 +128,3 @@ def test_a_sensitivity_that_is_negative_or_nan_is_refused(bad: float) -> None:
     omega[7] = bad
     with pytest.raises(TatrError, match="negative values or NaN"):
         thresholds(omega, [0.1])
-
-
-def test_another_sensitivitys_histogram_is_refused() -> None:
-    with pytest.raises(TatrError, match=r"histogram counts 30 values, but the vector has 20"):
-        thresholds(distinct(20), [0.1], Histogram.of(distinct(30)))
-
-
-def test_a_damaged_histogram_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "histogram.npy"
-    np.save(path, Histogram().counts)
-    assert Histogram.load(path).counts.sum() == 0
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(TatrError, match=r"histogram\.npy: damaged"):
-        Histogram.load(path)

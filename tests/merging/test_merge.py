@@ -11,6 +11,7 @@ from annotated_types import Interval
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from whole import whole_direction
 
 from tatr.errors import TatrError
 from tatr.merging import merge as merging
@@ -20,6 +21,7 @@ from tatr.merging.mask import thresholds
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import Method, load, method, names
 from tatr.vectors import layout
+from tatr.vectors.apply import applied
 from tatr.vectors.layout import Layout, blocks
 from tatr.vectors.vector import Vector
 
@@ -57,13 +59,13 @@ LAYOUT = Layout.of(
 def merged(name: str, vectors: np.ndarray, mask: np.ndarray | None = None, block: int = layout.BLOCK) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
-        return np.concatenate(list(direction(name, MergeInputs([*vectors], mask=mask, layout=LAYOUT))))
+        return whole_direction(name, MergeInputs([*vectors], layout=LAYOUT), mask=mask)
 
 
 def trust_region(vectors: np.ndarray, tau: float, gradients: np.ndarray | None = None) -> np.ndarray:
     chosen = sensitivities.load("zero_shot" if gradients is None else "gradient")
     omega = chosen.of(task_vectors=vectors, gradients=gradients)
-    return mask_of(omega, thresholds(omega, [tau])[0])[0 : len(omega)]
+    return mask_of(omega, thresholds(omega, [tau])[0].epsilon)[0 : len(omega)]
 
 
 def random_tasks(count: int = 4, size: int = 1000) -> np.ndarray:
@@ -144,11 +146,24 @@ def test_the_order_of_tasks_does_not_matter_unless_they_draw(generic: Method) ->
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def test_a_mask_applies_to_the_merged_direction(generic: Method) -> None:
-    vectors = random_tasks(size=LAYOUT.size)
+def test_a_trust_region_restricts_a_merge_where_it_is_applied(generic: Method) -> None:
+    vectors, base = random_tasks(size=LAYOUT.size), random_tasks(size=LAYOUT.size)[0]
     kept = np.random.default_rng(4).random(LAYOUT.size) < 0.7
-    found = merged(generic.name, vectors, kept, block=101)
-    np.testing.assert_array_equal(found, merged(generic.name, vectors) * kept)
+    v = direction(generic.name, MergeInputs([*vectors], layout=LAYOUT))
+    found = np.concatenate([*applied(base, v, 0.7, kept)])
+    expected = base + np.float32(0.7) * (merged(generic.name, vectors) * kept)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found[~kept], base[~kept])
+
+
+def test_the_result_is_the_same_for_any_number_of_threads_and_any_blocks(
+    generic: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, results = random_tasks(size=LAYOUT.size), []
+    for threads, block in (("1", 2**20), ("1", 64), ("3", 64)):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        results.append(merged(generic.name, vectors, block=block).tobytes())
+    assert len(set(results)) == 1
 
 
 def test_of_zero_task_vectors_the_merge_is_the_pretrained_model(generic: Method) -> None:
@@ -160,7 +175,7 @@ def test_of_zero_task_vectors_the_merge_is_the_pretrained_model(generic: Method)
 def test_a_method_is_documented_and_its_defaults_are_allowed(name: str) -> None:
     found = load(name)
     assert found.name == name
-    text = str(found.blocks.__doc__)
+    text = str(found.formula.__doc__)
     assert text.startswith("v = ")
     assert "Cost:" in text
     assert "Trust region:" in text
@@ -208,50 +223,43 @@ def with_weighted(monkeypatch: pytest.MonkeyPatch) -> Method:
     return weighted
 
 
-def test_outside_the_trust_region_a_direction_is_zero_whatever_the_method_gives(with_largest: Method) -> None:
-    vectors, kept = random_tasks(), np.arange(1000) % 3 > 0
-    found = merged("largest", vectors, kept, block=64)
-    np.testing.assert_array_equal(found, (vectors.max(axis=0) + np.float32(1)) * kept)
-    assert (found[~kept] == 0).all()
-
-
 def test_settings_reach_the_method_and_unknown_ones_are_refused(with_largest: Method) -> None:
     assert list(largest.parameters) == ["power"]
     vectors = random_tasks()
-    (found,) = direction("largest", MergeInputs([*vectors]), {"power": 2})
+    found = whole_direction("largest", MergeInputs([*vectors]), {"power": 2})
     np.testing.assert_array_equal(found, vectors.max(axis=0) ** 2 + np.float32(1))
     with pytest.raises(TatrError, match="largest: takes no setting density"):
-        list(direction("largest", MergeInputs([*vectors]), {"density": 0.2}))
+        whole_direction("largest", MergeInputs([*vectors]), {"density": 0.2})
     with pytest.raises(TatrError, match=r"largest: power = 0 is out of range, expected ≥ 1"):
-        list(direction("largest", MergeInputs([*vectors]), {"power": 0}))
+        whole_direction("largest", MergeInputs([*vectors]), {"power": 0})
 
 
 def test_what_a_method_needs_reaches_it_by_name(with_weighted: Method) -> None:
     assert weighted.needs == ["layout", "fishers"]
     vectors, fishers = random_tasks(size=LAYOUT.size), np.abs(random_tasks(size=LAYOUT.size))
     given = {"fishers": [*fishers], "grams": None, "layout": LAYOUT}
-    found = np.concatenate(list(direction("weighted", MergeInputs([*vectors], **given), {"floor": 1})))
+    found = whole_direction("weighted", MergeInputs([*vectors], **given), {"floor": 1})
     np.testing.assert_allclose(found, (vectors * (fishers + 1)).sum(axis=0), rtol=1e-4, atol=1e-5)
 
 
 def test_what_a_method_needs_and_does_not_get_is_named(with_weighted: Method) -> None:
     vectors = [*random_tasks(size=LAYOUT.size)]
     with pytest.raises(TatrError, match="weighted: needs fishers, which were not given"):
-        list(direction("weighted", MergeInputs(vectors, layout=LAYOUT)))
+        whole_direction("weighted", MergeInputs(vectors, layout=LAYOUT))
     with pytest.raises(TatrError, match="weighted: needs layout, which was not given"):
-        list(direction("weighted", MergeInputs(vectors, fishers=vectors, layout=None)))
+        whole_direction("weighted", MergeInputs(vectors, fishers=vectors, layout=None))
     with pytest.raises(TatrError, match="weighted: 4 task vectors but 3 fishers"):
-        list(direction("weighted", MergeInputs(vectors, layout=LAYOUT, fishers=vectors[:3])))
+        whole_direction("weighted", MergeInputs(vectors, layout=LAYOUT, fishers=vectors[:3]))
 
 
 def test_vectors_that_do_not_fit_together_are_refused() -> None:
     vectors = random_tasks()
     with pytest.raises(TatrError, match="no task vectors to merge"):
-        list(direction("task_arithmetic", MergeInputs([])))
+        whole_direction("task_arithmetic", MergeInputs([]))
     with pytest.raises(TatrError, match="differ in length"):
-        list(direction("task_arithmetic", MergeInputs([vectors[0], vectors[1][:-1]])))
-    with pytest.raises(TatrError, match="differ in length"):
-        list(direction("task_arithmetic", MergeInputs([*vectors], mask=np.ones(999, bool))))
+        whole_direction("task_arithmetic", MergeInputs([vectors[0], vectors[1][:-1]]))
+    with pytest.raises(TatrError, match="can't be combined"):
+        [*applied(vectors[0], load("task_arithmetic").formula(vectors), 1.0, np.ones(999, bool))]
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
@@ -262,4 +270,4 @@ def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
 def test_a_layout_of_another_encoder_is_refused(with_weighted: Method) -> None:
     vectors = [*random_tasks(size=LAYOUT.size - 1)]
     with pytest.raises(TatrError, match=r"weighted: task vectors of .* entries but a layout of"):
-        list(direction("weighted", MergeInputs(vectors, layout=LAYOUT, fishers=vectors)))
+        whole_direction("weighted", MergeInputs(vectors, layout=LAYOUT, fishers=vectors))

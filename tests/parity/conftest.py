@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from whole import whole_direction
 
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.vectors.layout import Layout
 
 State = dict[str, Tensor]
@@ -77,7 +78,7 @@ def ours() -> Callable[..., State]:
     ) -> State:
         layout = Layout.of({name: tuple(tensor.shape) for name, tensor in deltas[0].items()})
         flat = [layout.flatten({name: tensor.numpy() for name, tensor in delta.items()}) for delta in deltas]
-        found = np.concatenate([*direction(method, MergeInputs(flat, layout=layout, **given), settings)])
+        found = whole_direction(method, MergeInputs(flat, layout=layout, **given), settings)
         return {name: torch.from_numpy(part) for name, part in layout.unflatten(found).items()}
 
     return merged

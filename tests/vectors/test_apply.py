@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tatr.errors import TatrError
 from tatr.vectors import layout
-from tatr.vectors.apply import apply, apply_parts
+from tatr.vectors.apply import applied, apply
 
 
 def vectors(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -26,8 +26,11 @@ def test_it_is_the_float32_sum_bit_for_bit(size: int, coefficient: float, block:
     assert apply(base, direction, coefficient, mask)[0:size].tobytes() == masked.tobytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
-        parts = apply_parts(base, (direction[part] for part in layout.blocks(size)), coefficient)
-        assert np.concatenate([*parts]).tobytes() == expected.tobytes()
+        for v in (direction, lambda: (direction[part] for part in layout.blocks(size))):
+            given = v() if callable(v) else v
+            assert np.concatenate([*applied(base, given, coefficient)]).tobytes() == expected.tobytes()
+            given = v() if callable(v) else v
+            assert np.concatenate([*applied(base, given, coefficient, mask)]).tobytes() == masked.tobytes()
 
 
 def test_outside_the_mask_the_pretrained_model_stays_exactly_as_it_is() -> None:
@@ -45,4 +48,6 @@ def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(TatrError, match="vectors of 9, 10 entries"):
         apply(base, direction, 1.0, mask[:9])
     with pytest.raises(ValueError, match="zip"):
-        list(apply_parts(base, [direction, direction], 1.0))
+        list(applied(base, iter([direction, direction]), 1.0))
+    with pytest.raises(TatrError, match="vectors of 9, 10 entries"):
+        list(applied(base, iter([direction[:9]]), 1.0))

@@ -1,6 +1,9 @@
 """Vectors that are computed when a slice is asked for: the same values however they are cut, in bounded memory."""
 
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,8 @@ from hypothesis import strategies as st
 
 from tatr.errors import TatrError
 from tatr.vectors import vector as vector_module
-from tatr.vectors.vector import mapped, read, remembered
+from tatr.vectors.store import StoredVector, write_vector
+from tatr.vectors.vector import grain, mapped, read, remembered, total, whole
 
 
 class Watched:
@@ -36,7 +40,7 @@ def test_any_slice_of_a_mapped_vector_is_that_slice_of_the_formula(
     stop = data.draw(st.integers(start, size))
     summed = mapped(lambda *parts: np.sum(parts, axis=0), *values)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vector_module, "PIECE", piece)
+        patch.setattr(vector_module, "STRIP", piece)
         found = summed[start:stop]
     assert len(summed) == size
     np.testing.assert_array_equal(found, values.sum(axis=0)[start:stop])
@@ -55,15 +59,14 @@ def test_vectors_of_different_lengths_are_refused_before_anything_is_read() -> N
         mapped(np.add, Watched(np.zeros(1000)), Watched(np.zeros(3)))
 
 
-def test_memory_does_not_grow_by_a_block_per_vector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vector_module, "PIECE", 2**10)
+def test_a_sum_holds_one_vector_at_a_time_and_a_formula_makes_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_module, "STRIP", 2**10)
     vectors = [Watched(np.ones(2**16, np.float32)) for _ in range(16)]
-    doubled = mapped(lambda *parts: sum(parts), *(mapped(lambda part: part * 2, vector) for vector in vectors))
+    doubled = total([mapped(lambda part: np.abs(part - 3) * 2 - 2, vector) for vector in vectors])
     tracemalloc.start()
     assert doubled[0 : 2**16].sum() == 2**16 * 32
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert max(vector.most for vector in vectors) == 2**10
     assert peak < 4 * 4 * 2**16
 
 
@@ -77,3 +80,33 @@ def test_a_remembered_vector_is_read_once_per_block_and_its_block_cannot_be_chan
         base[0:4][0] = 7
     np.testing.assert_array_equal(np.concatenate([*read(base)]), watched.values)
     assert len(base) == 10
+
+
+def test_each_thread_remembers_its_own_block() -> None:
+    watched = Watched(np.arange(10, dtype=np.float32))
+    base = remembered(watched)
+    asked = threading.Barrier(2)
+
+    def reads(block: slice) -> np.ndarray:
+        base[block]
+        asked.wait()
+        return base[block]
+
+    with ThreadPoolExecutor(2) as pool:
+        for found, block in zip(pool.map(reads, [slice(0, 4), slice(4, 8)]), [slice(0, 4), slice(4, 8)], strict=True):
+            np.testing.assert_array_equal(found, watched.values[block])
+    assert watched.reads == 2
+
+
+def test_what_must_be_read_at_least_is_known_of_what_is_computed(tmp_path: Path) -> None:
+    write_vector(tmp_path / "v", 5, "L", [np.ones(5, np.float32)])
+    stored = StoredVector(tmp_path / "v")
+    assert grain(np.ones(5)) == 1
+    assert grain(mapped(np.add, np.ones(5), remembered(mapped(np.abs, stored)))) == grain(stored) == 5
+
+
+def test_a_whole_vector_is_its_blocks(small_blocks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    values = np.arange(29, dtype=np.float32)
+    np.testing.assert_array_equal(whole(mapped(np.copy, values)), values)
+    np.testing.assert_array_equal(whole(mapped(lambda part: part > 3, values), bool), values > 3)

@@ -3,7 +3,11 @@
 import hashlib
 import json
 from pathlib import Path
+from threading import Lock
 from typing import Any
+
+PIECE = 2**20
+"""Bytes of a file that are hashed at once."""
 
 
 def canonical(value: Any) -> str:  # noqa: ANN401  (any JSON value)
@@ -14,6 +18,38 @@ def canonical(value: Any) -> str:  # noqa: ANN401  (any JSON value)
 def canonical_digest(value: Any) -> str:  # noqa: ANN401
     """SHA-256 of a JSON value's canonical text."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+class FollowingDigest:
+    """SHA-256 of a file that is read anyway: hashing follows the readers, so that it finds their bytes in memory."""
+
+    def __init__(self, path: Path) -> None:
+        """Of a file, which is opened here."""
+        self._file, self._hash = path.open("rb", buffering=0), hashlib.sha256()
+        self._wanted = self._done = 0
+        self._lock = Lock()
+
+    def follow(self, position: int) -> None:
+        """Someone has read up to a position: hash up to there, on this thread, unless another thread is at it."""
+        self._wanted = max(self._wanted, position)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._hash_up_to(self._wanted)
+            finally:
+                self._lock.release()
+
+    def hexdigest(self) -> str:
+        """Hash what is left, and close the file."""
+        with self._lock, self._file:
+            self._hash_up_to(None)
+        return self._hash.hexdigest()
+
+    def _hash_up_to(self, position: int | None) -> None:
+        while position is None or self._done < position:
+            if not (piece := self._file.read(PIECE)):
+                return
+            self._hash.update(piece)
+            self._done += len(piece)
 
 
 def file_digest(path: Path) -> str:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from whole import whole_direction
 
 from tatr.errors import TatrError
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import load
 from tatr.vectors import layout as layouts
 from tatr.vectors.layout import Layout
@@ -29,10 +30,8 @@ def merged(
 ) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layouts, "BLOCK", block)
-        parts = direction(
-            "ada_merging", MergeInputs([*vectors], mask=mask, layout=LAYOUT, coefficients=coefficients), settings
-        )
-        return np.concatenate(list(parts))
+        inputs = MergeInputs([*vectors], layout=LAYOUT, coefficients=coefficients)
+        return whole_direction("ada_merging", inputs, settings, mask)
 
 
 def by_tensors(vectors: np.ndarray, coefficients: np.ndarray = COEFFICIENTS) -> np.ndarray:
@@ -86,7 +85,7 @@ def test_trimming_does_not_look_through_the_mask() -> None:
 
 def test_equal_coefficients_make_task_arithmetic() -> None:
     ones = np.full((TASKS, len(LAYOUT.parameters)), 0.25, np.float32)
-    (summed,) = direction("task_arithmetic", MergeInputs([*VECTORS]))
+    summed = whole_direction("task_arithmetic", MergeInputs([*VECTORS]))
     np.testing.assert_allclose(merged(coefficients=ones), 0.25 * summed, rtol=1e-5, atol=1e-6)
 
 
@@ -98,7 +97,7 @@ def test_it_merges_with_lambda_1_and_needs_a_layout_and_coefficients() -> None:
     rest = {"learning_rate": 1e-3, "split": "test"}
     assert {name: parameter.default for name, parameter in chosen.parameters.items()} == authors | rest
     with pytest.raises(TatrError, match="ada_merging: needs coefficients, which were not given"):
-        list(direction("ada_merging", MergeInputs([*VECTORS], layout=LAYOUT)))
+        whole_direction("ada_merging", MergeInputs([*VECTORS], layout=LAYOUT))
 
 
 @pytest.mark.parametrize("shape", [(TASKS, 4), (TASKS, 6), (TASKS,)])

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from whole import whole_direction
 
 from tatr.errors import TatrError
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.vectors import layout as layout_module
 from tatr.vectors.layout import Layout
 
@@ -24,9 +25,7 @@ def merged(
 ) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout_module, "BLOCK", block)
-        return np.concatenate(
-            list(direction("breadcrumbs", MergeInputs([*vectors], mask=mask, layout=layout), settings))
-        )
+        return whole_direction("breadcrumbs", MergeInputs([*vectors], layout=layout), settings, mask=mask)
 
 
 def stated(vectors: np.ndarray, smallest: float, largest: float) -> np.ndarray:
@@ -80,7 +79,7 @@ def test_a_scalar_always_stays() -> None:
 
 
 def test_dropping_nothing_is_task_arithmetic() -> None:
-    (expected,) = direction("task_arithmetic", MergeInputs([*random_tasks()]))
+    expected = whole_direction("task_arithmetic", MergeInputs([*random_tasks()]))
     np.testing.assert_array_equal(merged(random_tasks(), smallest=0, largest=0), expected)
 
 

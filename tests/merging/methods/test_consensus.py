@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from whole import whole_direction
 
 from tatr.errors import TatrError
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.vectors import layout as layout_module
 
 # Multiples of 1/4: sums are exact, and entries that lie exactly on their bound are common.
@@ -18,7 +19,7 @@ task_vectors = arrays(np.float32, st.tuples(st.integers(2, 5), st.integers(1, 30
 def merged(vectors: np.ndarray, block: int = 8, mask: np.ndarray | None = None, **settings: float) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout_module, "BLOCK", block)
-        return np.concatenate(list(direction("consensus", MergeInputs([*vectors], mask=mask), settings)))
+        return whole_direction("consensus", MergeInputs([*vectors]), settings, mask=mask)
 
 
 def stated(vectors: np.ndarray, information: float, agreeing: int) -> list[float]:
@@ -60,7 +61,7 @@ def test_catastrophic_and_selfish_entries_go_and_shared_ones_stay() -> None:
 
 @pytest.mark.parametrize("settings", [{"information": 0}, {"agreeing": 0}])
 def test_without_a_condition_it_is_task_arithmetic(settings: dict[str, float]) -> None:
-    (expected,) = direction("task_arithmetic", MergeInputs([*random_tasks()]))
+    expected = whole_direction("task_arithmetic", MergeInputs([*random_tasks()]))
     np.testing.assert_allclose(merged(random_tasks(), **settings), expected, atol=1e-6)
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from whole import whole_direction
 
 from tatr.errors import TatrError
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.vectors import layout as layout_module
 
 SIZE = 20_000
@@ -15,7 +16,7 @@ SIZE = 20_000
 def merged(vectors: np.ndarray, block: int = 2**22, mask: np.ndarray | None = None, **settings: float) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout_module, "BLOCK", block)
-        return np.concatenate(list(direction("dare", MergeInputs([*vectors], mask=mask), settings)))
+        return whole_direction("dare", MergeInputs([*vectors]), settings, mask=mask)
 
 
 def random_tasks(count: int = 3, size: int = SIZE) -> np.ndarray:
@@ -46,7 +47,7 @@ def test_the_default_drops_nine_in_ten_and_rescales() -> None:
 
 
 def test_without_drops_dare_is_task_arithmetic() -> None:
-    (expected,) = direction("task_arithmetic", MergeInputs([*random_tasks()]))
+    expected = whole_direction("task_arithmetic", MergeInputs([*random_tasks()]))
     np.testing.assert_array_equal(merged(random_tasks(), drop=0), expected)
 
 

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from whole import whole_direction
 
 from tatr.errors import TatrError
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.vectors import layout
 
 Settings = float | bool
@@ -16,7 +17,7 @@ Settings = float | bool
 def merged(vectors: np.ndarray, fishers: np.ndarray, block: int = layout.BLOCK, **settings: Settings) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
-        return np.concatenate(list(direction("fisher", MergeInputs([*vectors], fishers=[*fishers]), settings)))
+        return whole_direction("fisher", MergeInputs([*vectors], fishers=[*fishers]), settings)
 
 
 def random(count: int = 4, size: int = 1000) -> tuple[np.ndarray, np.ndarray]:
@@ -94,14 +95,14 @@ def test_the_order_of_tasks_and_the_scale_of_a_tasks_information_do_not_matter()
 def test_the_mask_comes_after() -> None:
     vectors, fishers = random()
     kept = np.arange(1000) % 3 > 0
-    found = np.concatenate(list(direction("fisher", MergeInputs([*vectors], mask=kept, fishers=[*fishers]))))
+    found = whole_direction("fisher", MergeInputs([*vectors], fishers=[*fishers]), mask=kept)
     np.testing.assert_array_equal(found, merged(vectors, fishers) * kept)
 
 
 def test_missing_information_and_bad_settings_are_refused() -> None:
     vectors, fishers = random()
     with pytest.raises(TatrError, match="fisher: needs fishers"):
-        list(direction("fisher", MergeInputs([*vectors])))
+        whole_direction("fisher", MergeInputs([*vectors]))
     with pytest.raises(TatrError, match="4 task vectors but 3 fishers"):
         merged(vectors, fishers[:3])
     with pytest.raises(TatrError, match=r"floor = 0.* is out of range, expected > 0"):

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from whole import whole_direction
 
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import load
 from tatr.vectors import layout
 from tatr.vectors.layout import Layout
@@ -13,7 +14,7 @@ MATRICES = ("embedding", "tall", "wide")
 
 
 def merged(vectors: np.ndarray, mask: np.ndarray | None = None, shapes: Layout = LAYOUT) -> np.ndarray:
-    return np.concatenate(list(direction("iso_c", MergeInputs([*vectors], mask=mask, layout=shapes))))
+    return whole_direction("iso_c", MergeInputs([*vectors], layout=shapes), mask=mask)
 
 
 def random_tasks(count: int = 3) -> np.ndarray:

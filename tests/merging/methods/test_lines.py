@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from whole import whole_direction
 
 from tatr.errors import TatrError
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import load
 from tatr.vectors import layout
 from tatr.vectors.layout import Layout
@@ -35,7 +36,7 @@ def merged(
 ) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
-        return np.concatenate(list(direction("lines", MergeInputs([*vectors], mask=mask, layout=shapes), settings)))
+        return whole_direction("lines", MergeInputs([*vectors], layout=shapes), settings, mask=mask)
 
 
 def random_tasks(count: int = 4, size: int = LAYOUT.size) -> np.ndarray:
@@ -126,7 +127,7 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(TatrError, match="beta = -1 is out of range"):
         merged(random_tasks(), beta=-1)
     with pytest.raises(TatrError, match="lines: needs layout"):
-        list(direction("lines", MergeInputs([*random_tasks()])))
+        whole_direction("lines", MergeInputs([*random_tasks()]))
 
 
 def test_the_mask_restricts_the_merged_direction() -> None:

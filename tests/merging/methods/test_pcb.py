@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from whole import whole_direction
 
 from tatr.errors import TatrError
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import load
 from tatr.vectors import layout
 
@@ -16,7 +17,7 @@ from tatr.vectors import layout
 def merged(vectors: np.ndarray, mask: np.ndarray | None = None, block: int = 2**22, **chosen: float) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
-        return np.concatenate(list(direction("pcb", MergeInputs([*vectors], mask=mask), chosen)))
+        return whole_direction("pcb", MergeInputs([*vectors]), chosen, mask=mask)
 
 
 def random_tasks(count: int = 4, size: int = 1000) -> np.ndarray:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from whole import whole_direction
 
 from tatr.errors import TatrError
 from tatr.merging.linear_maps import gram_layout
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import load
 from tatr.vectors import layout
 from tatr.vectors.layout import BLOCK, Layout
@@ -43,9 +44,7 @@ def merged(
         patch.setattr(layout, "BLOCK", block)
         grams = [gram(each) for each in inputs]
         settings = {"off_diagonal": off_diagonal}
-        return np.concatenate(
-            list(direction("regmean", MergeInputs([*vectors], mask=mask, layout=SHAPES, grams=grams), settings))
-        )
+        return whole_direction("regmean", MergeInputs([*vectors], layout=SHAPES, grams=grams), settings, mask=mask)
 
 
 def gram(inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -183,12 +182,12 @@ def test_grams_of_another_encoder_are_refused() -> None:
     vectors, inputs = random()
     grams = [gram(inputs[0]), gram(inputs[1]), gram(inputs[2])[:-1]]
     with pytest.raises(TatrError, match=r"Gram matrices: .* entries, but the encoder's linear maps have"):
-        list(direction("regmean", MergeInputs([*vectors], layout=SHAPES, grams=grams)))
+        whole_direction("regmean", MergeInputs([*vectors], layout=SHAPES, grams=grams))
     with pytest.raises(TatrError, match="regmean: needs grams"):
-        list(direction("regmean", MergeInputs([*vectors], layout=SHAPES)))
+        whole_direction("regmean", MergeInputs([*vectors], layout=SHAPES))
     negative = [gram(each) for each in inputs[:2]] + [-100 * gram(inputs[0])]
     with pytest.raises(TatrError, match=r"the Gram matrices of '.*' are not positive semidefinite"):
-        list(direction("regmean", MergeInputs([*vectors], layout=SHAPES, grams=negative)))
+        whole_direction("regmean", MergeInputs([*vectors], layout=SHAPES, grams=negative))
 
 
 def test_merging_loads_no_torch() -> None:

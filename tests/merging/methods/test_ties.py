@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from whole import whole_direction
 
 from tatr.errors import TatrError
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.merging.methods.ties import elect
 from tatr.vectors import layout as layout_module
 from tatr.vectors.layout import Layout, blocks
@@ -28,7 +29,7 @@ LAYOUT = Layout.of({"a": (2, 3), "b": (5,), "scale": (), "c": (1, 4, 4), "d": (3
 def merged(vectors: np.ndarray, block: int = 8, mask: np.ndarray | None = None, **settings: float | str) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout_module, "BLOCK", block)
-        return np.concatenate(list(direction("ties", MergeInputs([*vectors], mask=mask, layout=LAYOUT), settings)))
+        return whole_direction("ties", MergeInputs([*vectors], layout=LAYOUT), settings, mask=mask)
 
 
 def kept_of(entries: list[float], density: float, least: int = 0) -> list[float]:
@@ -148,7 +149,7 @@ def test_the_documented_number_of_passes(scope: str, cancelling: list[int], pass
     vectors = random_tasks()
     vectors[:2, cancelling], vectors[2:, cancelling] = 9, -9
     counted = [Counted(vector) for vector in vectors]
-    list(direction("ties", MergeInputs(counted, layout=LAYOUT), {"scope": scope}))
+    whole_direction("ties", MergeInputs(counted, layout=LAYOUT), {"scope": scope})
     assert {vector.read / 31 for vector in counted} == {passes}
 
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from whole import whole_direction
 
 from tatr.errors import TatrError
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import load
 from tatr.vectors import layout
 from tatr.vectors.layout import Layout
@@ -21,9 +22,7 @@ def merged(
     share: float | None = None,
     shapes: Layout = LAYOUT,
 ) -> np.ndarray:
-    return np.concatenate(
-        list(direction("tsv_m", MergeInputs([*vectors], mask=mask, layout=shapes), {"rank_share": share}))
-    )
+    return whole_direction("tsv_m", MergeInputs([*vectors], layout=shapes), {"rank_share": share}, mask=mask)
 
 
 def random_tasks(count: int = 3) -> np.ndarray:

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
 from tatr.merging.sensitivities import cross_sum, load, names, sensitivity
+from tatr.vectors import layout
 from tatr.vectors import vector as vector_module
 from tatr.vectors.vector import Vector
 
@@ -37,11 +38,12 @@ def double_sum(gradients: Arrays, vectors: Arrays) -> np.ndarray:
     return np.sum([np.float64(gradients[j]) * np.abs(np.float64(vectors[i])) for i, j in pairs], axis=0)
 
 
-def streamed(vectors: Arrays, gradients: Arrays | None = None, block: int = vector_module.PIECE) -> np.ndarray:
-    """Ω read in blocks, which are computed in smaller pieces."""
+def streamed(vectors: Arrays, gradients: Arrays | None = None, block: int = layout.BLOCK) -> np.ndarray:
+    """Ω read in blocks, which are computed in smaller strips, a few tasks at a time."""
     omega = load("zero_shot" if gradients is None else "gradient").of(task_vectors=vectors, gradients=gradients)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vector_module, "PIECE", max(1, block // 3))
+        patch.setattr(vector_module, "STRIP", max(1, block // 3))
+        patch.setattr(sensitivities, "TOGETHER", 2)
         starts = range(0, len(omega), block)
         return np.concatenate([omega[start : min(start + block, len(omega))] for start in starts])
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from small_problem import NAMES, RECIPE, Naive, prepared
+from whole import whole_direction
 
 from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
 from tatr.data import task as task_module
 from tatr.data.task import Task
 from tatr.errors import TatrError
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.training import resume
 from tatr.training.adaptation import CoefficientLearner, adapt, batch, entropy
 from tatr.training.recipes.adaptation import Adaptation
@@ -115,8 +116,8 @@ def test_it_lowers_the_entropy_of_all_images(
 
 def mean_entropy(encoder: Encoder, vectors: np.ndarray, tasks: list[Task], coefficients: np.ndarray) -> float:
     """Of the test images, under the model that the method merges."""
-    merged = direction("ada_merging", MergeInputs([*vectors], layout=encoder.layout, coefficients=coefficients))
-    theta = clip.to_tensors(encoder.layout.unflatten(encoder.flat + np.concatenate(list(merged))))
+    inputs = MergeInputs([*vectors], layout=encoder.layout, coefficients=coefficients)
+    theta = clip.to_tensors(encoder.layout.unflatten(encoder.flat + whole_direction("ada_merging", inputs)))
     found = []
     for task in tasks:
         pixels = clip.normalise(task.unlabelled("test")[:], encoder.architecture)

@@ -182,4 +182,4 @@ class Merge(Section):
 
 def settings_of(method: Method) -> type[Section]:
     """The section that a method's keyword arguments make."""
-    return section_of(method.blocks)
+    return section_of(method.formula)

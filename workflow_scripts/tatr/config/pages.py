@@ -51,7 +51,7 @@ def page(name: str, results: Path) -> str:
 
 
 def _paragraphs(method: Method) -> list[str]:
-    text = inspect.cleandoc(method.blocks.__doc__ or "").partition("\nRaises:")[0]
+    text = inspect.cleandoc(method.formula.__doc__ or "").partition("\nRaises:")[0]
     # A line that starts with a label, such as `Cost:`, begins a paragraph of its own.
     text = re.sub(rf"\n(?={LABEL})", "\n\n", text)
     return [paragraph.strip() for paragraph in re.split(r"\n\s*\n", text) if paragraph.strip()]

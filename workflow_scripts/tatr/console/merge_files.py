@@ -150,7 +150,7 @@ def _print_plan(merge: "FileMerge") -> None:
     from tatr.merging.methods import load
 
     method = load(merge.method)
-    cost = re.search(r"Cost: (.*?)(?:\n\s*\n|$)", method.blocks.__doc__ or "", re.DOTALL)
+    cost = re.search(r"Cost: (.*?)(?:\n\s*\n|$)", method.formula.__doc__ or "", re.DOTALL)
     largest = max(merge.layout.parameters, key=lambda parameter: parameter.size)
     lines = {"base": _described(merge.base), **{name: _described(model) for name, model in merge.models.items()}}
     lines["merged"] = (
@@ -168,9 +168,7 @@ def _print_plan(merge: "FileMerge") -> None:
     )
     lines["method"] = f"{method.title}, {stated}"
     lines["trust region"] = "none" if merge.tau is None else f"τ = {merge.tau:g} of N stay as they are (zero-shot)"
-    lines["reads"] = "all files once for their digests; " + (
-        "" if merge.tau is None else "all models twice for τ's threshold, and once more to apply it; "
-    )
+    lines["reads"] = "" if merge.tau is None else "all models once for τ's threshold; "
     lines["reads"] += f"{merge.method}: {' '.join(cost[1].split()) if cost else 'not stated'}"
     lines["writes"] = f"{merge.output}: {_gb(merge.base.nbytes)} ({_gb(free_space(merge.output))} free)"
     _print_lines(lines)

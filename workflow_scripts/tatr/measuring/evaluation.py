@@ -17,7 +17,7 @@ from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.progress import progress
 from tatr.vectors.apply import apply
-from tatr.vectors.vector import Vector
+from tatr.vectors.vector import Vector, whole
 
 logger = logging.getLogger("tatr")
 
@@ -104,7 +104,7 @@ class Models:
         """A candidate's tensors."""
         flat = self.encoder.flat
         if self.directions:
-            flat = apply(flat, self.directions[candidate.direction], candidate.coefficient)[0 : len(flat)]
+            flat = whole(apply(flat, self.directions[candidate.direction], candidate.coefficient))
         return clip.to_tensors(self.encoder.layout.unflatten(flat), self.device)
 
     @torch.no_grad()

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from tatr.digests import file_digest
+from tatr.digests import FollowingDigest
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
-from tatr.merging.mask import mask, thresholds
+from tatr.merging.mask import Threshold, mask, thresholds
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import load
 from tatr.merging.reading_meter import ReadingMeter
 from tatr.merging.task_vector import task_vector
-from tatr.vectors.apply import apply_parts
+from tatr.vectors.apply import applied
 from tatr.vectors.gathered import Gathered, overlaps
-from tatr.vectors.layout import Layout
+from tatr.vectors.layout import Layout, all_finite
 from tatr.vectors.vector import Vector, remembered
 from tatr.weights.model_files import ModelFiles
 from tatr.weights.safetensors_file import to_bytes, write_safetensors
@@ -100,19 +100,23 @@ class FileMerge:
 
     def run(self) -> dict[str, Any]:
         """Merge; the folder gets its name when it is complete."""
-        base = remembered(self._vector(self.base))
-        vectors = [task_vector(self._vector(model), base) for model in self.models.values()]
+        digests = {file.path: FollowingDigest(file.path) for model in self._all.values() for file in model.files}
+        base = remembered(self._vector(self.base, digests))
+        # Ω and the direction read the same blocks.
+        vectors = [remembered(task_vector(self._vector(m, digests), base)) for m in self.models.values()]
         region, threshold = self._trust_region(vectors)
-        digests = self._digests()
         partial = self.output.with_name(self.output.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            kept = self._write(partial, base, vectors, region)
+            written = self._write(partial, base, vectors, region)
             for path in self._companions():
                 shutil.copyfile(path, partial / path.name)
-            record = self._record(digests, threshold, kept)
-            record["files"] = {file.path.name: file_digest(partial / file.path.name) for file in self.base.files}
+            of_models = {
+                name: {file.path.name: digests[file.path].hexdigest() for file in model.files}
+                for name, model in self._all.items()
+            }
+            record = self._record(of_models, threshold) | {"files": written}
             (partial / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             partial.rename(self.output)
         finally:
@@ -120,60 +124,54 @@ class FileMerge:
             self.meter.close()
         return record
 
-    def _vector(self, model: ModelFiles) -> Gathered:
+    @property
+    def _all(self) -> dict[str, ModelFiles]:
+        """The base, whose name is empty, and all models."""
+        return {"": self.base, **self.models}
+
+    def _vector(self, model: ModelFiles, digests: Mapping[Path, FollowingDigest]) -> Gathered:
         def entries(name: str, inside: slice) -> np.ndarray:
-            part = model.read(name, inside)
-            self.meter.add(len(part) * model.entries[name].nbytes // model.entries[name].size)
+            part, entry = model.read(name, inside), model.entries[name]
+            width = entry.nbytes // entry.size
+            self.meter.add(len(part) * width)
+            digests[model.home(name).path].follow(entry.start + inside.stop * width)
             return part
 
         return Gathered(self.layout, entries, str(model.path))
 
-    def _digests(self) -> dict[str, dict[str, str]]:
-        self.meter.phase("digests", sum(model.nbytes for model in (self.base, *self.models.values())))
-        digests: dict[str, dict[str, str]] = {}
-        for name, model in (("", self.base), *self.models.items()):
-            digests[name] = {}
-            for file in model.files:
-                digests[name][file.path.name] = file_digest(file.path)
-                self.meter.add(file.path.stat().st_size)
-        return digests
-
-    def _trust_region(self, vectors: Sequence[Vector]) -> tuple[Vector | None, float | None]:
+    def _trust_region(self, vectors: Sequence[Vector]) -> tuple[Vector | None, Threshold | None]:
         """The mask, and the threshold that it was made with."""
         if self.tau is None:
             return None, None
         omega = sensitivities.load("zero_shot").of(task_vectors=vectors)
-        self.meter.phase("trust region", 2 * self._merged_bytes())
+        self.meter.phase("trust region", self._merged_bytes())
         (threshold,) = thresholds(omega, [self.tau])
-        return remembered(mask(omega, threshold)), threshold
+        return mask(omega, threshold.epsilon), threshold
 
     def _merged_bytes(self) -> int:
         names = [parameter.name for parameter in self.layout.parameters]
-        return sum(model.entries[name].nbytes for model in (self.base, *self.models.values()) for name in names)
+        return sum(model.entries[name].nbytes for model in self._all.values() for name in names)
 
-    def _write(self, folder: Path, base: Vector, vectors: Sequence[Vector], region: Vector | None) -> int:
-        """Write all files; how many parameters lie in the trust region."""
+    def _write(self, folder: Path, base: Vector, vectors: Sequence[Vector], region: Vector | None) -> dict[str, str]:
+        """Write all files; their digests."""
         self.meter.phase("merge")
-        kept = 0
-        inputs = MergeInputs(vectors, self.layout, mask=region)
-        parts = apply_parts(base, direction(self.method, inputs, self.settings), self.coefficient)
+        merged_direction = direction(self.method, MergeInputs(vectors, self.layout), self.settings)
+        parts = applied(base, merged_direction, self.coefficient, region)
 
         def merged() -> Iterator[np.ndarray]:
-            nonlocal kept
             for block in self.layout.blocks():
-                with np.errstate(over="ignore", invalid="ignore"):  # `_stored` looks at the outcome
-                    values = next(parts)
-                kept += len(values) if region is None else int(region[block].sum())
+                values = next(parts)
                 yield from (self._stored(p.name, values[part]) for p, _, part in overlaps(self.layout, block))
                 self.meter.describe(f"merge {100 * block.stop / self.layout.size:.0f} %")
             next(parts, None)  # raises if the method has more to give
 
-        stream = merged()
+        stream, digests = merged(), {}
         for file in self.base.files:
             shapes = {name: (entry.dtype, entry.shape) for name, entry in file.entries.items()}
-            write_safetensors(folder / file.path.name, shapes, self._bytes_of(file.entries, stream), file.metadata)
-        next(stream, None)  # what follows the last part, so that all is counted
-        return kept
+            path, raw = folder / file.path.name, self._bytes_of(file.entries, stream)
+            digests[path.name] = write_safetensors(path, shapes, raw, file.metadata)
+        next(stream, None)  # what follows the last part: that the method has no more to give
+        return digests
 
     def _bytes_of(self, names: Mapping[str, Any], stream: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         for name in names:
@@ -189,8 +187,9 @@ class FileMerge:
     def _stored(self, name: str, values: np.ndarray) -> np.ndarray:
         dtype = self.base.entries[name].dtype
         stored = to_bytes(values, dtype)
-        finite = np.isfinite(values) if dtype == "BF16" else np.isfinite(stored)
-        if not finite.all() or (dtype == "BF16" and (stored & 0x7F80 == 0x7F80).any()):
+        if not all_finite(values if dtype == "BF16" else stored) or (
+            dtype == "BF16" and (stored & 0x7F80 == 0x7F80).any()
+        ):
             raise TatrError(f"{self.output}: '{name}' would hold values that {dtype} can't (λ = {self.coefficient:g})")
         return stored
 
@@ -200,8 +199,9 @@ class FileMerge:
         there = sorted(path for path in self.base.path.iterdir() if path.is_file() and path.suffix in COMPANIONS)
         return [path for path in there if path.name != RECORD]
 
-    def _record(self, digests: dict[str, dict[str, str]], threshold: float | None, kept: int) -> dict[str, Any]:
+    def _record(self, digests: dict[str, dict[str, str]], threshold: Threshold | None) -> dict[str, Any]:
         """What was merged, without clock times: equal merges give equal records."""
+        epsilon, kept = threshold or (None, self.layout.size)
         return {
             "base": {"path": str(self.base.path), "files": digests.pop("")},
             "models": {name: {"path": str(self.models[name].path), "files": files} for name, files in digests.items()},
@@ -209,7 +209,7 @@ class FileMerge:
             "settings": self.all_settings,
             "coefficient": self.coefficient,
             "tau": self.tau,
-            "threshold": threshold if threshold is None or math.isfinite(threshold) else None,
+            "threshold": epsilon if epsilon is None or math.isfinite(epsilon) else None,
             "merged": {"tensors": len(self.layout.parameters), "parameters": self.layout.size, "kept": kept},
             "from_base": dict(self.unmerged),
             "numpy": np.__version__,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tatr.errors import TatrError
-from tatr.vectors.layout import Layout, Parameter
-from tatr.vectors.vector import PIECE, Vector
+from tatr.vectors.layout import BLOCK, Layout, Parameter
+from tatr.vectors.vector import Vector
 
 TRANSPOSED = frozenset({"visual.proj"})
 """Weights used as x·W, hence [in, out]; all others are used as x·Wᵀ and are [out, …in]."""
@@ -39,7 +39,7 @@ class Gram:
         """The Gram matrix of a weight, some rows at a time: which they are, and float32 [rows, in]."""
         matrix = next(matrix for matrix in self.layout.parameters if matrix.name == name)
         inputs = matrix.shape[0]
-        step = max(1, PIECE // inputs)
+        step = max(1, BLOCK // inputs)
         for start in range(0, inputs, step):
             stop = min(start + step, inputs)
             values = self.values[matrix.offset + start * inputs : matrix.offset + stop * inputs]

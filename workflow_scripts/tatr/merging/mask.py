@@ -4,23 +4,33 @@ One global threshold ε per τ: the τ·N entries with the largest Ω are droppe
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tatr.errors import TatrError
-from tatr.vectors.order_statistics import Histogram, nth_smallest, share_of
+from tatr.vectors.order_statistics import nth_smallest, share_of
 from tatr.vectors.vector import Vector, mapped
 
 
-def thresholds(omega: Vector, taus: Sequence[float], histogram: Histogram | None = None) -> list[float]:
+class Threshold(NamedTuple):
+    """Where a trust region ends."""
+
+    epsilon: float
+    """Entries with Ω < ε are kept."""
+    kept: int
+    """How many these are."""
+
+
+def thresholds(omega: Vector, taus: Sequence[float]) -> list[Threshold]:
     """The ε of each τ, in one pass over Ω for all of them: entries with Ω < ε are kept.
 
     Args:
         omega: Ω ≥ 0, float32 [N].
         taus: dropped proportions in [0, 1).
-        histogram: of Ω, if it was taken while Ω was computed; else one more pass takes it.
 
     Returns:
-        ε per τ, the ⌊τN⌋-th largest value of Ω (∞ where that is none). Where several entries equal ε all of them
-        are dropped, so at least ⌊τN⌋ entries are, and exactly ⌊τN⌋ when the values are distinct.
+        Per τ ε, the ⌊τN⌋-th largest value of Ω (∞ where that is none), and how many entries it keeps. Where several
+        entries equal ε all of them are dropped, so at least ⌊τN⌋ entries are, and exactly ⌊τN⌋ when the values are
+        distinct.
 
     Raises:
         TatrError: a τ is out of range, or so many entries are equal (to 0, say) that none would be kept.
@@ -30,16 +40,16 @@ def thresholds(omega: Vector, taus: Sequence[float], histogram: Histogram | None
             raise TatrError(f"tau = {tau!r}: expected a dropped proportion in [0, 1)")
     # Ranks from below: the k-th largest is the (N - k)-th smallest, counted from 0.
     ranks = {tau: len(omega) - share_of(tau, len(omega)) for tau in taus if share_of(tau, len(omega))}
+    everything = Threshold(float("inf"), len(omega))
     if not ranks:
-        return [float("inf") for _ in taus]
-    smallest, *values = nth_smallest(omega, [0, *ranks.values()], histogram)
-    epsilons = dict(zip(ranks, values, strict=True))
-    if refused := [tau for tau, epsilon in epsilons.items() if epsilon == smallest]:
+        return [everything for _ in taus]
+    found = {t: Threshold(*ranked) for t, ranked in zip(ranks, nth_smallest(omega, [*ranks.values()]), strict=True)}
+    if refused := [tau for tau, threshold in found.items() if not threshold.kept]:
         raise TatrError(
-            f"tau = {refused[0]:g}: nothing would be kept, as the sensitivity is {smallest:g} at too many parameters; "
-            "check that no task vector or gradient is zero"
+            f"tau = {refused[0]:g}: nothing would be kept, as the sensitivity is {found[refused[0]].epsilon:g} at too "
+            "many parameters; check that no task vector or gradient is zero"
         )
-    return [epsilons.get(tau, float("inf")) for tau in taus]
+    return [found.get(tau, everything) for tau in taus]
 
 
 def mask(omega: Vector, threshold: float) -> Vector:

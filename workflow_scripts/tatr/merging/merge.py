@@ -1,6 +1,6 @@
-"""A merge is a direction: a method's output over the task vectors, restricted to the trust region if there is one."""
+"""A merge is a direction: a method's output over the task vectors. A trust region enters where it is applied."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.merging.methods import Method, load
+from tatr.vectors.apply import Direction
 from tatr.vectors.layout import Layout
-from tatr.vectors.vector import Vector, read
+from tatr.vectors.vector import Vector
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,14 @@ class MergeInputs:
     """Per task: Gram matrices of the inputs of its linear maps (`tatr.merging.linear_maps`)."""
     coefficients: Sequence[Sequence[float]] | np.ndarray | None = None
     """Per task: what was learnt for each parameter tensor, [K, tensors]."""
-    mask: Vector | None = None
-    """True where the trust region is, bool [N]; None for no restriction."""
 
 
-def direction(method: str, inputs: MergeInputs, settings: Mapping[str, Any] | None = None) -> Iterator[np.ndarray]:
-    """Blocks of the merged direction v, float32; the merged model is θ_pre + λ·v. A mask applies to v.
+def direction(method: str, inputs: MergeInputs, settings: Mapping[str, Any] | None = None) -> Direction:
+    """The merged direction v, float32 [N]; the merged model is θ_pre + λ·v (`tatr.vectors.apply`).
 
     Args:
         method: a name of `tatr.merging.methods`.
-        inputs: the task vectors, the mask, and what else the method needs (`Method.needs`).
+        inputs: the task vectors, and what else the method needs (`Method.needs`).
         settings: the method's.
 
     Raises:
@@ -45,19 +44,15 @@ def direction(method: str, inputs: MergeInputs, settings: Mapping[str, Any] | No
     chosen, settings = load(method), settings or {}
     _check(chosen, inputs, settings)
     needed = [getattr(inputs, name) for name in chosen.needs]
-    parts = chosen.blocks(inputs.task_vectors, *needed, **settings)
-    if inputs.mask is None:
-        yield from parts
-    else:
-        yield from (part * kept for part, kept in zip(parts, read(inputs.mask), strict=True))
+    return chosen.formula(inputs.task_vectors, *needed, **settings)
 
 
 def _check(method: Method, inputs: MergeInputs, settings: Mapping[str, Any]) -> None:
-    task_vectors, mask = inputs.task_vectors, inputs.mask
+    task_vectors = inputs.task_vectors
     if not task_vectors:
         raise TatrError(f"{method.name}: no task vectors to merge")
-    if len({len(vector) for vector in (*task_vectors, *([] if mask is None else [mask]))}) > 1:
-        raise TatrError(f"{method.name}: task vectors and mask differ in length; they belong to different encoders")
+    if len({len(vector) for vector in task_vectors}) > 1:
+        raise TatrError(f"{method.name}: task vectors differ in length; they belong to different encoders")
     if unknown := settings.keys() - method.parameters.keys():
         raise TatrError(f"{method.name}: takes no setting {', '.join(sorted(unknown))}")
     for name in method.needs:

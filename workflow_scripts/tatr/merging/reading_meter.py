@@ -1,5 +1,6 @@
 """How many bytes have been read, as a bar on the terminal: what takes the time where files are larger than memory."""
 
+from threading import Lock
 from typing import Any
 
 from tqdm import tqdm
@@ -11,6 +12,7 @@ class ReadingMeter:
     def __init__(self) -> None:
         """Show nothing until a phase begins."""
         self._bar: tqdm[Any] | None = None
+        self._lock = Lock()
 
     def phase(self, description: str, total: int | None = None) -> None:
         """Begin a new bar, of so many bytes if that is known."""
@@ -25,9 +27,10 @@ class ReadingMeter:
             self._bar.set_description(description, refresh=False)
 
     def add(self, count: int) -> None:
-        """So many bytes more have been read."""
-        if self._bar is not None:
-            self._bar.update(count)
+        """So many bytes more have been read, by any thread."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.update(count)
 
     def close(self) -> None:
         """Remove the bar."""

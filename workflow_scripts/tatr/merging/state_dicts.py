@@ -11,7 +11,7 @@ from tatr.merging.mask import mask, thresholds
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import load
 from tatr.merging.task_vector import task_vector
-from tatr.vectors.apply import apply_parts
+from tatr.vectors.apply import applied
 from tatr.vectors.gathered import Gathered
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector, remembered
@@ -55,22 +55,22 @@ def merge(
     models = [_flat(layout, _match(state, pretrained, task), task) for task, state in finetuned.items()]
     vectors = [task_vector(model, base) for model in models]
     region = None if tau is None else _trust_region(vectors, _in_order(gradients, finetuned, layout), tau)
-    parts = direction(method, MergeInputs(vectors, layout, mask=region), settings)
+    merged_direction = direction(method, MergeInputs(vectors, layout), settings)
     if coefficient is None:
         coefficient = load(method).coefficient
     merged = np.empty(layout.size, np.float32)
-    for block, part in zip(layout.blocks(), apply_parts(base, parts, coefficient), strict=True):
+    for block, part in zip(layout.blocks(), applied(base, merged_direction, coefficient, region), strict=True):
         merged[block] = part
     views = layout.unflatten(merged)
     return {name: _like(tensor, views[name]) if name in views else tensor for name, tensor in pretrained.items()}
 
 
 def _trust_region(task_vectors: Sequence[Vector], gradients: Sequence[Vector] | None, tau: float) -> Vector:
-    # Ω is computed whenever it is read: two passes find its threshold, applying the mask is one more.
+    # Ω is computed whenever it is read: one pass finds its threshold, applying the mask is one more.
     chosen = sensitivities.load("zero_shot" if gradients is None else "gradient")
     omega = chosen.of(task_vectors=task_vectors, gradients=gradients)
-    (threshold,) = thresholds(omega, [tau])
-    return mask(omega, threshold)
+    ((epsilon, _),) = thresholds(omega, [tau])
+    return mask(omega, epsilon)
 
 
 def _flat(layout: Layout, tensors: StateDict, name: str) -> Gathered:

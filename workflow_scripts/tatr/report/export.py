@@ -19,7 +19,7 @@ WEIGHTS = "open_clip_model.safetensors"
 CONFIG = "open_clip_config.json"
 """What open_clip looks for in a folder."""
 
-Direction = TypeVar("Direction")
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True)
@@ -38,43 +38,62 @@ class Lineage:
 
     pretrained: Parent
     direction: Parent
+    mask: Parent | None
+    """The trust region, if the direction is restricted to one."""
     evaluation: Parent
     surgery: Parent | None
     measured: frozenset[str]
     """Digests of all that the evaluation read."""
     with_surgery: bool
     """Whether the evaluation measured a model with surgery."""
+    with_mask: bool
+    """Whether it measured one inside a trust region."""
 
     def check(self) -> None:
         """Raise unless the evaluation measured the very model that is exported."""
-        for parent in (self.pretrained, self.direction, *([self.surgery] if self.surgery else [])):
-            if parent.digest not in self.measured:
+        for parent in (self.pretrained, self.direction, self.mask, self.surgery):
+            if parent and parent.digest not in self.measured:
                 raise TatrError(
                     f"{self.evaluation.folder}: measured another model than one with {parent.folder}; "
                     "give what the evaluation was made from"
                 )
         if self.with_surgery and not self.surgery:
             raise TatrError(f"{self.evaluation.folder}: measured a model with surgery; give its --surgery, too")
+        if self.with_mask and not self.mask:
+            raise TatrError(f"{self.evaluation.folder}: measured a model inside a trust region; give its --masks, too")
 
     @property
     def parents(self) -> dict[str, Parent]:
         """The results by what the card calls them."""
-        parents = {"pre-trained": self.pretrained, "direction v": self.direction, "evaluation": self.evaluation}
-        return parents | ({"surgery": self.surgery} if self.surgery else {})
+        parents = {
+            "pre-trained": self.pretrained,
+            "direction v": self.direction,
+            "trust region": self.mask,
+            "evaluation": self.evaluation,
+            "surgery": self.surgery,
+        }
+        return {name: parent for name, parent in parents.items() if parent}
 
 
-def chosen(directions: Sequence[Direction], scores: Mapping[str, Any], where: str) -> Direction:
-    """The direction that the evaluation chose, of those it was given in the same order.
+def chosen(
+    directions: Sequence[Given], masks: Sequence[Given], scores: Mapping[str, Any], where: str
+) -> tuple[Given, Given | None]:
+    """The direction and the mask that the evaluation chose, of those it was given in the same order.
+
+    A direction is the one of all masks, or each mask has its own (`tatr.workflow.directions`).
 
     Raises:
         TatrError: there are fewer.
     """
     index = scores["direction"]
-    if index >= len(directions):
-        raise TatrError(
-            f"--directions: got {len(directions)}, but {where} chose number {index + 1}; give all that it chose from"
-        )
-    return directions[index]
+    for role, given in (("masks", masks), ("directions", directions if len(directions) > 1 or not masks else masks)):
+        if given and index >= len(given):
+            raise TatrError(
+                f"--{role}: got {len(given)}, but {where} chose number {index + 1}; give all that it chose from"
+            )
+    if not directions:
+        raise TatrError("--directions: give what the evaluation chose from")
+    return directions[min(index, len(directions) - 1)], masks[index] if masks else None
 
 
 def write_weights(

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from tatr.merging.methods.ties import elect
 from tatr.training.scratch import Scratch
-from tatr.vectors import layout as layouts
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector
 
@@ -39,9 +38,8 @@ class TaskVectorBank(Scratch):
         super().__init__(folder)
         self.tasks, self._size, self._device = len(task_vectors), layout.size, device
         elected = None if density is None else elect(task_vectors, layout, density)
-        step = max(1, layouts.BLOCK // self.tasks)  # all tasks' pieces together are one block
-        for block in (slice(start, min(start + step, self._size)) for start in range(0, self._size, step)):
-            rows = [vector[block] for vector in task_vectors] if elected is None else elected(block)
+        for block in layout.blocks():
+            rows = (vector[block] for vector in task_vectors) if elected is None else iter(elected(block))
             for task, row in enumerate(rows):
                 self._write(4 * (task * self._size + block.start), row if mask is None else row * mask[block])
         largest = max(parameter.size for parameter in layout.parameters)

@@ -24,7 +24,7 @@ from tatr.progress import progress
 from tatr.training.recipes.surgery import Surgery
 from tatr.training.resume import Saved
 from tatr.vectors.apply import apply
-from tatr.vectors.vector import Vector
+from tatr.vectors.vector import Vector, whole
 
 BATCH = 256
 """Images encoded at once."""
@@ -76,12 +76,9 @@ def train_modules(
 
 
 def parameters_of(encoder: Encoder, vector: Vector, coefficient: float, device: str) -> clip.Parameters:
-    """The encoder θ_pre + coefficient · vector by parameter name, read one parameter at a time."""
-    model = apply(encoder.flat, vector, coefficient)
-    return {
-        p.name: torch.from_numpy(model[p.offset : p.stop].reshape(p.shape)).to(device)
-        for p in encoder.layout.parameters
-    }
+    """The encoder θ_pre + coefficient · vector by parameter name."""
+    arrays = encoder.layout.unflatten(whole(apply(encoder.flat, vector, coefficient)))
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
 @torch.no_grad()

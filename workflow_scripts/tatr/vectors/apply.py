@@ -1,11 +1,13 @@
-"""θ_pre + λ·v, the merged model: the one place where it is computed."""
+"""θ_pre + λ·v, the merged model: the one place where it is computed, inside a trust region if there is one."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
-from tatr.vectors.layout import blocks
-from tatr.vectors.vector import Vector, mapped
+from tatr.vectors.vector import Vector, mapped, read
+
+Direction = Vector | Iterator[np.ndarray]
+"""v, float32 [N]: a vector where any block can be computed by itself, else its blocks in order, as `blocks(N)` cuts."""
 
 
 def apply(pretrained: Vector, direction: Vector, coefficient: float, mask: Vector | None = None) -> Vector:
@@ -20,26 +22,31 @@ def apply(pretrained: Vector, direction: Vector, coefficient: float, mask: Vecto
     Raises:
         TatrError: the vectors differ in length.
     """
-    if mask is not None:
-        direction = mapped(np.multiply, direction, mask)
-    return mapped(lambda base, part: _moved(base, part, coefficient), pretrained, direction)
+
+    def formula(base: np.ndarray, part: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever uses the model looks at the outcome
+            return base + np.float32(coefficient) * (part if kept is None else part * kept)
+
+    return mapped(formula, pretrained, direction, *([] if mask is None else [mask]))
 
 
-def apply_parts(pretrained: Vector, parts: Iterable[np.ndarray], coefficient: float) -> Iterator[np.ndarray]:
-    """Blocks of θ_pre + λ·v, in order, for a direction that comes block by block, as merging methods yield it.
-
-    Args:
-        pretrained: θ_pre, float32 [N].
-        parts: blocks of v, cut as `blocks(N)` cuts.
-        coefficient: λ, taken as float32.
+def applied(
+    pretrained: Vector, direction: Direction, coefficient: float, mask: Vector | None = None
+) -> Iterator[np.ndarray]:
+    """Blocks of `apply`, in order, for a direction of either kind.
 
     Raises:
-        ValueError: there are too few or too many parts.
+        TatrError: the vectors differ in length.
+        ValueError: a direction that comes in blocks has too few or too many.
     """
-    for block, part in zip(blocks(len(pretrained)), parts, strict=True):
-        yield _moved(pretrained[block], part, coefficient)
+    if not isinstance(direction, Iterator):
+        yield from read(apply(pretrained, direction, coefficient, mask))
+        return
+    masks = [read(mask)] if mask is not None else []
+    for base, part, *kept in zip(read(pretrained), direction, *masks, strict=True):
+        yield from read(apply(base, part, coefficient, *kept))
 
 
-def _moved(base: np.ndarray, part: np.ndarray, coefficient: float) -> np.ndarray:
-    moved: np.ndarray = base + np.float32(coefficient) * part
-    return moved
+def parts_of(direction: Direction) -> Iterator[np.ndarray]:
+    """Blocks of a direction of either kind, in order."""
+    return direction if isinstance(direction, Iterator) else read(direction)

@@ -40,8 +40,13 @@ class Gathered:
         return self.layout.size
 
     def __getitem__(self, block: slice, /) -> np.ndarray:
-        flat = np.empty(block.stop - block.start, np.float32)
+        flat: np.ndarray | None = None
         for parameter, inside, part in overlaps(self.layout, block):
-            flat[part] = self.entries(parameter.name, inside)
-            parameter.check_finite(flat[part], self.where)
-        return flat
+            with np.errstate(over="ignore"):  # becomes an infinity, which is refused
+                entries = np.asarray(self.entries(parameter.name, inside), np.float32)
+            parameter.check_finite(entries, self.where)
+            if part == slice(0, block.stop - block.start):
+                return entries  # most blocks lie within one tensor
+            flat = np.empty(block.stop - block.start, np.float32) if flat is None else flat
+            flat[part] = entries
+        return np.empty(0, np.float32) if flat is None else flat

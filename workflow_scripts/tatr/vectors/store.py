@@ -1,39 +1,51 @@
-"""Flat vectors on disk: one-dimensional Zarr v3 arrays, sharded, checksummed, written and read block by block.
+"""Flat vectors on disk: one-dimensional Zarr v3 arrays, one checksummed file per chunk, written and read in blocks.
 
-A store can be trusted when it is read: each chunk and each shard's index has a checksum, so flipped bits and truncated
-shards raise when they are read; a missing or empty one is noticed when the store is opened.
+Float vectors are not compressed: their bits are noise, and decompressing them takes ten times as long as reading them.
+A store can be trusted when it is read: each chunk has a CRC32C, so flipped bits raise when they are read; a missing,
+truncated or empty chunk is noticed when the store is opened.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import zarr
-from zarr.codecs import ZstdCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from tatr.errors import TatrError
-from tatr.vectors.layout import BLOCK, blocks
+from tatr.vectors.layout import BLOCK, all_finite, blocks
 from tatr.vectors.vector import read
 
-CHUNK = 2**18
-"""Entries per chunk, the smallest unit that can be read back (1 MiB in float32)."""
+CHECKSUM = 4
+"""Bytes that a CRC32C adds to a chunk."""
 
 
 class StoredVector:
-    """A vector [N] on disk; slices are read, decompressed and checked on access."""
+    """A vector [N] on disk; slices are read and checked on access, by whole chunks."""
 
     def __init__(self, path: Path) -> None:
-        """Open a store, checking that all of its shards are there."""
+        """Open a store, checking that all of its chunks are there and as long as they should be."""
         self.path = path
         try:
             self.array = zarr.open_array(path, mode="r")
         except Exception as error:  # Zarr raises all kinds of errors on damaged metadata
             raise TatrError(f"{path}: not a vector store ({error}); delete {path.parent} and run again") from error
-        for index in range(-(-len(self) // BLOCK)):
-            # Zarr would read zeros without a word.
-            if not ((shard := path / "c" / str(index)).is_file() and shard.stat().st_size):
-                raise TatrError(f"{shard}: missing or empty; delete {path.parent} and run again")
+        compressed = any(isinstance(codec, ZstdCodec) for codec in self.array.compressors)
+        expected = self.array.chunks[0] * self.array.dtype.itemsize + CHECKSUM
+        for index in range(-(-len(self) // self.array.chunks[0])):
+            # Of a chunk that is missing Zarr would read zeros without a word.
+            chunk = path / "c" / str(index)
+            found = chunk.stat().st_size if chunk.is_file() else 0
+            if not found or (found != expected and not compressed):
+                state = f"{found:,} bytes, expected {expected:,}" if found else "missing or empty"
+                raise TatrError(f"{chunk}: {state}; delete {path.parent} and run again")
+
+    @property
+    def grain(self) -> int:
+        """How many entries are read at least, to get one."""
+        return int(self.array.chunks[0])
 
     @property
     def layout(self) -> str:
@@ -76,7 +88,7 @@ def write_vector(path: Path, size: int, layout: str, parts: Iterable[np.ndarray]
         size: N, how many entries there are.
         layout: digest of the layout that the vector lies over.
         parts: arrays that together have N entries, cut as `blocks(size)` cuts.
-        dtype: float32, or bool for masks.
+        dtype: float32, or bool for masks, which are compressed.
 
     Raises:
         TatrError: a value is NaN or infinite, or a part has the wrong length.
@@ -86,21 +98,21 @@ def write_vector(path: Path, size: int, layout: str, parts: Iterable[np.ndarray]
         store=path,
         shape=(size,),
         dtype=dtype,
-        shards=(BLOCK,),
-        chunks=(CHUNK,),
-        compressors=ZstdCodec(level=1, checksum=True),
+        chunks=(min(BLOCK, max(1, size)),),
+        compressors=[ZstdCodec(level=1), Crc32cCodec()] if dtype is bool else [Crc32cCodec()],
         attributes={"layout": layout},
         config={"write_empty_chunks": True},
     )
     digest = _hash(dtype, size, layout)
-    for block, part in zip(blocks(size), parts, strict=True):
-        part = np.ascontiguousarray(part, dtype)
-        if part.shape != (block.stop - block.start,):
-            raise TatrError(f"{path}: a part has shape {part.shape}, expected ({block.stop - block.start},)")
-        if not np.isfinite(part).all():
-            raise TatrError(f"{path}: entry {block.start + _first_bad(part):,} would be NaN or infinite; not written")
-        array[block] = part
-        digest.update(part)
+    with ThreadPoolExecutor(1) as hasher:  # while the part is checked and written
+        for block, part in zip(blocks(size), parts, strict=True):
+            part = np.ascontiguousarray(part, dtype)
+            if part.shape != (block.stop - block.start,):
+                raise TatrError(f"{path}: a part has shape {part.shape}, expected ({block.stop - block.start},)")
+            hashed = hasher.submit(digest.update, part)
+            _check_finite(part, block, path)
+            array[block] = part
+            hashed.result()
     return digest.hexdigest()
 
 
@@ -114,9 +126,11 @@ def digest_vector(path: Path) -> str:
 
 
 def _hash(dtype: type, size: int, layout: str) -> "hashlib._Hash":
-    # Over decoded values, not files: another compression level or Zarr version leaves the digest as it is.
+    # Over decoded values, not files: other codecs, chunks or Zarr versions leave the digest as it is.
     return hashlib.sha256(f"{np.dtype(dtype).name}[{size}] {layout}".encode())
 
 
-def _first_bad(part: np.ndarray) -> int:
-    return int(np.flatnonzero(~np.isfinite(part))[0])
+def _check_finite(part: np.ndarray, block: slice, path: Path) -> None:
+    if not all_finite(part):
+        bad = block.start + int(np.flatnonzero(~np.isfinite(part))[0])
+        raise TatrError(f"{path}: entry {bad:,} would be NaN or infinite; not written")

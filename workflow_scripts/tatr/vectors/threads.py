@@ -10,25 +10,26 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from tatr.errors import TatrError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MOST = 4
-"""Threads unless a job says otherwise: more of them wait for memory and disk, and each holds blocks of its own."""
-
-_chosen: int | None = None
-
-
-def set_threads(count: int) -> None:
-    """How many threads this process may use for arithmetic (a job's `--threads`)."""
-    global _chosen  # noqa: PLW0603  # as OMP_NUM_THREADS is: of the process
-    _chosen = max(1, count)
+"""Threads where nothing says how many: more of them wait for memory and disk, and each holds blocks of its own."""
 
 
 def threads() -> int:
-    """How many threads this process uses for arithmetic: what `set_threads` said, else a few of the free cores."""
-    free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return _chosen or min(MOST, free or 1)
+    """How many threads arithmetic uses: what OMP_NUM_THREADS says (jobs set it), else a few of the free cores.
+
+    Raises:
+        TatrError: the variable is no number.
+    """
+    stated = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # OpenMP has a list, for nested parts
+    if stated and not (stated.isdecimal() and int(stated)):
+        raise TatrError(f"OMP_NUM_THREADS = '{stated}': expected a number of threads from 1 up; unset it to use a few")
+    free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(stated) if stated else min(MOST, free)
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

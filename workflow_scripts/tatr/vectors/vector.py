@@ -1,6 +1,7 @@
 """What the arithmetic sees of a flat vector, wherever it lies: on disk, in memory, or not computed yet."""
 
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,13 +9,14 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.vectors.layout import BLOCK, blocks
+from tatr.vectors.threads import in_order
 
-PIECE = 2**20
-"""Entries computed at once where all tasks' are held several times (4 MiB each, and whole chunks of a store)."""
+STRIP = 2**16
+"""Entries to which a formula is applied at once: what it makes on the way (256 KiB each) stays in a core's cache."""
 
 
 class Vector(Protocol):
-    """A length N and any slice, as float32 (bool for masks)."""
+    """A length N and any slice, as float32 (bool for masks). Several threads may read it at once."""
 
     def __len__(self) -> int: ...
 
@@ -24,74 +26,128 @@ class Vector(Protocol):
 def mapped(f: Callable[..., Any], *vectors: Vector) -> Vector:
     """The vector whose entries are f of the vectors' entries, computed slice by slice on access.
 
-    Lazy vectors are combined here alone, so threads over blocks, or arrays of another library, enter here.
-
     Args:
-        f: takes one block per vector, all of the same entries, and gives these entries of the result as a new array;
-            entry by entry, so that it does not matter how blocks are cut.
+        f: takes one array per vector, all of the same entries, and gives these entries of the result as a new array;
+            entry by entry, so that it does not matter how they are cut.
         vectors: each [N]; one that is given twice is read once.
 
     Raises:
         TatrError: the vectors differ in length.
     """
-    if len(lengths := {len(vector) for vector in vectors}) != 1:
-        stated = ", ".join(f"{length:,}" for length in sorted(lengths))
-        raise TatrError(f"vectors of {stated} entries can't be combined; they belong to different encoders")
-    return _Mapped(f, vectors)
+    distinct = {id(vector): vector for vector in vectors}
+
+    def part(block: slice) -> np.ndarray:
+        entries = {key: vector[block] for key, vector in distinct.items()}
+        parts = [entries[id(vector)] for vector in vectors]
+        return joined([f(*(part[strip] for part in parts)) for strip in strips(block)])
+
+    return computed(part, *vectors)
+
+
+def computed(part: Callable[[slice], np.ndarray], *vectors: Vector) -> Vector:
+    """The vector of which `part` computes any slice from the same slices of other vectors, on access.
+
+    Unlike the formula of `mapped`, `part` reads the vectors itself, so it need not hold all of them at once.
+
+    Args:
+        part: takes a slice and gives these entries of the result as a new array; on any thread.
+        vectors: what it reads, each [N].
+
+    Raises:
+        TatrError: the vectors differ in length.
+    """
+    return _Computed(part, common_length(vectors), max(grain(vector) for vector in vectors))
+
+
+def total(vectors: Sequence[Vector]) -> Vector:
+    """Σ_k v_k, added in the order given; one of them is in memory at a time."""
+
+    def part(block: slice) -> np.ndarray:
+        added = vectors[0][block].copy()
+        for vector in vectors[1:]:
+            added += vector[block]
+        return added
+
+    return computed(part, *vectors)
 
 
 @dataclass(frozen=True)
-class _Mapped:
-    f: Callable[..., Any]
-    vectors: tuple[Vector, ...]
+class _Computed:
+    part: Callable[[slice], np.ndarray]
+    size: int
+    grain: int
 
     def __len__(self) -> int:
-        return len(self.vectors[0])
+        return self.size
 
     def __getitem__(self, block: slice, /) -> np.ndarray:
-        distinct = {id(vector): vector for vector in self.vectors}
-
-        def part(block: slice) -> np.ndarray:
-            entries = {key: vector[block] for key, vector in distinct.items()}
-            values: np.ndarray = self.f(*(entries[id(vector)] for vector in self.vectors))
-            return values
-
-        # Of many vectors, whole blocks at a time would take memory that grows fast with their number.
-        return by_pieces(block, part) if len(distinct) > 3 and block.stop - block.start > PIECE else part(block)
+        return self.part(block)
 
 
 def remembered(vector: Vector) -> Vector:
-    """The same vector, keeping the block (of at most `BLOCK` entries) that it gave last: it is read once per task."""
+    """The same vector, of which each thread keeps the block (of at most `BLOCK` entries) that it read last."""
     return _Remembered(vector)
 
 
 class _Remembered:
     def __init__(self, vector: Vector) -> None:
-        self.vector = vector
-        self._block, self._entries = slice(0, 0), np.empty(0)
+        self.vector, self.grain, self._last = vector, grain(vector), threading.local()
 
     def __len__(self) -> int:
         return len(self.vector)
 
     def __getitem__(self, block: slice, /) -> np.ndarray:
-        if block == self._block:
-            return self._entries
-        entries = self.vector[block]
-        if block.stop - block.start <= BLOCK:
+        last = self._last.__dict__
+        if block != last.get("block"):
+            entries = self.vector[block]
+            if block.stop - block.start > BLOCK:
+                return entries
             entries.flags.writeable = False
-            self._block, self._entries = block, entries
-        return entries
+            last["block"], last["entries"] = block, entries
+        kept: np.ndarray = last["entries"]
+        return kept
+
+
+def grain(vector: Vector) -> int:
+    """How many entries are read at least, to get one: a store is read by whole chunks, an array entry by entry."""
+    return int(getattr(vector, "grain", 1))
+
+
+def common_length(vectors: Iterable[Vector]) -> int:
+    """N of vectors that are to be combined.
+
+    Raises:
+        TatrError: the vectors differ in length.
+    """
+    lengths = {len(vector) for vector in vectors}
+    if len(lengths) != 1:
+        stated = ", ".join(f"{length:,}" for length in sorted(lengths))
+        raise TatrError(f"vectors of {stated} entries can't be combined; they belong to different encoders")
+    return lengths.pop()
 
 
 def read(vector: Vector) -> Iterator[np.ndarray]:
-    """All blocks of a vector, in order."""
-    return (vector[block] for block in blocks(len(vector)))
+    """All blocks of a vector, in order, computed on the job's threads."""
+    return in_order(vector.__getitem__, blocks(len(vector)))
 
 
-def by_pieces(block: slice, part: Callable[[slice], np.ndarray]) -> np.ndarray:
-    """A block of a vector whose entries are computed independently, put together of smaller parts to spare memory."""
-    starts = range(block.start, block.stop, PIECE)
-    return np.concatenate([part(slice(start, min(start + PIECE, block.stop))) for start in starts])
+def whole(vector: Vector, dtype: type = np.float32) -> np.ndarray:
+    """All entries of a vector as one array [N], put together block by block."""
+    entries: np.ndarray = np.empty(len(vector), dtype)
+    for block, part in zip(blocks(len(vector)), read(vector), strict=True):
+        entries[block] = part
+    return entries
+
+
+def strips(block: slice) -> list[slice]:
+    """A block cut into strips of at most `STRIP` entries, counted from the block's beginning."""
+    size = block.stop - block.start
+    return [slice(start, min(start + STRIP, size)) for start in range(0, size or 1, STRIP)]
+
+
+def joined(parts: list[np.ndarray]) -> np.ndarray:
+    """Consecutive strips as one array."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def recut(parts: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

@@ -5,9 +5,11 @@ all in memory. The format is simple: 8 bytes that hold the header's length, a JS
 and offsets), and the tensors' bytes end to end (https://github.com/huggingface/safetensors, section "Format").
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import RawIOBase
 from math import prod
@@ -149,8 +151,8 @@ def write_safetensors(
     tensors: Mapping[str, tuple[str, tuple[int, ...]]],
     parts: Iterable[bytes | np.ndarray],
     metadata: Mapping[str, str] | None = None,
-) -> None:
-    """Write a safetensors file of which only one part is in memory at a time.
+) -> str:
+    """Write a safetensors file of which only a few parts are in memory at a time, and return the file's SHA-256.
 
     The file is written under another name and renamed when it is complete.
 
@@ -173,15 +175,23 @@ def write_safetensors(
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     partial = path.with_name(path.name + ".partial")
+    digest = hashlib.sha256(start := len(text).to_bytes(8, "little") + text)
     try:
-        with partial.open("wb", buffering=0) as file:
-            _write(file, len(text).to_bytes(8, "little") + text)
-            written = sum(_write(file, part) for part in parts)
+        with partial.open("wb", buffering=0) as file, ThreadPoolExecutor(1) as hasher:
+            _write(file, start)
+            written = 0
+            hashed: Future[Any] = hasher.submit(int)
+            for part in parts:
+                raw = _raw(part)
+                hashed.result()
+                hashed = hasher.submit(digest.update, raw)  # while the part is written and the next one made
+                written += _write(file, raw)
         if written != offset:
             raise ValueError(f"{path}: {written:,} bytes for tensors of {offset:,}")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+    return digest.hexdigest()
 
 
 def to_bytes(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -204,8 +214,12 @@ def type_name(dtype: str) -> str:
     return OTHERS[dtype].name if dtype in OTHERS else dtype
 
 
-def _write(file: RawIOBase, part: bytes | np.ndarray) -> int:
-    rest = memoryview(part if isinstance(part, bytes) else np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+def _raw(part: bytes | np.ndarray) -> memoryview:
+    return memoryview(part if isinstance(part, bytes) else np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+
+
+def _write(file: RawIOBase, part: bytes | memoryview) -> int:
+    rest = memoryview(part)
     count = len(rest)
     while rest:  # a raw file may write less than it is given
         rest = rest[file.write(rest) :]

@@ -1,23 +1,24 @@
 """Merging methods: one module each, found by its name; adding a method adds a module and changes nothing else.
 
-A method is a generator function, named like its module, that takes the task vectors (and what else it needs of
-`tatr.merging.merge.MergeInputs`, as further positional arguments) and yields the blocks of a merged direction v;
-the merged model is θ_pre + λ·v. Its keyword-only arguments are its settings in the config, `Annotated` with bounds (an
-`annotated_types.Interval`) and what they mean. Its docstring is its page: the formula first.
+A method is a function, named like its module, that takes the task vectors (and what else it needs of
+`tatr.merging.merge.MergeInputs`, as further positional arguments) and gives a merged direction v: a vector if each
+block of it can be computed by itself, else an iterator over its blocks; the merged model is θ_pre + λ·v.
+
+Its keyword-only arguments are its settings in the config, `Annotated` with bounds (an `annotated_types.Interval`) and
+what they mean. Its docstring is its page: the formula first.
 """
 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
-
 from tatr.errors import TatrError
 from tatr.settings import check, keywords
+from tatr.vectors.apply import Direction
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Method:
     name: str
     title: str
     """What tables call it."""
-    blocks: Callable[..., Iterator[np.ndarray]]
-    """`(task_vectors, *needs, **settings)` → blocks of the direction, float32, in order."""
+    formula: Callable[..., Direction]
+    """`(task_vectors, *needs, **settings)` → v, float32 [N]."""
     coefficient: float
     """λ where the config gives none."""
 
@@ -40,11 +41,11 @@ class Method:
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
         """The settings the config may give, with their types and defaults."""
-        return keywords(self.blocks)
+        return keywords(self.formula)
 
     @property
     def _signature(self) -> list[inspect.Parameter]:
-        return [*inspect.signature(self.blocks).parameters.values()]
+        return [*inspect.signature(self.formula).parameters.values()]
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise unless every setting is of the type and within the bounds that its parameter is annotated with."""
@@ -52,8 +53,8 @@ class Method:
             check(f"{self.name}: {name}", value, self.parameters[name].annotation)
 
 
-def method(title: str, *, coefficient: float) -> Callable[[Callable[..., Iterator[np.ndarray]]], Method]:
-    """Declare a generator function a merging method."""
+def method(title: str, *, coefficient: float) -> Callable[[Callable[..., Direction]], Method]:
+    """Declare a function a merging method."""
     return lambda function: Method(function.__name__, title, function, coefficient)
 
 

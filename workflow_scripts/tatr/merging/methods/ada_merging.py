@@ -10,7 +10,7 @@ from tatr.errors import TatrError
 from tatr.merging.methods import method
 from tatr.merging.methods.ties import elect
 from tatr.vectors.layout import Layout
-from tatr.vectors.vector import Vector, by_pieces
+from tatr.vectors.vector import Vector, computed
 
 # Named, as the recipe of the learning (`tatr.training.recipes.adaptation`) has these fields, too.
 Granularity = Annotated[Literal["layer", "task"], "one coefficient per task and parameter tensor, or one per task"]
@@ -41,7 +41,7 @@ def ada_merging(
     batch_size: BatchSize = 32,
     learning_rate: LearningRate = 1e-3,
     split: Split = "test",
-) -> Iterator[np.ndarray]:
+) -> Vector:
     """v = Σ_k Σ_l λ_kl Δ_kl, λ learnt (Yang et al. 2024, "AdaMerging: Adaptive model merging for multi-task learning").
 
     l counts parameter tensors; λ_kl, in [0, 1], minimise the entropy of the merged model's predictions on unlabelled
@@ -81,7 +81,7 @@ def ada_merging(
                 total[part] += coefficient * row[part]
         return total
 
-    yield from (by_pieces(block, merged) for block in layout.blocks())
+    return computed(merged, *task_vectors)
 
 
 def _inside(layout: Layout, block: slice) -> Iterator[slice]:

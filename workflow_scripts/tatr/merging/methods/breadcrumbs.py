@@ -10,6 +10,7 @@ from tatr.errors import TatrError
 from tatr.merging.methods import method
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.order_statistics import share_of
+from tatr.vectors.threads import in_order
 from tatr.vectors.vector import Vector, recut
 
 
@@ -49,8 +50,8 @@ def breadcrumbs(
             f"breadcrumbs: smallest = {smallest:g} and largest = {largest:g} drop everything; "
             "their sum must be less than 1"
         )
-    sums = (_sum(task_vectors, parameter, smallest, largest) for parameter in layout.parameters)
-    yield from recut(sums, layout.size)
+    sums = in_order(lambda parameter: _sum(task_vectors, parameter, smallest, largest), layout.parameters)
+    return recut(sums, layout.size)
 
 
 def _sum(task_vectors: Sequence[Vector], parameter: Parameter, smallest: float, largest: float) -> np.ndarray:

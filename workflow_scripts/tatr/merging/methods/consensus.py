@@ -1,6 +1,6 @@
 """Consensus Task Arithmetic: the sum of the task vectors where at least two tasks use it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -8,8 +8,7 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.methods import method
-from tatr.vectors.layout import blocks
-from tatr.vectors.vector import Vector, by_pieces
+from tatr.vectors.vector import Vector, mapped
 
 
 @method("Consensus Task Arithmetic", coefficient=0.3)
@@ -18,7 +17,7 @@ def consensus(
     *,
     information: Annotated[float, Interval(ge=0), "how large an entry must be, against the other tasks' sum"] = 0.4,
     agreeing: Annotated[int, Interval(ge=0), "how many tasks must use an entry for it to be kept"] = 2,
-) -> Iterator[np.ndarray]:
+) -> Vector:
     """v = (Σ_k Δ_k) ⊙ [Σ_k m_k ≥ agreeing], with m_k = [|Δ_k| ≥ information · |Σ_{j≠k} Δ_j|].
 
     Source: Wang et al. 2024, "Localizing task information for improved model merging and compression", where m_k is
@@ -47,8 +46,7 @@ def consensus(
             f"consensus: agreeing = {agreeing} but there {_count(len(task_vectors))} to merge, so nothing would be kept"
         )
 
-    def merged(block: slice) -> np.ndarray:
-        parts = [vector[block] for vector in task_vectors]
+    def merged(*parts: np.ndarray) -> np.ndarray:
         total = parts[0].astype(np.float64)
         for part in parts[1:]:
             total += part
@@ -58,7 +56,7 @@ def consensus(
             users += np.abs(part) >= np.multiply(np.abs(others, out=others), information, out=others)
         return np.where(users >= agreeing, total, 0).astype(np.float32)
 
-    yield from (by_pieces(block, merged) for block in blocks(len(task_vectors[0])))
+    return mapped(merged, *task_vectors)
 
 
 def _count(tasks: int) -> str:

@@ -1,14 +1,13 @@
 """DARE: drop entries of the task vectors at random, rescale the rest, sum."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Interval
 
 from tatr.merging.methods import method
-from tatr.vectors.layout import blocks
-from tatr.vectors.vector import Vector
+from tatr.vectors.vector import Vector, computed
 
 
 @method("DARE", coefficient=0.3)
@@ -18,7 +17,7 @@ def dare(
     drop: Annotated[float, Interval(ge=0, lt=1), "probability that an entry of a task vector is dropped"] = 0.9,
     rescale: Annotated[bool, "divide the entries that stay by 1 − drop"] = True,
     seed: Annotated[int, Interval(ge=0), "of the random numbers"] = 0,
-) -> Iterator[np.ndarray]:
+) -> Vector:
     """v = Σ_k Δ_k ⊙ b_k / (1 − drop), with independent b_k ∈ {0, 1} that are 0 with probability `drop`.
 
     Source: Yu et al. 2024, "Language models are super Mario: Absorbing abilities from homologous models as a free
@@ -40,11 +39,14 @@ def dare(
     Cost: one pass over the task vectors and one random number per entry and task; one block of each is in memory.
     """
     scale = np.float32(1 / (1 - drop) if rescale else 1)
-    for block in blocks(len(task_vectors[0])):
+
+    def part(block: slice) -> np.ndarray:
         total = np.zeros(block.stop - block.start, np.float32)
         for task, vector in enumerate(task_vectors):
             np.add(total, vector[block], out=total, where=_stays(block, task, drop, seed))
-        yield total * scale
+        return total * scale
+
+    return computed(part, *task_vectors)
 
 
 def _stays(block: slice, task: int, drop: float, seed: int) -> np.ndarray:

@@ -1,14 +1,13 @@
 """Fisher merging: each parameter is the average of the fine-tuned ones, weighted by their Fisher information."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Interval
 
 from tatr.merging.methods import method
-from tatr.vectors.layout import blocks
-from tatr.vectors.vector import Vector, read
+from tatr.vectors.vector import Vector, computed, read
 
 
 @method("Fisher merging", coefficient=1.0)
@@ -19,7 +18,7 @@ def fisher(
     exemplars: Annotated[int, Interval(ge=1), "training images per task that Fisher information is measured on"] = 256,
     floor: Annotated[float, Interval(gt=0), "smallest weight a task's parameter has in the average"] = 1e-6,
     normalise: Annotated[bool, "scale each task's Fisher information to Euclidean length 1"] = True,
-) -> Iterator[np.ndarray]:
+) -> Vector:
     """v = Σ_k w_k ⊙ Δ_k / Σ_k w_k with w_k = max(F_k / ‖F_k‖, floor).
 
     Source: Matena & Raffel 2022, "Merging models with Fisher-weighted averaging" (arXiv 2111.09832), Eq. 5, all tasks
@@ -39,7 +38,8 @@ def fisher(
     """
     # `exemplars` is a setting of the stage that measures `fishers`; here they have been measured.
     scales = [_length(vector) if normalise else 1.0 for vector in fishers]
-    for block in blocks(len(task_vectors[0])):
+
+    def part(block: slice) -> np.ndarray:
         # In float64 one task alone, or K equal ones, merge to themselves bit for bit.
         total = np.zeros(block.stop - block.start)
         weights = np.zeros_like(total)
@@ -47,7 +47,9 @@ def fisher(
             weight = np.maximum(information[block].astype(np.float64) / scale, floor)
             total += weight * vector[block]
             weights += weight
-        yield (total / weights).astype(np.float32)
+        return (total / weights).astype(np.float32)
+
+    return computed(part, *task_vectors, *fishers)
 
 
 def _length(vector: Vector) -> float:

@@ -1,7 +1,7 @@
 """LiNeS: task vectors scaled by depth, little in the first residual blocks and more in the last."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Annotated, Literal
 
@@ -10,8 +10,8 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.methods import method
-from tatr.vectors.layout import Layout, blocks
-from tatr.vectors.vector import Vector
+from tatr.vectors.layout import Layout
+from tatr.vectors.vector import Vector, computed, total
 
 NUMBERED = re.compile(r"(|.*?\.)(\d+)\.")
 """A name's beginning up to its first integer, and that integer."""
@@ -28,7 +28,7 @@ def lines(
         Literal["nearest", "first"],
         "scale of what lies before or after all blocks: the nearest block's, or always the first's",
     ] = "nearest",
-) -> Iterator[np.ndarray]:
+) -> Vector:
     """v = (α + β·(l − 1)/(L − 1)) Σ_k Δ_k, for the parameters of residual block l of L.
 
     Source: Wang et al. 2024, "LiNeS: post-training layer scaling prevents forgetting and enhances model merging" (arXiv
@@ -58,13 +58,15 @@ def lines(
         TatrError: no parameter's name has a number.
     """
     scales = _scales(layout, 1 / len(task_vectors) if alpha is None else alpha, beta, outside)
-    for block in blocks(len(task_vectors[0])):
-        total = task_vectors[0][block].copy()
-        for vector in task_vectors[1:]:
-            total += vector[block]
+    summed = total(task_vectors)
+
+    def part(block: slice) -> np.ndarray:
+        entries = summed[block]
         for start, stop, scale in scales:
-            total[max(start - block.start, 0) : max(stop - block.start, 0)] *= scale
-        yield total
+            entries[max(start - block.start, 0) : max(stop - block.start, 0)] *= scale
+        return entries
+
+    return computed(part, summed)
 
 
 def _scales(layout: Layout, alpha: float, beta: float, outside: str) -> list[tuple[int, int, np.float32]]:

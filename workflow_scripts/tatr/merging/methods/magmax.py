@@ -1,16 +1,15 @@
 """MagMax: of each parameter, the one task vector's entry that is largest."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from tatr.merging.methods import method
-from tatr.vectors.layout import blocks
-from tatr.vectors.vector import Vector
+from tatr.vectors.vector import Vector, computed
 
 
 @method("MagMax", coefficient=0.5)
-def magmax(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
+def magmax(task_vectors: Sequence[Vector]) -> Vector:
     """v = Δ_k with k = argmax_k |Δ_k|, entry by entry.
 
     Source: Marczak et al. 2024, "MagMax: Leveraging model merging for seamless continual learning" (arXiv 2407.06322),
@@ -22,11 +21,14 @@ def magmax(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
     result does not depend on the order of tasks.
     Cost: one pass over the task vectors; one block of each is in memory at a time.
     """
-    for block in blocks(len(task_vectors[0])):
+
+    def part(block: slice) -> np.ndarray:
         largest = task_vectors[0][block].copy()
         smallest = largest.copy()
         for vector in task_vectors[1:]:
             entries = vector[block]
             np.maximum(largest, entries, out=largest)
             np.minimum(smallest, entries, out=smallest)
-        yield np.where(largest >= -smallest, largest, smallest)
+        return np.where(largest >= -smallest, largest, smallest)
+
+    return computed(part, *task_vectors)

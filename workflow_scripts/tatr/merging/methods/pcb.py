@@ -82,20 +82,21 @@ def _by_chunks(deltas: Sequence[np.ndarray], formula: Callable[[Sequence[np.ndar
 def _quantiles(vector: Vector, clamp: float) -> Span:
     cut = share_of(clamp, len(vector))
     low, high = nth_smallest(mapped(np.abs, vector), [cut, len(vector) - 1 - cut])
-    return low, high
+    return low.value, high.value
 
 
 def _kept_scores(scores: Vector, ratio: float) -> Span:
     """The lowest and the highest of the `ratio` · N highest scores, exactly."""
     size = len(scores)
     kept = max(1, share_of(ratio, size))
-    low, high = nth_smallest(mapped(lambda part: np.maximum(part, 0), scores), [size - kept, size - 1])
+    ranked = nth_smallest(mapped(lambda part: np.maximum(part, 0), scores), [size - kept, size - 1])
+    low, high = (found.value for found in ranked)
     if low > 0:
         return low, high
     # Order statistics are of values from 0 up, so scores below are counted from the other side. The highest of all
     # is not among these: a task's smallest entry has the score 0.
-    (low,) = nth_smallest(mapped(lambda part: np.maximum(-part, 0), scores), [kept - 1])
-    return -low, high
+    (lowest,) = nth_smallest(mapped(lambda part: np.maximum(-part, 0), scores), [kept - 1])
+    return -lowest.value, high
 
 
 def _scores_of(vectors: Sequence[Vector], spans: Sequence[Span], k: int) -> Vector:

@@ -1,16 +1,13 @@
 """Task Arithmetic: the sum of the task vectors."""
 
-from collections.abc import Iterator, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from tatr.merging.methods import method
-from tatr.vectors.layout import blocks
-from tatr.vectors.vector import Vector
+from tatr.vectors.vector import Vector, total
 
 
 @method("Task Arithmetic", coefficient=0.3)
-def task_arithmetic(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
+def task_arithmetic(task_vectors: Sequence[Vector]) -> Vector:
     """v = Σ_k Δ_k.
 
     Source: Ilharco et al. 2023, "Editing models with task arithmetic".
@@ -20,8 +17,4 @@ def task_arithmetic(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
     every task, so masking the sum once equals masking each task vector.
     Cost: one pass over the task vectors; one block of each is in memory at a time.
     """
-    for block in blocks(len(task_vectors[0])):
-        total = task_vectors[0][block].copy()
-        for vector in task_vectors[1:]:
-            total += vector[block]
-        yield total
+    return total(task_vectors)

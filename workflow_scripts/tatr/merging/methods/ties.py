@@ -1,7 +1,8 @@
 """Ties-Merging: trim, elect signs, merge what agrees with the elected sign."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from threading import Lock
 from typing import Annotated, Literal
 
 import numpy as np
@@ -9,9 +10,10 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.methods import method
-from tatr.vectors.layout import Layout, blocks
-from tatr.vectors.order_statistics import nth_smallest, share_of
-from tatr.vectors.vector import Vector, by_pieces, mapped
+from tatr.vectors.layout import Layout, Parameter, blocks
+from tatr.vectors.order_statistics import nth_smallest_of_each, share_of
+from tatr.vectors.threads import in_order
+from tatr.vectors.vector import Vector, computed, joined, mapped, strips
 
 
 @method("Ties-Merging", coefficient=0.3)
@@ -24,7 +26,7 @@ def ties(
     ] = 0.2,
     combine: Annotated[Literal["sum", "mean"], "of the entries that agree with the elected sign"] = "sum",
     scope: Annotated[Literal["model", "tensor"], "what one threshold is taken over"] = "model",
-) -> Iterator[np.ndarray]:
+) -> Vector:
     """v = Σ_k Δ'_k ⊙ [sign Δ'_k = s], with Δ'_k the trimmed task vectors and s = sign Σ_k Δ'_k.
 
     Source: Yadav et al. 2023, "TIES-Merging: Resolving interference when merging models".
@@ -45,8 +47,8 @@ def ties(
     depend on the order of tasks, and takes a majority of zero for negative. Checkpoints that carry text tensors along
     count them in N: they never move, so the same density keeps more of the image encoder there than here. mergekit
     works as `scope: tensor`, but breaks ties of magnitude by position and rounds shares in binary.
-    Cost: three passes over the task vectors for one threshold per task (two find the threshold), two per tensor, and
-    one more if trimmed entries cancel exactly anywhere; one block of each is in memory at a time.
+    Cost: two passes over the task vectors, of which the first finds all thresholds; one more over those in stores, to
+    sample them, and one more if trimmed entries cancel exactly anywhere. One block of each is in memory per thread.
 
     Raises:
         TatrError: the density is so small that nothing is kept.
@@ -54,18 +56,14 @@ def ties(
     elected = elect(task_vectors, layout, density, scope)
 
     def merged(block: slice) -> np.ndarray:
-        entries = elected(block)
-        total = entries.sum(axis=0)
-        if combine == "sum":
-            return total
-        return total / np.maximum(np.count_nonzero(entries, axis=0), 1).astype(np.float32)
+        return joined([_combined(entries, combine) for entries in elected.strips(block)])
 
-    yield from (by_pieces(block, merged) for block in blocks(len(task_vectors[0])))
+    return computed(merged, *task_vectors)
 
 
 def elect(
     task_vectors: Sequence[Vector], layout: Layout, density: float, scope: Literal["model", "tensor"] = "model"
-) -> Callable[[slice], np.ndarray]:
+) -> "Elected":
     """Trim all task vectors and elect signs; thresholds are computed here, the rest block by block on access.
 
     Args:
@@ -74,49 +72,77 @@ def elect(
         density: share of entries kept per task, in (0, 1].
         scope: whether one threshold is taken over the model or over each parameter tensor.
 
-    Returns:
-        A function that gives, for a block of n entries, the entries of each Δ_k that are kept and have the elected
-        sign, zero elsewhere, float32 [K, n]; a new array each time.
-
     Raises:
         TatrError: the density is so small that nothing is kept.
     """
     size = len(task_vectors[0])
-    if scope == "model":
-        if not share_of(density, size):
-            raise TatrError(f"ties: density = {density:g} keeps none of {size:,} entries; give a larger one")
-        bounds = [(0, size)]
-        thresholds = [[_over_model(vector, density)] for vector in task_vectors]
-    else:
-        bounds = [(p.offset, p.stop) for p in layout.parameters]
-        thresholds = [[_over_tensor(vector[start:stop], density) for start, stop in bounds] for vector in task_vectors]
+    if scope == "tensor":
+        parameters = layout.parameters
+        rows = in_order(lambda parameter: _of_tensor(task_vectors, parameter, density), parameters)
+        return Elected(task_vectors, [parameter.offset for parameter in parameters], np.array([*rows]).T)
+    kept = share_of(density, size)
+    if not kept:
+        raise TatrError(f"ties: density = {density:g} keeps none of {size:,} entries; give a larger one")
+    magnitudes = [mapped(np.abs, vector) for vector in task_vectors]
+    found = nth_smallest_of_each(magnitudes, [[size - kept]] * len(task_vectors))
+    return Elected(task_vectors, [0], np.array([[ranked.value for ranked in its] for its in found]))
 
-    def trimmed(block: slice) -> np.ndarray:
-        entries = np.stack([vector[block] for vector in task_vectors])
-        for index, (start, stop) in enumerate(bounds):
-            inside = slice(max(start - block.start, 0), max(min(stop, block.stop) - block.start, 0))
-            for row, values in zip(entries, thresholds, strict=True):
-                row[inside][np.abs(row[inside]) < values[index]] = 0
-        return entries
 
-    @cache
-    def majority() -> int:
-        # A sum of whole numbers, so exact, and the same for any block size.
-        signs = (by_pieces(block, lambda piece: _signs(trimmed(piece))) for block in blocks(size))
-        return int(np.sign(sum(int(part.sum(dtype=np.float64)) for part in signs)))
+class Elected:
+    """The entries of task vectors that are kept and have the elected sign, zero elsewhere."""
 
-    def elected(block: slice) -> np.ndarray:
-        entries = trimmed(block)
-        signs = _signs(entries)
-        silent = np.flatnonzero(signs == 0)
-        cancelled = silent[entries[:, silent].any(axis=0)]
-        if len(cancelled):
-            signs[cancelled] = majority()
-        for row in entries:
-            row[np.sign(row) != signs] = 0
-        return entries
+    def __init__(self, task_vectors: Sequence[Vector], starts: Sequence[int], thresholds: np.ndarray) -> None:
+        """Of Δ_k, with thresholds [K, len(starts)], each from one of the starts to the next."""
+        self.task_vectors, self.starts = task_vectors, starts
+        self.thresholds = thresholds.astype(np.float32)
+        self._majority: np.float32 | None = None
+        self._lock = Lock()
 
-    return elected
+    def __call__(self, block: slice) -> np.ndarray:
+        """A block of n entries of each Δ_k, float32 [K, n], as a new array."""
+        return np.concatenate([*self.strips(block)], axis=1)
+
+    def strips(self, block: slice) -> Iterator[np.ndarray]:
+        """The same in consecutive strips, each float32 [K, n]."""
+        for entries in self._trimmed(block):
+            signs = _signs(entries)
+            silent = np.flatnonzero(signs == 0)
+            cancelled = silent[entries[:, silent].any(axis=0)]
+            if len(cancelled):
+                signs[cancelled] = self._majority_sign()
+            for row in entries:
+                row[np.sign(row) != signs] = 0
+            yield entries
+
+    def _trimmed(self, block: slice) -> Iterator[np.ndarray]:
+        parts = [vector[block] for vector in self.task_vectors]
+        for strip in strips(block):
+            entries = np.stack([part[strip] for part in parts])
+            first, stop = block.start + strip.start, block.start + strip.stop
+            ends = [*self.starts[1:], stop]
+            for index in range(bisect_right(self.starts, first) - 1, bisect_left(self.starts, stop)):
+                inside = entries[:, max(self.starts[index] - first, 0) : min(ends[index], stop) - first]
+                inside[np.abs(inside) < self.thresholds[:, index, None]] = 0
+            yield entries
+
+    def _majority_sign(self) -> np.float32:
+        with self._lock:  # one thread computes it, the others wait
+            if self._majority is None:
+                # Of whole numbers, so exact, and the same for any block size.
+                sums = in_order(self._sum_of_signs, blocks(len(self.task_vectors[0])))
+                self._majority = np.float32(np.sign(sum(sums)))
+            return self._majority
+
+    def _sum_of_signs(self, block: slice) -> int:
+        return sum(int(_signs(entries).sum(dtype=np.float64)) for entries in self._trimmed(block))
+
+
+def _combined(entries: np.ndarray, combine: str) -> np.ndarray:
+    total: np.ndarray = entries.sum(axis=0)
+    if combine == "sum":
+        return total
+    mean: np.ndarray = total / np.maximum(np.count_nonzero(entries, axis=0), 1).astype(np.float32)
+    return mean
 
 
 def _signs(entries: np.ndarray) -> np.ndarray:
@@ -127,10 +153,7 @@ def _signs(entries: np.ndarray) -> np.ndarray:
     return np.sign(total).astype(np.float32)
 
 
-def _over_model(vector: Vector, density: float) -> float:
-    return nth_smallest(mapped(np.abs, vector), [len(vector) - share_of(density, len(vector))])[0]
-
-
-def _over_tensor(entries: np.ndarray, density: float) -> float:
-    rank = len(entries) - max(share_of(density, len(entries)), 1)
-    return float(np.partition(np.abs(entries), rank)[rank])
+def _of_tensor(task_vectors: Sequence[Vector], parameter: Parameter, density: float) -> list[float]:
+    rank = parameter.size - max(share_of(density, parameter.size), 1)
+    magnitudes = (np.abs(vector[parameter.offset : parameter.stop]) for vector in task_vectors)
+    return [float(np.partition(its, rank)[rank]) for its in magnitudes]

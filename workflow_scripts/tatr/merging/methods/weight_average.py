@@ -1,16 +1,15 @@
 """Weight Averaging: the mean of the fine-tuned models."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from tatr.merging.methods import method
-from tatr.vectors.layout import blocks
-from tatr.vectors.vector import Vector
+from tatr.vectors.vector import Vector, mapped, total
 
 
 @method("Weight Averaging", coefficient=1.0)
-def weight_average(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
+def weight_average(task_vectors: Sequence[Vector]) -> Vector:
     """v = (1/K) Σ_k Δ_k, so that θ_pre + v is the mean of θ_k.
 
     Source: Wortsman et al. 2022, "Model soups: averaging weights of multiple fine-tuned models improves accuracy
@@ -20,8 +19,4 @@ def weight_average(task_vectors: Sequence[Vector]) -> Iterator[np.ndarray]:
     Trust region: the mask applies to v; as this is linear, masking the task vectors first gives the same.
     Cost: one pass over the task vectors; one block of each is in memory at a time.
     """
-    for block in blocks(len(task_vectors[0])):
-        total = task_vectors[0][block].copy()
-        for vector in task_vectors[1:]:
-            total += vector[block]
-        yield total / np.float32(len(task_vectors))
+    return mapped(lambda part: part / np.float32(len(task_vectors)), total(task_vectors))

@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 
 from tatr.errors import TatrError
-from tatr.vectors.vector import Vector, mapped
+from tatr.vectors.vector import Vector, computed, mapped, strips
+
+TOGETHER = 4
+"""Tasks whose blocks are in memory at once: strips of all of them are added while the sums are in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,18 @@ def cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Vector:
         reacting: R_k ≥ 0, each float32 [N].
         moving: M_k ≥ 0, each float32 [N], in the same order of tasks.
     """
-    count = len(reacting)
-    return mapped(lambda *parts: _cross_sum(zip(parts[:count], parts[count:], strict=True)), *reacting, *moving)
+    pairs = [*zip(reacting, moving, strict=True)]
+    groups = [pairs[start : start + TOGETHER] for start in range(0, len(pairs), TOGETHER)]
+
+    def part(block: slice) -> np.ndarray:
+        sums = np.zeros((3, block.stop - block.start), np.float32)
+        for group in groups:
+            entries = [(r[block], None if m is r else m[block]) for r, m in group]
+            for strip in strips(block):
+                _add(sums[:, strip], [(r[strip], r[strip] if m is None else m[strip]) for r, m in entries])
+        return sums[0]
+
+    return computed(part, *reacting, *moving)
 
 
 def magnitudes(vectors: Iterable[Vector]) -> list[Vector]:
@@ -95,20 +108,17 @@ def magnitudes(vectors: Iterable[Vector]) -> list[Vector]:
     return [mapped(np.abs, vector) for vector in vectors]
 
 
-def _cross_sum(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Σ_{i≠j} R_j ⊙ M_i of arrays given task by task as (R_k, M_k), in one pass and with 2K products.
+def _add(sums: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Add tasks, given as (R_k, M_k), to Ω, ΣR and ΣM, the rows of `sums`: one pass and 2K products in all.
 
     Each new task meets the running sums of the tasks before it: Ω += R_k ⊙ ΣM + M_k ⊙ ΣR. All terms are ≥ 0 and
     nothing is subtracted, so nothing cancels; (ΣR) ⊙ (ΣM) − Σ R_k ⊙ M_k is the same sum, but loses digits where one
     task's values dwarf the others'.
     """
-    pairs = iter(pairs)
-    first, second = next(pairs)
-    reacting_sum, moving_sum = first.copy(), second.copy()
-    omega = np.zeros_like(reacting_sum)
+    omega, reacting_sum, moving_sum = sums
+    product = np.empty_like(omega)
     for reacting, moving in pairs:
-        omega += reacting * moving_sum
-        omega += moving * reacting_sum
+        omega += np.multiply(reacting, moving_sum, out=product)
+        omega += np.multiply(moving, reacting_sum, out=product)
         reacting_sum += reacting
         moving_sum += moving
-    return omega

@@ -42,20 +42,25 @@ def adaptation(draft: Draft, merge: Merge, tau: float | None) -> Planned:
     return draft.add("adaptation", _label(draft, merge, tau), settings, inputs, _module(merge))
 
 
-def direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
-    """The direction v of a merge."""
+def directions(draft: Draft, merge: Merge) -> list[Planned]:
+    """The direction v of a merge: one, whatever its trust regions, unless it is learnt inside of each."""
+    distinct = {planned.name: planned for planned in (_direction(draft, merge, tau) for tau in merge.taus)}
+    return [*distinct.values()]
+
+
+def _direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
     needs = load(merge.method).needs
     count = merge.settings.get("exemplars") or draft.config.exemplars_of().count
     inputs = {
         "task_vectors": task_vectors(draft),
-        "mask": _masks(draft, merge, tau),
         "backbone": [backbone(draft)] if "layout" in needs else [],
         "fishers": [measurements.fisher(draft, task, count) for task in draft.tasks] if "fishers" in needs else [],
         "grams": [measurements.gram(draft, task, count) for task in draft.tasks] if "grams" in needs else [],
         "coefficients": [adaptation(draft, merge, tau)] if "coefficients" in needs else [],
     }
+    label = _label(draft, merge, tau) if "coefficients" in needs else _method_label(merge)
     settings = {"method": merge.method, "settings": merge.settings}
-    return draft.add("merge", _label(draft, merge, tau), settings, inputs, _module(merge))
+    return draft.add("merge", label, settings, inputs, _module(merge))
 
 
 def surgery(draft: Draft, merge: Merge) -> Planned:
@@ -64,7 +69,8 @@ def surgery(draft: Draft, merge: Merge) -> Planned:
     settings = asdict(draft.config.surgery_of(merge)) | {"coefficient": coefficient}
     inputs = {
         "backbone": [backbone(draft)],
-        "direction": [direction(draft, merge, tau)],
+        "direction": directions(draft, merge),
+        "mask": _masks(draft, merge, tau),
         "task_vectors": task_vectors(draft),
         "images": [images(draft, task) for task in draft.tasks],
     }
@@ -76,10 +82,10 @@ def evaluation(draft: Draft, merge: Merge) -> Planned:
     coefficient = "search" if len(merge.coefficients) > 1 else f"{merge.coefficients[0]:g}"
     tau = merge.taus[0] if len(merge.taus) == 1 else "search"
     label = f"{_label(draft, merge, tau)}_lambda-{coefficient}{'_surgery' if merge.surgery else ''}"
-    directions = [direction(draft, merge, tau) for tau in merge.taus]
+    masks = [planned for tau in merge.taus for planned in _masks(draft, merge, tau)]
     settings = {"coefficients": merge.coefficients} | ({"taus": merge.taus} if len(merge.taus) > 1 else {})
     modules = [surgery(draft, merge)] if merge.surgery else []
-    return _evaluation(draft, label, settings, directions, draft.tasks, modules)
+    return _evaluation(draft, label, settings, directions(draft, merge), draft.tasks, masks, modules)
 
 
 def reference(draft: Draft, task: str | None) -> Planned:
@@ -100,6 +106,7 @@ def export(draft: Draft, merge: Merge) -> Planned:
         "backbone": [backbone(draft)],
         "evaluation": [measured],
         "directions": measured.inputs["directions"],
+        "masks": measured.inputs["masks"],
         "surgery": measured.inputs["surgery"],
     }
     return draft.add("export", measured.label, settings | {"row": merge.row_name, "tasks": draft.tasks}, inputs)
@@ -121,13 +128,15 @@ def _evaluation(
     draft: Draft,
     label: str,
     settings: Mapping[str, Any],
-    directions: Sequence[Planned],
+    vectors: Sequence[Planned],
     tasks: Sequence[str],
+    masks: Sequence[Planned] = (),
     modules: Sequence[Planned] = (),
 ) -> Planned:
     inputs = {
         "backbone": [backbone(draft)],
-        "directions": directions,
+        "directions": vectors,
+        "masks": masks,
         "surgery": modules,
         "heads": [head(draft, task) for task in tasks],
         "images": [images(draft, task) for task in tasks],
@@ -149,8 +158,11 @@ def _region_label(draft: Draft, region: TrustRegion) -> str:
     return f"{region.sensitivity}_n-{count}" if count else region.sensitivity
 
 
+def _method_label(merge: Merge) -> str:
+    return merge.method + "".join(f"_{key}-{value}" for key, value in merge.changed_settings.items())
+
+
 def _label(draft: Draft, merge: Merge, tau: float | str | None) -> str:
-    settings = "".join(f"_{key}-{value}" for key, value in merge.changed_settings.items())
     shown = f"{tau:g}" if isinstance(tau, float) else tau
     region = f"+{_region_label(draft, merge.trust_region)}_tau-{shown}" if merge.trust_region else ""
-    return f"{merge.method}{settings}{region}"
+    return f"{_method_label(merge)}{region}"
