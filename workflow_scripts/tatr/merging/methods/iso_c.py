@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from tatr.merging.decompositions import polar
+from tatr.merging.matrices import each_parameter
 from tatr.merging.methods import method
 from tatr.vectors.layout import Layout, Parameter
-from tatr.vectors.vector import Vector, recut
+from tatr.vectors.vector import Vector
 
 
 @method("Iso-C", coefficient=1.3)
@@ -39,7 +41,10 @@ def iso_c(task_vectors: Sequence[Vector], layout: Layout) -> Iterator[np.ndarray
     Cost: one pass over the task vectors and one singular value decomposition per matrix. In memory are the sum of one
     parameter and its factors, in float64, however many tasks there are.
     """
-    return recut((_isotropic(task_vectors, parameter) for parameter in layout.parameters), layout.size)
+    # In float64: the sum, its factor, and what it takes to compute one of the two.
+    return each_parameter(
+        lambda parameter: _isotropic(task_vectors, parameter), layout, lambda parameter: 24 * parameter.size
+    )
 
 
 def _isotropic(task_vectors: Sequence[Vector], parameter: Parameter) -> np.ndarray:
@@ -48,6 +53,6 @@ def _isotropic(task_vectors: Sequence[Vector], parameter: Parameter) -> np.ndarr
         total += vector[parameter.offset : parameter.stop]
     if len(parameter.shape) != 2:
         return (total / len(task_vectors)).astype(np.float32)
-    left, values, right = np.linalg.svd(total.reshape(parameter.shape), full_matrices=False)
-    there = values > values.max(initial=0) * max(parameter.shape) * np.finfo(values.dtype).eps
-    return (left[:, there] @ right[there] * values.mean()).astype(np.float32)
+    isometry, values = polar(total.reshape(parameter.shape))
+    isometry *= values.sum() / min(parameter.shape)
+    return isometry.astype(np.float32)

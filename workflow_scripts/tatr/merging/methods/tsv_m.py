@@ -7,10 +7,12 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.errors import TatrError
+from tatr.merging.decompositions import leading, polar
+from tatr.merging.matrices import each_parameter
 from tatr.merging.methods import method
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.order_statistics import share_of
-from tatr.vectors.vector import Vector, recut
+from tatr.vectors.vector import Vector
 
 
 @method("TSV-M", coefficient=1.0)
@@ -63,7 +65,10 @@ def tsv_m(
             f"tsv_m: rank_share = {rank_share:g} of {count} tasks is more directions than a matrix has; "
             f"give at most 1/{count} = {1 / count:.4g}, or null for just that"
         )
-    yield from recut((_merged(task_vectors, parameter, rank_share) for parameter in layout.parameters), layout.size)
+    # In float64: the vectors kept on either side, their orthonormal ones, and what it takes to compute one of the four.
+    return each_parameter(
+        lambda parameter: _merged(task_vectors, parameter, rank_share), layout, lambda parameter: 32 * parameter.size
+    )
 
 
 def _merged(task_vectors: Sequence[Vector], parameter: Parameter, rank_share: float | None) -> np.ndarray:
@@ -72,10 +77,12 @@ def _merged(task_vectors: Sequence[Vector], parameter: Parameter, rank_share: fl
         return _mean(parts, len(task_vectors), parameter)
     size = min(parameter.shape)
     rank = size // len(task_vectors) if rank_share is None else max(1, share_of(rank_share, size))
-    kept = [_leading(part.reshape(parameter.shape).astype(np.float64), rank) for part in parts]
-    left, right = (_orthonormal(np.hstack([factors[side] for factors in kept])) for side in (0, 2))
-    values = np.concatenate([factors[1] for factors in kept])
-    return ((left * values) @ right.T).astype(np.float32)
+    kept = [leading(part.reshape(parameter.shape).astype(np.float64), rank) for part in parts]
+    left, _ = polar(np.hstack([components.left for components in kept]))
+    right, _ = polar(np.hstack([components.right for components in kept]))
+    values = np.concatenate([components.values for components in kept])
+    left *= values
+    return (left @ right.T).astype(np.float32)
 
 
 def _mean(parts: Iterator[np.ndarray], count: int, parameter: Parameter) -> np.ndarray:
@@ -83,22 +90,3 @@ def _mean(parts: Iterator[np.ndarray], count: int, parameter: Parameter) -> np.n
     for part in parts:
         total += part
     return (total / count).astype(np.float32)
-
-
-def _leading(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """U [rows, r], σ [r] and V [columns, r] of the at most `rank` largest singular values above zero."""
-    left, values, right = np.linalg.svd(matrix, full_matrices=False)
-    rank = min(rank, _rank(values, matrix))
-    # Copies: a slice would keep all of a task's vectors in memory.
-    return left[:, :rank].copy(), values[:rank], right[:rank].T.copy()
-
-
-def _orthonormal(columns: np.ndarray) -> np.ndarray:
-    """The nearest matrix with orthonormal columns; nearest partial isometry if they are linearly dependent."""
-    left, values, right = np.linalg.svd(columns, full_matrices=False)
-    rank = _rank(values, columns)
-    return left[:, :rank] @ right[:rank]
-
-
-def _rank(values: np.ndarray, matrix: np.ndarray) -> int:
-    return int((values > values.max(initial=0) * max(matrix.shape) * np.finfo(values.dtype).eps).sum())
