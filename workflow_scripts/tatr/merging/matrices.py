@@ -34,8 +34,13 @@ def each_parameter(
         with room.taken(bytes_of(parameter)):
             return function(parameter)
 
+    return one_blas_thread(recut(in_order(within_room, layout.parameters), layout.size))
+
+
+def one_blas_thread(parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same parts, computed while the linear algebra library keeps to the thread that calls it."""
     with threadpool_limits(1, user_api="blas"):
-        yield from recut(in_order(within_room, layout.parameters), layout.size)
+        yield from parts
 
 
 class _Room:

@@ -8,7 +8,10 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.errors import TatrError
+from tatr.merging.cholesky import factorise, mirror, solve
+from tatr.merging.gram_products import PROBES, exact_products, sums
 from tatr.merging.linear_maps import Gram, as_map, from_map, inputs_of, is_linear_map
+from tatr.merging.matrices import one_blas_thread
 from tatr.merging.methods import method
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector, recut
@@ -17,6 +20,9 @@ logger = logging.getLogger("tatr")
 
 NOISE = 1e-6
 """Share of an input's second moment below which what other inputs leave unexplained may be rounding of float32."""
+
+TOLERANCE = 1e-5
+"""Share of the merged map (Frobenius norm) that products in float32 may be off by; else they are repeated in float64."""
 
 
 @method("RegMean", coefficient=1.0)
@@ -52,7 +58,7 @@ def regmean(
     # `exemplars` is a setting of the stage that measures `grams`; here they have been measured.
     matrices = [Gram.over(layout, values) for values in grams]
     parts = (_merged(parameter, task_vectors, matrices, off_diagonal) for parameter in layout.parameters)
-    yield from recut(parts, layout.size)
+    return one_blas_thread(recut(parts, layout.size))
 
 
 def _merged(
@@ -66,34 +72,35 @@ def _merged(
     if not is_linear_map(parameter):
         return mean
     inputs = inputs_of(parameter)
-    total, pull = np.zeros((inputs, inputs)), np.zeros((inputs, parameter.size // inputs), order="F")
-    for vector, gram in zip(task_vectors, grams, strict=True):
-        deviation = as_map(parameter, np.subtract(vector[inside], mean, dtype=np.float64))
-        # By rows: of one task's matrix no copy in float64 is ever whole.
-        for rows, part in gram.rows(parameter.name):
-            weighted = part.astype(np.float64)
-            moments = weighted[np.arange(len(part)), np.arange(rows.start, rows.stop)]
-            weighted *= off_diagonal
-            weighted[np.arange(len(part)), np.arange(rows.start, rows.stop)] = moments
-            total[rows] += weighted
-            pull[rows] += weighted @ deviation
-    _solve(total, pull, parameter.name)
-    del total
-    return (mean + from_map(parameter, pull)).astype(np.float32)
+
+    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for vector, gram in zip(task_vectors, grams, strict=True):
+            yield gram.matrix(parameter.name), as_map(parameter, np.subtract(vector[inside], mean, dtype=np.float64))
+
+    sides = (inputs, parameter.size // inputs, off_diagonal)
+    factor, products, errors = sums(pairs(), *sides)
+    _factorise(factor, parameter.name)
+    solve(factor, products)
+    solve(factor, errors)
+    merged = from_map(parameter, products) + mean
+    if np.linalg.norm(errors) / PROBES**0.5 > TOLERANCE * np.linalg.norm(merged):
+        products = exact_products(pairs(), *sides)
+        solve(factor, products)
+        merged = from_map(parameter, products) + mean
+    return merged.astype(np.float32)
 
 
-def _solve(total: np.ndarray, pull: np.ndarray, name: str) -> None:
-    """Replace `pull` by (total + ridge)⁻¹ pull with the smallest ridge, of powers of ten, that makes the system sound.
+def _factorise(total: np.ndarray, name: str) -> None:
+    """Cholesky's decomposition of total + the smallest ridge, of powers of ten, that makes the system sound; in place.
 
-    `total` is used up.
+    In place, as a copy of the largest maps' matrices takes 128 MiB (ViT-L/14).
     """
-    from scipy.linalg.lapack import dpotrs  # here, as planning loads this module, too
-
-    diagonal = total.diagonal().copy()
-    scale = float(diagonal.mean()) or 1.0
+    moments = total.diagonal().copy()
+    scale = float(moments.mean()) or 1.0
     for ridge in (0.0, *(10.0**power for power in range(-10, 1))):
-        np.fill_diagonal(total, diagonal + ridge * scale)
-        if _factorise(total):
+        np.fill_diagonal(total, moments + ridge * scale)
+        # The square of a pivot is what the inputs before it leave unexplained of an input.
+        if factorise(total) and (total.diagonal() ** 2 > NOISE * (moments + ridge * scale)).all():
             if ridge:
                 logger.warning(
                     "regmean: inputs of '%s' are linearly dependent; added a ridge of %g times their mean second "
@@ -101,26 +108,6 @@ def _solve(total: np.ndarray, pull: np.ndarray, name: str) -> None:
                     name,
                     ridge,
                 )
-            dpotrs(total.T, pull, lower=1, overwrite_b=1)
             return
-        _mirror(total)
+        mirror(total)
     raise TatrError(f"regmean: the Gram matrices of '{name}' are not positive semidefinite; measure them again")
-
-
-def _factorise(system: np.ndarray) -> bool:
-    """Put the Cholesky factor of a symmetric matrix into its upper triangle; whether the matrix is sound.
-
-    In place, as a copy of the largest maps' matrices takes 128 MiB (ViT-L/14). The lower triangle stays as it is.
-    """
-    from scipy.linalg.lapack import dpotrf  # SciPy's friendlier functions copy the matrix
-
-    moments = system.diagonal().copy()
-    _, failed = dpotrf(system.T, lower=1, clean=0, overwrite_a=1)
-    # The square of a Cholesky pivot is what the inputs before it leave unexplained of an input.
-    return not failed and bool((system.diagonal() ** 2 > NOISE * moments).all())
-
-
-def _mirror(system: np.ndarray) -> None:
-    """Copy the lower triangle over the upper one."""
-    for row in range(len(system)):
-        system[row, row:] = system[row:, row]
