@@ -32,9 +32,12 @@ SCRIPTS = Path(sys.path[0])
 LIMIT = 512
 """MiB."""
 
+THREADS = 2
+"""Of each step, as `snakemake --cores 2` would give it."""
+
 TASKS = 8
 TAUS = (0.01, 0.001, 0.002, 0.005, 0.02, 0.05)
-"""The first is the one that is merged with."""
+"""The first is the one that is exported."""
 
 SHRUNK = {
     "embed_dim": 32,
@@ -101,27 +104,26 @@ class Rehearsal:
                 for task in self.tasks:
                     self._write(kind, task)
                 given[role] = [f"{kind}/{task}" for task in self.tasks]
-        for mask in ([], [f"mask/{self.taus[0]}"]) if method in ("task_arithmetic", "ties") else ([],):
-            name = method + " in a trust region" * bool(mask)
-            self.command("merge", name, {"method": method}, mask=mask, **given)
-            self.remove(f"merge/{name}")
+        self.command("merge", method, {"method": method}, **given)
+        self.remove(f"merge/{method}")
         for kind in ("fisher", "gram"):
             shutil.rmtree(self.folder / kind, ignore_errors=True)
 
     def _export(self, vectors: list[str]) -> None:
         settings = {"method": "task_arithmetic"}
-        self.command("merge", "exported", settings, label="", mask=[f"mask/{self.taus[0]}"], task_vectors=vectors)
+        self.command("merge", "exported", settings, label="", task_vectors=vectors)
         backbone, merge = self.open("backbone/b"), self.open("merge/exported")
+        mask = f"mask/{self.taus[0]}"
         scores: dict[str, Any] = {"coefficient": 0.3, "tau": self.taus[0], "direction": 0, "search": [], "average": 0.5}
         scores["scores"] = {task: {"correct": 1, "images": 2, "accuracy": 0.5} for task in self.tasks}
         folder = self.folder / "evaluation/e"
         folder.mkdir(parents=True)
         (folder / "scores.json").write_text(json.dumps(scores))
-        inputs = inputs_of({"backbone": [backbone], "direction": [merge]})
+        inputs = inputs_of({"backbone": [backbone], "directions": [merge], "masks": [self.open(mask)]})
         content = {"scores.json": file_digest(folder / "scores.json")}
         Manifest("evaluation", "e", {}, inputs, "", "cpu", content).save(folder)
         roles = {"backbone": ["backbone/b"], "evaluation": ["evaluation/e"], "directions": ["merge/exported"]}
-        self.command("export", "x", {"row": "rehearsal"}, **roles)
+        self.command("export", "x", {"row": "rehearsal"}, masks=[mask], **roles)
 
     def command(
         self,
@@ -135,7 +137,7 @@ class Rehearsal:
         line: list[str | Path] = [sys.executable, SCRIPTS / f"{kind}.py", "--settings", json.dumps(settings or {})]
         for role, group in inputs.items():
             line += ["--" + role.replace("_", "-"), *(self.folder / path / FILE for path in group)]
-        line += ["--output", self.folder / kind / name / FILE, "--threads", "1", "--log", self.folder / "log"]
+        line += ["--output", self.folder / kind / name / FILE, "--threads", str(THREADS), "--log", self.folder / "log"]
         shown = {"task_vector": "task vector", "mask": "mask"}.get(
             kind, f"{kind}: {name}" if kind != "export" else kind
         )

@@ -74,5 +74,10 @@ def code_of(kind):
     return lambda wildcards: planned(kind, wildcards).code
 
 
+def arithmetic_threads(count):
+    """Threads of a step that computes with vectors: of small ones it is done before more could help."""
+    return count if plan.source.is_large else 1
+
+
 wildcard_constraints:
     name=r"[^/]+",

@@ -11,7 +11,7 @@ rule export:
         "results/benchmarks/export/{name}.tsv"
     conda:
         "../envs/tatr.yaml"
-    threads: 1
+    threads: arithmetic_threads(2)
     resources:
         mem_mb=4000,
         runtime=30,

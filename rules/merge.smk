@@ -11,7 +11,7 @@ rule merge:
         "results/benchmarks/merge/{name}.tsv"
     conda:
         "../envs/tatr.yaml"
-    threads: 1
+    threads: arithmetic_threads(4)
     resources:
         mem_mb=1000,
         runtime=30,

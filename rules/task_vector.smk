@@ -11,7 +11,7 @@ rule task_vector:
         "results/benchmarks/task_vector/{name}.tsv"
     conda:
         "../envs/tatr.yaml"
-    threads: 1
+    threads: arithmetic_threads(2)
     resources:
         mem_mb=1000,
         runtime=30,

@@ -32,8 +32,7 @@ def run(job: Job) -> None:
     paths = [artefact / "vector.zarr" for artefact in (direction, mask) if artefact]
     (vector,) = open_directions(paths[:1], paths[1:], layout.digest)
     text = SafetensorsFile(backbone / "text.safetensors")
-    write_weights(job.folder / WEIGHTS, pretrained, vector, scores["coefficient"], layout, text)
-    job.add_file(WEIGHTS)
+    job.add(WEIGHTS, write_weights(job.folder / WEIGHTS, pretrained, vector, scores["coefficient"], layout, text))
     job.add_json(CONFIG, open_clip_config(json.loads((backbone / "model.json").read_text())))
     (job.folder / "README.md").write_text(model_card(job.settings, scores, lineage), encoding="utf-8")
     job.add_file("README.md")

@@ -95,7 +95,9 @@ def inputs(make_artefact: Call, towers: dict[str, Tensors], model: Config, tmp_p
     """Make the artefacts that an export reads."""
     layout = Architecture.of(model, "tiny").layout()
 
-    def make(model_config: Config, scores: Config, *, surgery: bool) -> dict[str, list[Artefact]]:
+    def make(
+        model_config: Config, scores: Config, *, surgery: bool, directions: int = 2, masks: int = 0
+    ) -> dict[str, list[Artefact]]:
         def pretrained(folder: Path) -> dict[str, str]:
             save_tensors(towers["image"], folder / "encoder.safetensors")
             save_tensors(towers["text"], folder / "text.safetensors")
@@ -108,6 +110,10 @@ def inputs(make_artefact: Call, towers: dict[str, Tensors], model: Config, tmp_p
             parts = [flat[block] for block in layout.blocks()]
             return {"vector.zarr": write_vector(folder / "vector.zarr", layout.size, layout.digest, parts)}
 
+        def mask(folder: Path) -> dict[str, str]:
+            parts = [kept(int(folder.name[1:]), layout)]
+            return {"vector.zarr": write_vector(folder / "vector.zarr", layout.size, layout.digest, parts, bool)}
+
         def modules(folder: Path) -> dict[str, str]:
             save_tensors({"cars.down": np.ones((3, 12)), "cars.up": np.ones((12, 3))}, folder / "surgery.safetensors")
             return {"surgery.safetensors": file_digest(folder / "surgery.safetensors")}
@@ -116,11 +122,12 @@ def inputs(make_artefact: Call, towers: dict[str, Tensors], model: Config, tmp_p
             (folder / "scores.json").write_text(json.dumps(scores))
             return {"scores.json": file_digest(folder / "scores.json")}
 
-        for kind in ("backbone", "merge", "surgery", "evaluation"):
+        for kind in ("backbone", "merge", "mask", "surgery", "evaluation"):
             shutil.rmtree(tmp_path / kind, ignore_errors=True)
         made = {
             "backbone": [make_artefact("backbone", "tiny-0123456789ab", {}, pretrained)],
-            "directions": [make_artefact("merge", name, {}, direction) for name in ("v0", "v1")],
+            "directions": [make_artefact("merge", name, {}, direction) for name in ("v0", "v1")[2 - directions :]],
+            "masks": [make_artefact("mask", f"m{number}", {}, mask) for number in range(masks)],
             "surgery": [make_artefact("surgery", "s", {}, modules)] if surgery else [],
         }
         measured = make_artefact("evaluation", "e", {}, evaluation)
@@ -151,6 +158,10 @@ def export(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tm
         return tmp_path / "x", ""
 
     return run
+
+
+def kept(number: int, layout: Layout) -> np.ndarray:
+    return np.random.default_rng(number).random(layout.size) < 0.5
 
 
 def merged(towers: dict[str, Tensors]) -> Tensors:
@@ -207,6 +218,35 @@ def test_the_weights_are_theta_to_the_bit(
         np.testing.assert_array_equal(tensor, expected[name])
     if surgery:
         assert set(load_tensors(folder / "surgery.safetensors")) == {"cars.down", "cars.up"}
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+def test_a_trust_region_restricts_what_is_exported(
+    model: Config, towers: dict[str, Tensors], inputs: Call, export: Call, directions: int
+) -> None:
+    given = inputs(model, SCORES, surgery=False, directions=directions, masks=2)
+    folder, message = export(given)
+    assert message == ""
+    region = Architecture.of(model, "tiny").layout().unflatten(kept(1, Architecture.of(model, "tiny").layout()))
+    found, whole = load_tensors(folder / "open_clip_model.safetensors"), merged(towers)
+    for name, tensor in towers["image"].items():
+        np.testing.assert_array_equal(found[name], np.where(region[name], whole[name], tensor))
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"| trust region | `m1` | `{given['masks'][1].manifest.digest}` |" in card
+
+    shutil.rmtree(folder)
+    _, message = export(given | {"masks": []})
+    lacking = "measured a model inside a trust region; give its --masks, too"
+    assert ("--directions: got 1, --masks: got 0, but" if directions == 1 else lacking) in message
+    _, message = export(given | {"masks": given["masks"][:1]})
+    assert "--masks: got 1, but" in message
+    assert "chose number 2" in message
+    measured = given["evaluation"][0].manifest
+    measured.inputs["masks"].pop("m1")
+    measured.save(given["evaluation"][0].folder)
+    _, message = export(given)
+    assert "measured another model than one with" in message
+    assert "mask/m1" in message
 
 
 def test_the_card_says_what_the_model_is(model: Config, inputs: Call, export: Call) -> None:
@@ -282,7 +322,7 @@ def test_an_evaluation_of_another_model_is_refused(model: Config, inputs: Call, 
     _, message = export(given | {"surgery": []})
     assert "measured a model with surgery; give its --surgery, too" in message
     _, message = export(given | {"directions": given["directions"][:1]})
-    assert "--directions: got 1, but" in message
+    assert "--directions: got 1, --masks: got 0, but" in message
     assert "chose number 2; give all that it chose from" in message
     for role, folder in (("backbone", "backbone/tiny"), ("directions", "merge/v1"), ("surgery", "surgery/s")):
         whole = measured.inputs

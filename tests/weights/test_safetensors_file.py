@@ -11,6 +11,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from tatr.digests import file_digest
 from tatr.errors import TatrError
 from tatr.weights.encoder_file import save_tensors
 from tatr.weights.safetensors_file import SafetensorsFile, to_bytes, write_safetensors
@@ -36,6 +37,9 @@ def test_float32_files_are_the_library_s_to_the_byte(path: Path, tmp_path: Path,
     rng = np.random.default_rng(0)
     shapes = [(2, 3), (), (0, 4), (5,)] * 2
     tensors = {name: rng.normal(size=shape).astype("f4") for name, shape in zip(names, shapes, strict=False)}
+    shapes_of = {name: ("F32", tensor.shape) for name, tensor in sorted(tensors.items(), key=lambda t: t[0].encode())}
+    digest = write_safetensors(path, shapes_of, [tensors[name] for name in shapes_of])
+    assert digest == file_digest(path)
     save_tensors(tensors, path)
     safetensors.numpy.save_file(tensors, tmp_path / "theirs.safetensors")
     assert path.read_bytes() == (tmp_path / "theirs.safetensors").read_bytes()

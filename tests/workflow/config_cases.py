@@ -60,11 +60,11 @@ CONFIGURATION = [
     Case(
         "tau-added",
         "add a value of τ to a sweep",
-        "its mask, merge and evaluation",
+        "its mask and evaluation; the merge stays, whatever the method",
         zero_shot(0.02),
         _region(2, tau=[0.01, 0.02]),
     ),
-    Case("tau-changed", "change τ", "mask, merge and evaluation", zero_shot(0.02), _region(2, tau=0.02)),
+    Case("tau-changed", "change τ", "mask and evaluation; the merge stays", zero_shot(0.02), _region(2, tau=0.02)),
     Case(
         "coefficient-changed",
         "change λ",
@@ -82,9 +82,16 @@ CONFIGURATION = [
     Case(
         "row-added",
         "add a merge",
-        "the merge and its evaluation; masks are shared",
-        merged("weight_average+zero_shot_tau-0.01", "1"),
+        "its evaluation; merge and mask are there already",
+        evaluated("weight_average+zero_shot_tau-0.01", "1"),
         _appended("merges", {"method": "weight_average", "trust_region": {"sensitivity": "zero_shot", "tau": 0.01}}),
+    ),
+    Case(
+        "row-of-another-method",
+        "add a merge by another method",
+        "the merge and its evaluation; masks are shared",
+        merged("magmax", "0.5") | evaluated("magmax+zero_shot_tau-0.01", "0.5"),
+        _appended("merges", {"method": "magmax", "trust_region": [None, {"sensitivity": "zero_shot", "tau": 0.01}]}),
     ),
     Case("row-removed", "remove a merge", "table and figure", TABLE, lambda config: config["merges"].pop(1)),
     Case(

@@ -16,14 +16,14 @@ def evaluated(label: str, coefficient: str) -> set[str]:
 
 
 def zero_shot(tau: float = 0.01) -> set[str]:
-    """The zero-shot trust region of one τ and its merge."""
-    return {f"mask:zero_shot_tau-{tau:g}"} | merged(f"task_arithmetic+zero_shot_tau-{tau:g}", "0.3")
+    """The zero-shot trust region of one τ, and Task Arithmetic evaluated inside it."""
+    return {f"mask:zero_shot_tau-{tau:g}"} | evaluated(f"task_arithmetic+zero_shot_tau-{tau:g}", "0.3")
 
 
 def gradient_based(count: int = 8) -> set[str]:
-    """The sensitivity from gradients of so many exemplars, its trust region and its merge."""
+    """The sensitivity from gradients of so many exemplars, its trust region, and Task Arithmetic inside it."""
     region = {f"sensitivity:gradient_n-{count}", f"mask:gradient_n-{count}_tau-0.01"}
-    return region | merged(f"task_arithmetic+gradient_n-{count}_tau-0.01", "search")
+    return region | evaluated(f"task_arithmetic+gradient_n-{count}_tau-0.01", "search")
 
 
 def gradients(*tasks: str, count: int = 8) -> set[str]:

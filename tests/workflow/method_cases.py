@@ -58,9 +58,16 @@ METHOD_CASES = [
     Case(
         "tau-candidate",
         "add a candidate to τ's search",
-        "its mask and merge, and the evaluation that chooses",
-        {"mask:zero_shot_tau-0.1", "merge:task_arithmetic+zero_shot_tau-0.1", SEARCHED} | TABLE,
+        "its mask, and the evaluation that chooses; the merge stays",
+        {"mask:zero_shot_tau-0.1", SEARCHED} | TABLE,
         setting("merges", 4, "trust_region", "tau", "search", to=[0.01, 0.05, 0.1]),
+    ),
+    Case(
+        "adaptation-tau",
+        "change τ of a merge that learns inside its trust region (AdaMerging)",
+        "mask, coefficients, merge and evaluation",
+        {"mask:zero_shot_tau-0.02"} | adapted(ADAPTED.format(2).replace("0.01", "0.02")),
+        setting("merges", 2, "trust_region", "tau", to=0.02),
     ),
     Case(
         "multitask",

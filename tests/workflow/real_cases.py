@@ -11,7 +11,7 @@ from config_cases import setting
 TASKS = ("dtd", "mnist")
 TABLE = {"tables:real", "figures:real"}
 SANITY = {"sanity:real"} | TABLE
-MERGE = {"sensitivity:zero_shot", "mask:zero_shot_tau-0.01", "merge:task_arithmetic+zero_shot_tau-0.01"}
+MERGE = {"sensitivity:zero_shot", "mask:zero_shot_tau-0.01", "merge:task_arithmetic"}
 MERGED = "evaluation:task_arithmetic+zero_shot_tau-0.01_lambda-0.3"
 REFERENCES = {"evaluation:pretrained", *(f"evaluation:individual_{task}" for task in TASKS)}
 EVALUATIONS = REFERENCES | {MERGED} | SANITY

@@ -5,6 +5,7 @@ Each model is a file, or a folder as on Hugging Face (shards and their index). N
 
 import argparse
 import errno
+import os
 import re
 import resource
 import sys
@@ -37,6 +38,10 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         method = _method(arguments)
         given = vars(_parser(method, prog).parse_args(arguments))
         settings = _settings(method, {name: given[name] for name in method.parameters if name in given})
+        if (threads := given["threads"]) is not None:
+            if threads < 1:
+                raise TatrError(f"--threads: {threads}: expected a number from 1 up")
+            os.environ["OMP_NUM_THREADS"] = str(threads)
 
         from tatr.merging.file_merge import prepare
 
@@ -101,6 +106,9 @@ def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
         metavar="PATTERN",
         help="leave tensors as they are in the base, such as 'lm_head.*'; may be given several times",
     )
+    parser.add_argument(
+        "--threads", type=int, metavar="COUNT", help="CPU threads (default: OMP_NUM_THREADS, or at most 4)"
+    )
     group = parser.add_argument_group(f"settings of {method.name} (--help with another --method shows others)")
     for name, parameter in method.parameters.items():
         kind, *notes = get_args(parameter.annotation)
@@ -117,6 +125,9 @@ def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
 
 def _settings(method: "Method", texts: Mapping[str, str]) -> dict[str, Any]:
     """The method's settings, of the texts that their options were given; null takes the default, as in a config."""
+    if not texts:
+        return {}  # spares most of the imports
+
     from pydantic import ValidationError
 
     from tatr.config.merges import settings_of

@@ -1,6 +1,6 @@
 """A merged model as a folder that open_clip loads."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -11,7 +11,8 @@ import numpy as np
 from tatr.clip.architecture import Architecture
 from tatr.errors import TatrError
 from tatr.vectors.apply import apply
-from tatr.vectors.layout import Layout, blocks
+from tatr.vectors.layout import Layout, all_finite, blocks
+from tatr.vectors.threads import in_order
 from tatr.vectors.vector import Vector
 from tatr.weights.safetensors_file import SafetensorsFile, write_safetensors
 
@@ -85,23 +86,22 @@ def chosen(
     Raises:
         TatrError: there are fewer.
     """
-    index = scores["direction"]
-    for role, given in (("masks", masks), ("directions", directions if len(directions) > 1 or not masks else masks)):
-        if given and index >= len(given):
-            raise TatrError(
-                f"--{role}: got {len(given)}, but {where} chose number {index + 1}; give all that it chose from"
-            )
-    if not directions:
-        raise TatrError("--directions: give what the evaluation chose from")
-    return directions[min(index, len(directions) - 1)], masks[index] if masks else None
+    index, given = scores["direction"], [len(directions), len(masks)]
+    single = len(directions) == 1 and (masks or not index)  # that of all masks
+    if not directions or (masks and index >= len(masks)) or (not single and index >= len(directions)):
+        raise TatrError(
+            f"--directions: got {given[0]}, --masks: got {given[1]}, but {where} chose number {index + 1}; "
+            "give all that it chose from"
+        )
+    return directions[0 if single else index], masks[index] if masks else None
 
 
 def write_weights(
     path: Path, pretrained: Vector, direction: Vector, coefficient: float, layout: Layout, text: SafetensorsFile
-) -> None:
+) -> str:
     """Write the merged model: the image tower θ_pre + λ·v and the text tower as it is, float32, sorted by name.
 
-    One block of θ_pre and v is in memory at a time.
+    One block of θ_pre and v is in memory per thread.
 
     Args:
         path: the safetensors file to make.
@@ -111,6 +111,9 @@ def write_weights(
         layout: of both.
         text: the text tower and the logit scale.
 
+    Returns:
+        The file's digest.
+
     Raises:
         TatrError: an entry of the merged image tower is not finite.
     """
@@ -119,21 +122,18 @@ def write_weights(
     names = sorted(shapes, key=str.encode)
     merged = apply(pretrained, direction, coefficient)
 
-    def parts() -> Iterator[np.ndarray]:
-        for name in names:
-            offset = visual[name].offset if name in visual else 0
-            for block in blocks(prod(shapes[name])):
-                if name not in visual:
-                    yield text.read(name, block)
-                    continue
-                part = merged[offset + block.start : offset + block.stop]
-                if not np.isfinite(part).all():
-                    raise TatrError(
-                        f"the merged model (λ = {coefficient:g}): '{name}' holds NaN or infinity; it is not usable"
-                    )
-                yield part
+    def part(place: tuple[str, slice]) -> np.ndarray:
+        name, block = place
+        if name not in visual:
+            return text.read(name, block)
+        offset = visual[name].offset
+        entries = merged[offset + block.start : offset + block.stop]
+        if not all_finite(entries):
+            raise TatrError(f"the merged model (λ = {coefficient:g}): '{name}' holds NaN or infinity; it is not usable")
+        return entries
 
-    write_safetensors(path, {name: ("F32", shapes[name]) for name in names}, parts())
+    places = ((name, block) for name in names for block in blocks(prod(shapes[name])))
+    return write_safetensors(path, {name: ("F32", shapes[name]) for name in names}, in_order(part, places))
 
 
 def open_clip_config(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,12 +28,12 @@ class Parameter:
     shape: tuple[int, ...]
     offset: int
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of entries."""
         return prod(self.shape)
 
-    @property
+    @cached_property
     def stop(self) -> int:
         """One past the last entry."""
         return self.offset + self.size

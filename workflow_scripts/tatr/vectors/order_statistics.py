@@ -20,7 +20,7 @@ from tatr.vectors.vector import Vector, grain, read, strips
 SAMPLE = 2**18
 """Entries of each vector that are sampled, about."""
 
-RUN = 64
+RUN = 512
 """How many of them lie side by side where short slices can be read."""
 
 MARGIN = 0.01

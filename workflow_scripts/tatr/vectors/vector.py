@@ -39,6 +39,9 @@ def mapped(f: Callable[..., Any], *vectors: Vector) -> Vector:
     def part(block: slice) -> np.ndarray:
         entries = {key: vector[block] for key, vector in distinct.items()}
         parts = [entries[id(vector)] for vector in vectors]
+        if isinstance(f, np.ufunc):  # makes nothing on the way
+            values: np.ndarray = f(*parts)
+            return values
         return joined([f(*(part[strip] for part in parts)) for strip in strips(block)])
 
     return computed(part, *vectors)

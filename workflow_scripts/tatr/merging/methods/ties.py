@@ -106,12 +106,10 @@ class Elected:
         """The same in consecutive strips, each float32 [K, n]."""
         for entries in self._trimmed(block):
             signs = _signs(entries)
-            silent = np.flatnonzero(signs == 0)
-            cancelled = silent[entries[:, silent].any(axis=0)]
-            if len(cancelled):
+            cancelled = (signs == 0) & (entries != 0).any(axis=0)
+            if cancelled.any():
                 signs[cancelled] = self._majority_sign()
-            for row in entries:
-                row[np.sign(row) != signs] = 0
+            entries *= entries * signs > 0
             yield entries
 
     def _trimmed(self, block: slice) -> Iterator[np.ndarray]:
@@ -122,7 +120,8 @@ class Elected:
             ends = [*self.starts[1:], stop]
             for index in range(bisect_right(self.starts, first) - 1, bisect_left(self.starts, stop)):
                 inside = entries[:, max(self.starts[index] - first, 0) : min(ends[index], stop) - first]
-                inside[np.abs(inside) < self.thresholds[:, index, None]] = 0
+                # Much faster than assigning zero where a mask says so.
+                inside *= np.abs(inside) >= self.thresholds[:, index, None]
             yield entries
 
     def _majority_sign(self) -> np.float32:
@@ -138,7 +137,7 @@ class Elected:
 
 
 def _combined(entries: np.ndarray, combine: str) -> np.ndarray:
-    total: np.ndarray = entries.sum(axis=0)
+    total: np.ndarray = entries.sum(axis=0) + np.float32(0)  # + 0 turns the zeros of negative entries into 0.0
     if combine == "sum":
         return total
     mean: np.ndarray = total / np.maximum(np.count_nonzero(entries, axis=0), 1).astype(np.float32)

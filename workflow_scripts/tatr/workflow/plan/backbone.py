@@ -16,6 +16,10 @@ FILES = (".safetensors", ".bin", ".pt", ".pth")
 """Suffixes by which a file of weights is told from a tag of open_clip's."""
 
 
+LARGE = 512
+"""Width from which on an image tower is large: ViT-B's is 768 (N = 86 million), that of tiny CLIPs at most 256."""
+
+
 @dataclass(frozen=True)
 class BackboneSource:
     """Where a backbone comes from, before its weights are read."""
@@ -33,6 +37,12 @@ class BackboneSource:
     """How it was pre-trained, if it can be made again."""
     resize: str = "shortest"
     """How images get the model's size."""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether computing with its vectors takes longer than starting to."""
+        vision = self.model["vision_cfg"]
+        return not (isinstance(vision.get("width"), int) and vision["width"] < LARGE)
 
 
 def find(backbone: str | Backbone, shipped: Path) -> BackboneSource:
