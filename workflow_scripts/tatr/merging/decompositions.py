@@ -1,4 +1,4 @@
-"""Singular components and polar factors of matrices, from the eigenvectors of the smaller Gram matrix where that is safe.
+"""Singular components and polar factors, from the eigenvectors of the smaller Gram matrix where that is safe.
 
 AᵀA takes one product, and its eigenvectors a third of the time of a full decomposition of A. But it squares singular
 values: those below 1e-8 of the largest would drown in the rounding of float64. So the result is checked. If all that

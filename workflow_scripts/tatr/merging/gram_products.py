@@ -32,10 +32,8 @@ class Sums(NamedTuple):
     grams: np.ndarray
     """Float64 [in, in]."""
     products: np.ndarray
-    """Float64 [in, out]."""
-    errors: np.ndarray
-    """What is missing to `products`, times random signs, float64 [in, PROBES]: each row's mean square is that of the
-    row's whole error, on average."""
+    """Float64 [in, out + PROBES]. The last columns are not products but what is missing to them, times random signs:
+    the mean square of a row of these is that of the row's whole error, on average."""
 
 
 def sums(pairs: Pairs, inputs: int, outputs: int, off_diagonal: float) -> Sums:
@@ -50,13 +48,10 @@ def sums(pairs: Pairs, inputs: int, outputs: int, off_diagonal: float) -> Sums:
     rng = np.random.default_rng(0)
     directions = rng.standard_normal((inputs, min(RANK, inputs)), np.float32)
     signs = rng.choice([-1.0, 1.0], (outputs, PROBES))
-    found = Sums(np.zeros((inputs, inputs)), np.zeros((inputs, outputs)), np.zeros((inputs, PROBES)))
+    found = Sums(np.zeros((inputs, inputs)), np.zeros((inputs, outputs + PROBES)))
     for gram, maps in pairs:
-        _by_rows(partial(_add, found, _Task.split(gram, maps, directions, signs), off_diagonal), inputs)
-    found.errors[:] -= found.products @ signs
-    moments = found.grams.diagonal().copy()
-    found.grams[:] *= off_diagonal
-    np.fill_diagonal(found.grams, moments)
+        _by_rows(partial(_add, found, _Task.split(gram, maps, directions, signs, off_diagonal), off_diagonal), inputs)
+    found.products[:, outputs:] -= found.products[:, :outputs] @ signs
     return found
 
 
@@ -65,7 +60,7 @@ def exact_products(pairs: Pairs, inputs: int, outputs: int, off_diagonal: float)
     products = np.zeros((inputs, outputs))
 
     def add(gram: np.ndarray, maps: np.ndarray, rows: slice) -> None:
-        products[rows] += _weighted(gram[rows].astype(np.float64) @ maps, gram, maps, off_diagonal, rows)
+        products[rows] += _weighted(gram, off_diagonal, rows) @ maps
 
     for gram, maps in pairs:
         _by_rows(partial(add, gram, maps), inputs)
@@ -73,41 +68,42 @@ def exact_products(pairs: Pairs, inputs: int, outputs: int, off_diagonal: float)
 
 
 class _Task(NamedTuple):
-    """One task's Gram matrix and maps, what the low-rank part left·right does to them, and probes of the maps."""
+    """One task's Gram matrix and maps, the factors left·right of its low-rank part, and what these do to the maps."""
 
     gram: np.ndarray
     maps: np.ndarray
-    rounded: np.ndarray
+    probes: np.ndarray
     left: np.ndarray
     right: np.ndarray
     right_maps: np.ndarray
-    probes: np.ndarray
 
     @classmethod
-    def split(cls, gram: np.ndarray, maps: np.ndarray, directions: np.ndarray, signs: np.ndarray) -> "_Task":
-        # The rest is what is missing to the matrix, so no factor need be exact.
+    def split(
+        cls, gram: np.ndarray, maps: np.ndarray, directions: np.ndarray, signs: np.ndarray, off_diagonal: float
+    ) -> "_Task":
+        # What is left of the matrix is computed, not assumed, so no factor need be exact.
         left = gram @ directions
         core = np.linalg.pinv((directions.T @ left).astype(np.float64), rcond=1e-5, hermitian=True)
-        right = core @ left.T
-        return cls(gram, maps, maps.astype(np.float32), left.astype(np.float64), right, right @ maps, maps @ signs)
+        right = off_diagonal * core @ left.T
+        return cls(gram, maps.astype(np.float32), maps @ signs, left.astype(np.float64), right, right @ maps)
 
 
 def _add(found: Sums, task: _Task, off_diagonal: float, rows: slice) -> None:
-    part = task.gram[rows].astype(np.float64)
+    part = _weighted(task.gram, off_diagonal, rows)
     found.grams[rows] += part
-    found.errors[rows] += _weighted(part @ task.probes, task.gram, task.probes, off_diagonal, rows)
+    found.products[rows, -PROBES:] += part @ task.probes
     part -= task.left[rows] @ task.right
-    product = part.astype(np.float32) @ task.rounded + task.left[rows] @ task.right_maps
-    found.products[rows] += _weighted(product, task.gram, task.maps, off_diagonal, rows)
+    found.products[rows, :-PROBES] += part.astype(np.float32) @ task.maps + task.left[rows] @ task.right_maps
 
 
-def _weighted(
-    product: np.ndarray, gram: np.ndarray, maps: np.ndarray, off_diagonal: float, rows: slice
-) -> np.ndarray:
-    """Rows of G'·M from those of G·M."""
-    moments = gram.diagonal()[rows, None].astype(np.float64)
-    weighted: np.ndarray = off_diagonal * product + (1 - off_diagonal) * moments * maps[rows]
-    return weighted
+def _weighted(gram: np.ndarray, off_diagonal: float, rows: slice) -> np.ndarray:
+    """Rows of G', float64."""
+    part = gram[rows].astype(np.float64)
+    places = np.arange(rows.start, rows.stop)
+    moments = part[places - rows.start, places]
+    part *= off_diagonal
+    part[places - rows.start, places] = moments
+    return part
 
 
 def _by_rows(add: Callable[[slice], None], size: int) -> None:

@@ -1,6 +1,7 @@
 """PCB-Merging: entries weighed by how large they are in their task and how well the tasks agree on them."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -139,7 +140,11 @@ class _Scores:
             return scores
 
         every = remembered(computed(part, *self.task_vectors))  # the tasks' rows of a block are asked for in turn
-        return [computed(lambda block, k=k: every[block][k], every) for k in range(len(self.task_vectors))]
+        return [computed(partial(_row, every, k), every) for k in range(len(self.task_vectors))]
+
+
+def _row(every: Vector, k: int, block: slice) -> np.ndarray:
+    return every[block][k]
 
 
 def _score(normals: np.ndarray, k: int, most: np.ndarray, floor: float) -> tuple[np.ndarray | slice, np.ndarray]:

@@ -22,7 +22,7 @@ NOISE = 1e-6
 """Share of an input's second moment below which what other inputs leave unexplained may be rounding of float32."""
 
 TOLERANCE = 1e-5
-"""Share of the merged map (Frobenius norm) that products in float32 may be off by; else they are repeated in float64."""
+"""Share of a merged map (Frobenius norm) that products in float32 may put it off by; else float64 takes their place."""
 
 
 @method("RegMean", coefficient=1.0)
@@ -77,16 +77,15 @@ def _merged(
         for vector, gram in zip(task_vectors, grams, strict=True):
             yield gram.matrix(parameter.name), as_map(parameter, np.subtract(vector[inside], mean, dtype=np.float64))
 
-    sides = (inputs, parameter.size // inputs, off_diagonal)
-    factor, products, errors = sums(pairs(), *sides)
+    settings = (inputs, parameter.size // inputs, off_diagonal)
+    factor, solution = sums(pairs(), *settings)
     _factorise(factor, parameter.name)
-    solve(factor, products)
-    solve(factor, errors)
-    merged = from_map(parameter, products) + mean
+    solve(factor, solution)
+    merged, errors = from_map(parameter, solution[:, :-PROBES]) + mean, solution[:, -PROBES:]
     if np.linalg.norm(errors) / PROBES**0.5 > TOLERANCE * np.linalg.norm(merged):
-        products = exact_products(pairs(), *sides)
-        solve(factor, products)
-        merged = from_map(parameter, products) + mean
+        solution = exact_products(pairs(), *settings)
+        solve(factor, solution)
+        merged = from_map(parameter, solution) + mean
     return merged.astype(np.float32)
 
 
