@@ -67,8 +67,7 @@ def nth_smallest_of_each(
     margin = min(MARGIN, CANDIDATES / (3 * size * max(wanted, 1)))
     ordered = [np.sort(_checked(sample)) for sample in samples or sampled(vectors)]
     spans = [
-        [_Span.around(rank / size, margin, sample) for rank in its]
-        for its, sample in zip(ranks, ordered, strict=True)
+        [_Span.around(rank / size, margin, sample) for rank in its] for its, sample in zip(ranks, ordered, strict=True)
     ]
 
     def count(block: slice) -> list[list[_Counts]]:

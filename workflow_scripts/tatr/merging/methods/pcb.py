@@ -55,9 +55,10 @@ def pcb(
     factor e^−K by which intra-balancing is computed here so that it cannot overflow. Quantiles are exact order
     statistics. Where all weights together are below 1e-12 the authors' code shrinks v; here it stays a weighted mean.
 
-    Cost: two passes over each task vector for its quantiles; for each task two passes over all K for its scores
-    (four where its lowest kept score is not positive, as with a `ratio` near 1), and one for v: the time grows with
-    K². One block of each task vector is in memory at a time.
+    Cost: four passes over the task vectors: a sample, quantiles, scores, v (five where a lowest kept score is not
+    positive, as with a `ratio` near 1). Scores are computed only where they may be among the highest: as tanh(x) ≤ x,
+    most entries need no tanh. Their number grows with K², the rest of the time with K. In memory are a block of each
+    task vector and of its scores, per thread.
     """
     drawn = sampled(task_vectors)
     scores = _Scores(task_vectors, _quantiles(task_vectors, clamp, drawn))

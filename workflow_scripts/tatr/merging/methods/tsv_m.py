@@ -49,12 +49,15 @@ def tsv_m(
     directions in which nothing happens (singular value zero, as of a task that left the matrix as it was) among those
     to orthogonalise; and where tasks' vectors are linearly dependent (the same task twice) it fills in arbitrary
     directions. Here both are left out, which makes the result unique and independent of the order of tasks.
-    Decompositions are in float64, as NumPy computes them in any case; on 768 × 768 matrices float32 is off by
-    1.5e-5, relatively, for half the time. Signs of singular vectors cancel: they flip a column of U and of V alike.
+    On 768 × 768 matrices decompositions in float32 are off by 1.5e-5, relatively. Here vectors come from the smaller
+    Gram matrices, in float64. Where singular values lie so close to zero (below 1e-4 of the largest) that this would
+    lose accuracy, a full decomposition in float64 takes its place. They differ by less than float32 can hold. Signs of
+    singular vectors cancel: they flip a column of U and of V alike.
 
-    Cost: one pass over the task vectors, and K + 2 singular value decompositions per matrix. In memory are the
-    decomposition of one task's parameter and min(shape) kept vectors on either side, in float64, however many tasks
-    there are.
+    Cost: one pass over the task vectors; per matrix the eigenvectors of K + 2 Gram matrices, of the size of its
+    shorter side, about a third of the time of as many decompositions. In memory are one task's parameter and
+    min(shape) vectors kept on either side, in float64, however many tasks there are; threads take as many matrices at
+    once as fit into 256 MiB.
 
     Raises:
         TatrError: `rank_share` is above 1/K.
