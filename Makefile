@@ -5,10 +5,10 @@ BIN := .venv/bin
 READY := .venv/ready
 PARITY := .venv-parity/ready
 
-.PHONY: help demo test test-paper test-parity test-slurm lint format docs lock benchmark rehearsal clean
+.PHONY: help demo test test-paper test-parity test-slurm lint format docs lock benchmark benchmark-peers rehearsal clean
 
 help: ## list these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 # The lock pins versions and hashes; a changed lock renews the environment. uv is used if it is there, pip suffices.
 $(READY): envs/requirements.lock
@@ -62,6 +62,9 @@ format: $(READY) ## bring all sources into the house's style
 
 benchmark: $(READY) ## time and memory of every stage of the last demo run
 	@$(BIN)/python benchmarks/stages.py results/benchmarks
+
+benchmark-peers: $(PARITY) ## time and memory of merging files, beside mergekit's and fusion-bench's (installs these)
+	@$(BIN)/python benchmarks/peers.py
 
 rehearsal: $(READY) ## time and memory of every arithmetic step at ViT-B/32 and ViT-L/14 size (27 GB of disk)
 	@$(BIN)/python benchmarks/rehearsal.py

@@ -40,7 +40,8 @@ from tatr.clip.architecture import Architecture
 from tatr.data.decoding import STORE, Decoding, write_pictures
 from tatr.data.image_store import SPLITS, open_images
 from tatr.data.pictures import ImageFiles
-from tatr.training.finetuning import random_resized_crop
+from tatr.training.crops import crop as cut
+from tatr.training.crops import random_crops
 
 SIZE, BATCH, SCALE = 224, 128, (0.9, 1.0)
 CLIP = SimpleNamespace(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
@@ -75,7 +76,8 @@ def batches(count: int, read: Read, *, crop: bool) -> Iterator[Tensor]:
     for start in range(0, count, BATCH):
         pixels = read(order[start : start + BATCH])
         if crop:
-            yield random_resized_crop(clip.normalise(pixels, cast(Architecture, CLIP)), SCALE, generator)
+            pixels = clip.normalise(pixels, cast(Architecture, CLIP))
+            yield cut(pixels, random_crops(len(pixels), SCALE, generator))
         else:
             yield torch.from_numpy(pixels)
 

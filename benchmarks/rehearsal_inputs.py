@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,12 @@ from tatr.vectors.store import write_vector
 from tatr.vectors.vector import recut
 from tatr.weights.safetensors_file import write_safetensors
 from tatr.workflow.artefact import Manifest
+from tatr.workflow.vector_saving import VECTOR, mean_over
 
 FOLDER, WHAT = Path(sys.argv[1]), sys.argv[2:]
 ARCHITECTURE = Architecture.of(json.loads((FOLDER / "config.json").read_text()), "config.json")
 LAYOUT = ARCHITECTURE.layout()
+EXEMPLARS = 128
 
 
 def main() -> None:
@@ -76,8 +78,9 @@ def write_tensors(path: Path, layout: Layout, values: Callable[[int, int], np.nd
 
 def write_store(kind: str, task: int, layout: Layout, parts: Iterator[np.ndarray]) -> None:
     folder = make(kind, f"task{task}")
-    write_vector(folder / "vector.zarr", layout.size, layout.digest, parts)
-    finish(kind, folder)
+    name = mean_over(EXEMPLARS) if kind == "gradient" else VECTOR
+    write_vector(folder / name, layout.size, layout.digest, parts)
+    finish(kind, folder, [name])
 
 
 def make(kind: str, name: str) -> Path:
@@ -86,9 +89,10 @@ def make(kind: str, name: str) -> Path:
     return folder
 
 
-def finish(kind: str, folder: Path) -> None:
+def finish(kind: str, folder: Path, names: Iterable[str] = ()) -> None:
     # These are never verified: any digests that differ will do.
-    content = {path.name: canonical_digest([kind, folder.name, path.name]) for path in folder.iterdir()}
+    names = names or [path.name for path in folder.iterdir()]
+    content = {name: canonical_digest([kind, folder.name, name]) for name in names}
     settings = {} if kind == "backbone" else {"task": folder.name}
     Manifest(kind, folder.name, settings, {}, "", "cpu", content).save(folder)
 

@@ -1,10 +1,10 @@
 rule gradient:
-    """Measure the absolute gradients of one task at the pre-trained encoder."""
+    """Measure the absolute gradients of one task at the pre-trained encoder, for all numbers of exemplars at once."""
     input:
         unpack(inputs_of("gradient")),
     output:
         manifest="results/gradient/{name}/manifest.json",
-        content=directory("results/gradient/{name}/vector.zarr"),
+        content=directory("results/gradient/{name}/means"),
     log:
         "logs/gradient/{name}.log",
     benchmark:

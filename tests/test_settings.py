@@ -14,12 +14,18 @@ from tatr.errors import TatrError
 from tatr.merging.methods import load
 from tatr.settings import keywords, meaning, recipe_of
 from tatr.training.recipes.adaptation import Adaptation
-from tatr.training.recipes.exemplars import Exemplars
+from tatr.training.recipes.exemplars import ExemplarCounts, Exemplars
 from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.training.recipes.surgery import Surgery
 
 ADAPTATION = {name: p.default for name, p in load("ada_merging").parameters.items()} | {"seed": 0}
-RECIPES = [FineTuning(seed=0), Surgery(seed=0), Exemplars(seed=0), Adaptation(**ADAPTATION)]
+RECIPES = [
+    FineTuning(seed=0),
+    Surgery(seed=0),
+    Exemplars(seed=0),
+    Adaptation(**ADAPTATION),
+    ExemplarCounts(counts=(1, 16), seed=0),
+]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: type(recipe).__name__)
@@ -49,7 +55,7 @@ def test_missing_and_unknown_settings_are_refused(recipe: Any) -> None:  # noqa:
         (RECIPES[0], {"learning_rate": 0}, "learning_rate = 0 is out of range, expected > 0"),
         (RECIPES[0], {"learning_rate": "high"}, "learning_rate = 'high': expected a number"),
         (RECIPES[0], {"learning_rate": float("nan")}, "learning_rate = nan is out of range, expected > 0"),
-        (RECIPES[0], {"precision": "fp16"}, "precision = 'fp16': expected one of fp32, bf16"),
+        (RECIPES[0], {"precision": "fp16"}, "precision = 'fp16': expected one of fp32, tf32, bf16"),
         (RECIPES[0], {"micro_batch": 0}, "micro_batch = 0 is out of range, expected ≥ 1"),
         (RECIPES[0], {"micro_batch": "all"}, "micro_batch = 'all': expected a whole number or null"),
         (RECIPES[0], {"checkpointing": 1}, "checkpointing = 1: expected true or false"),
@@ -59,6 +65,11 @@ def test_missing_and_unknown_settings_are_refused(recipe: Any) -> None:  # noqa:
         (RECIPES[1], {"split": "train"}, "split = 'train': expected one of test, validation"),
         (RECIPES[1], {"rank": -1}, "rank = -1 is out of range, expected ≥ 1"),
         (RECIPES[2], {"count": 0}, "count = 0 is out of range, expected ≥ 1"),
+        (RECIPES[4], {"counts": 16}, "counts = 16: expected a list, each of it a whole number"),
+        (RECIPES[4], {"counts": [1, 1.5]}, "counts = [1, 1.5]: expected a list, each of it a whole number"),
+        (RECIPES[4], {"counts": []}, "counts = []: expected whole numbers from 1 up, in ascending order"),
+        (RECIPES[4], {"counts": [2, 1]}, "counts = [2, 1]: expected whole numbers from 1 up, in ascending order"),
+        (RECIPES[4], {"counts": [0]}, "counts = [0]: expected whole numbers from 1 up, in ascending order"),
         (RECIPES[3], {"granularity": "tensor"}, "granularity = 'tensor': expected one of layer, task"),
         (RECIPES[3], {"split": "train"}, "split = 'train': expected one of test, validation"),
         (RECIPES[3], {"density": 0}, "density = 0 is out of range, expected > 0 and ≤ 1"),

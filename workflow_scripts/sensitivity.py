@@ -9,7 +9,7 @@ def run(job: Job) -> None:
     from tatr.merging.sensitivities import load
     from tatr.vectors.store import StoredVector, open_vectors
     from tatr.vectors.vector import read
-    from tatr.workflow.vector_saving import add_vector
+    from tatr.workflow.vector_saving import VECTOR, add_vector, mean_over
 
     sensitivity = load(job.settings["sensitivity"])
     if missing := [role for role in sensitivity.needs if not job.inputs[role]]:
@@ -18,7 +18,8 @@ def run(job: Job) -> None:
     vectors: dict[str, list[StoredVector]] = {}
     layout = None
     for role, group in zip(sensitivity.needs, zip(*job.by_task(*sensitivity.needs), strict=True), strict=True):
-        vectors[role] = open_vectors([artefact / "vector.zarr" for artefact in group], layout)
+        store = mean_over(job.settings["exemplars"]) if role == "gradients" else VECTOR
+        vectors[role] = open_vectors([artefact / store for artefact in group], layout)
         layout = vectors[role][0].layout
     omega = sensitivity.of(**vectors)
     add_vector(job, len(omega), str(layout), read(omega))
@@ -30,7 +31,7 @@ STEP = Step(
     reads={"task_vectors": "task_vector", "gradients": "gradient"},
     content="vector.zarr",
     example="python workflow_scripts/sensitivity.py --task-vectors results/task_vector/*/manifest.json "
-    '--gradients results/gradient/*/manifest.json --settings \'{"sensitivity": "gradient"}\' '
+    '--gradients results/gradient/*/manifest.json --settings \'{"sensitivity": "gradient", "exemplars": 128}\' '
     "--output results/sensitivity/gradient/manifest.json",
 )
 

@@ -1,6 +1,7 @@
 """bfloat16 inside the encoder alone; batches in parts and blocks computed twice: less memory, the same gradients."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch.nn.functional as F  # noqa: N812
 from stored import write_images
 from torch import Tensor
 
+from tatr.clip import encoder as encoders
 from tatr.clip import towers as clip
-from tatr.clip.encoder import Encoder, encode
+from tatr.clip.encoder import Encoder, encode, products
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.measuring.evaluation import evaluate
@@ -107,7 +109,7 @@ def test_a_model_trained_in_bf16_is_float32(encoder: Encoder, task: Task) -> Non
 def test_evaluation_in_bf16_finds_nearly_the_same(encoder: Encoder, task: Task) -> None:
     one, other = (evaluate(encoder, [], [task], [0.0], "cpu", precision=p) for p in ("fp32", "bf16"))
     assert abs(one["average"] - other["average"]) < 0.1
-    with pytest.raises(TatrError, match="precision = 'fp16': expected one of fp32, bf16"):
+    with pytest.raises(TatrError, match="precision = 'fp16': expected one of fp32, tf32, bf16"):
         evaluate(encoder, [], [task], [0.0], "cpu", precision="fp16")
 
 
@@ -156,3 +158,81 @@ def test_blocks_computed_twice_keep_less(encoder: Encoder, task: Task) -> None:
         return sum(sizes.values())
 
     assert kept(checkpointing=True) < kept(checkpointing=False) / 3
+
+
+def allowed() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("before", [(False, False), (False, True), (True, True)])
+def test_products_are_rounded_to_tf32_inside_alone(before: tuple[bool, bool]) -> None:
+    restored = allowed()
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    try:
+        for precision in ("fp32", "tf32", "bf16"):
+            with products(precision):
+                assert allowed() == 2 * (precision == "tf32",)
+            assert allowed() == before
+        with pytest.raises(ValueError, match="inside"), products("tf32"):
+            raise ValueError("inside")
+        assert allowed() == before
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = restored
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_forward_and_backward_pass_are_in_the_same_precision_and_nothing_else(
+    encoder: Encoder, task: Task, monkeypatch: pytest.MonkeyPatch, precision: str, checkpointing: bool
+) -> None:
+    seen: dict[str, set[tuple[bool, bool]]] = {}
+
+    def watch(place: object, name: str) -> None:
+        function = getattr(place, name)
+
+        def spy(*given: object, **options: object) -> object:
+            seen.setdefault(name, set()).add(allowed())
+            return function(*given, **options)
+
+        monkeypatch.setattr(place, name, spy)
+
+    watch(clip, "image_features")
+    watch(clip, "_attention")  # computed again in the backward pass, with checkpointing
+    watch(clip, "scores")
+    watch(Tensor, "backward")
+    watch(torch.nn.utils, "clip_grad_norm_")
+    outside = allowed()
+    finetune(encoder, [task], recipe(precision=precision, checkpointing=checkpointing), "cpu")
+    evaluate(encoder, [], [task], [0.0], "cpu", precision=precision)
+    inside = 2 * (precision == "tf32",)
+    assert seen == {
+        **{name: {inside} for name in ("image_features", "_attention", "backward")},
+        **{name: {outside} for name in ("scores", "clip_grad_norm_")},
+    }
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
+    """The messages so far; that this device has no TF32 is said once per process, hence again here."""
+    encoders._warn_without_tf32.cache_clear()
+    yield lambda: [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    encoders._warn_without_tf32.cache_clear()
+
+
+def test_where_there_is_no_tf32_it_says_so_once_and_computes_in_fp32(
+    encoder: Encoder, task: Task, warnings: Callable[[], list[str]]
+) -> None:
+    one, other = (finetune(encoder, [task], recipe(steps=2, precision=p), "cpu") for p in ("fp32", "tf32"))
+    assert all((tensor == other[name]).all() for name, tensor in one.items())
+    (message,) = warnings()
+    assert "precision tf32: this device (cpu) has no TF32" in message
+    assert message.endswith("using fp32")
+
+
+@pytest.mark.parametrize(("capability", "warned"), [((7, 5), True), ((8, 0), False), ((8, 6), False), ((9, 0), False)])
+def test_which_gpus_have_tf32(
+    capability: tuple[int, int], warned: bool, monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    encoders._warn_without_tf32("cuda")
+    assert len(warnings()) == warned

@@ -1,7 +1,9 @@
 """Evaluation: accuracy by hand, λ chosen on validation alone."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -185,3 +187,14 @@ def test_images_that_could_not_be_decoded_are_told_beside_the_scores(encoder: En
     scores = evaluate(encoder, [], [stored, replace(stored, name="b", skipped=2)], [0.0], "cpu")["scores"]
     assert (scores["other"]["skipped"], scores["b"]["skipped"]) == (0, 2)
     assert scores["b"]["images"] == 60
+
+
+def test_it_says_how_many_images_a_second_were_classified(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds = iter([10.0, 14.0])
+    monkeypatch.setattr(evaluation, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+    task = save(tmp_path, encoder, np.zeros(50, np.int64), best_at(encoder, 60, 2, 0))
+    with caplog.at_level(logging.INFO, "tatr"):
+        evaluate(encoder, [], [task], [0.0], "cpu")
+    assert [record.getMessage() for record in caplog.records] == ["task: 1.0000 on test, 15 images/s"]

@@ -17,6 +17,7 @@ from torch.func import vmap
 from tatr.clip import towers as clip
 from tatr.digests import file_digest
 from tatr.measuring import fisher as fisher_information
+from tatr.measuring.exemplar_gradients import GradientSums
 from tatr.measuring.fisher import encoder_features, head_log_probabilities, label_factor
 from tatr.vectors.layout import Layout
 from tatr.vectors.store import StoredVector
@@ -40,8 +41,22 @@ def problem(encoder: "Encoder", count: int = 5, classes: int = 4) -> tuple[Tenso
 
 
 def measured(encoder: "Encoder", p: Tensors, pixels: Tensor, head: Tensor) -> np.ndarray:
+    """F of each exemplar by the closed form, their mean."""
+    sums = GradientSums(p, ["squared"])
+    fisher_information.add_information(sums, p, pixels, head, encoder.architecture)
+    return mean(encoder, sums, len(pixels))
+
+
+def vmapped(encoder: "Encoder", p: Tensors, pixels: Tensor, head: Tensor) -> np.ndarray:
+    """The same by whole gradients."""
+    sums = GradientSums(p, ["squared"])
     features, log_probabilities = encoder_features(encoder.architecture), head_log_probabilities(head)
-    return encoder.layout.flatten(fisher_information.fisher_information(features, log_probabilities, p, pixels))
+    fisher_information.add_squares(sums, features, log_probabilities, p, pixels)
+    return mean(encoder, sums, len(pixels))
+
+
+def mean(encoder: "Encoder", sums: GradientSums, count: int) -> np.ndarray:
+    return np.concatenate([part.reshape(-1) for part in sums.means("squared", count, encoder.layout, "here")])
 
 
 def double_loop(encoder: "Encoder", p: Tensors, pixels: Tensor, head: Tensor) -> np.ndarray:
@@ -72,9 +87,10 @@ def test_of_an_encoder_it_equals_a_double_loop_of_backward_passes(
 ) -> None:
     monkeypatch.setattr(fisher_information, "AT_ONCE", at_once * encoder.layout.size)
     given = problem(encoder, count=3, classes=classes)
-    found, expected = measured(encoder, *given), double_loop(encoder, *given)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6 * expected.max())
+    expected = double_loop(encoder, *given)
+    for found in (measured(encoder, *given), vmapped(encoder, *given)):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6 * expected.max())
 
 
 def test_it_is_not_the_square_of_one_gradient(encoder: "Encoder") -> None:
@@ -90,7 +106,9 @@ def test_softmax_regression_by_hand() -> None:
     # Two classes, one feature x = w·u: p = σ(±s·x); E_y(∂ log p / ∂w)² = p₁p₂ (s·u)².
     p, u = {"w": torch.tensor([0.5, -1.0])}, torch.tensor([[1.0, 0.0], [2.0, 1.0]])
     scale = 3.0
-    found = fisher_information.fisher_information(
+    sums = GradientSums(p, ["squared"])
+    fisher_information.add_squares(
+        sums,
         lambda p, x: (p["w"] * x).sum()[None],
         lambda x: F.logsigmoid(torch.stack([scale * x[0], -scale * x[0]])),
         p,
@@ -98,7 +116,7 @@ def test_softmax_regression_by_hand() -> None:
     )
     odds = 1 / (1 + np.exp(-scale * np.array([0.5, 0.0])))
     expected = ((odds * (1 - odds))[:, None] * (scale * u.numpy()) ** 2).mean(axis=0)
-    np.testing.assert_allclose(found["w"], expected, rtol=1e-5)
+    np.testing.assert_allclose(sums.of["squared"]["w"] / 2, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("classes", "rank"), [(1, 1), (2, 1), (7, 6), (12, 11), (30, 12)])
@@ -129,7 +147,7 @@ def test_the_gradients_held_at_once_are_bounded(
         return lambda side_by_side: sizes.append((side_by_side.ndim, len(side_by_side))) or vmap(function)(side_by_side)  # type: ignore[func-returns-value]
 
     monkeypatch.setattr(fisher_information, "vmap", spy)
-    measured(encoder, *problem(encoder))
+    vmapped(encoder, *problem(encoder))
     assert [size for dimensions, size in sizes if dimensions == 4] == exemplars
     assert [size for dimensions, size in sizes if dimensions == 2] == rows
 

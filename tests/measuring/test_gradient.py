@@ -1,10 +1,13 @@
 """Absolute gradients: per exemplar, by hand, by a loop of backward passes; and which exemplars are drawn."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.func import vmap
 
 from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
@@ -77,7 +80,9 @@ def test_of_an_encoder_it_equals_a_loop_of_single_backward_passes(
 ) -> None:
     monkeypatch.setattr(gradients, "AT_ONCE", at_once * encoder.layout.size if at_once < 2**20 else at_once)
     p, pixels, labels, head = clip_problem(encoder, count)
-    found = encoder.layout.flatten(mean_absolute_gradient(classification_loss(encoder, head), p, pixels, labels))
+    found = encoder.layout.flatten(
+        mean_absolute_gradient(classification_loss(encoder.architecture, head), p, pixels, labels)
+    )
     single = [backward(encoder, p, pixels[i : i + 1], labels[i : i + 1], head) for i in range(count)]
     expected = np.abs(single).mean(axis=0)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * expected.max())
@@ -92,15 +97,19 @@ def test_the_size_of_a_batch_bounds_the_gradients_held_at_once(
 ) -> None:
     monkeypatch.setattr(gradients, "AT_ONCE", 4 * encoder.layout.size + 1)
     sizes = []
-    monkeypatch.setattr(gradients, "progress", lambda pairs, _: [sizes.append(len(p[1])) or p for p in pairs])  # type: ignore[func-returns-value]
+
+    def spy(function: Callable[..., object], **settings: object) -> Callable[..., object]:
+        return lambda p, x, y: sizes.append(len(x)) or vmap(function, **settings)(p, x, y)  # type: ignore[func-returns-value, arg-type]
+
+    monkeypatch.setattr(gradients, "vmap", spy)
     p, pixels, labels, head = clip_problem(encoder, 10)
-    mean_absolute_gradient(classification_loss(encoder, head), p, pixels, labels)
+    mean_absolute_gradient(classification_loss(encoder.architecture, head), p, pixels, labels)
     assert sizes == [4, 4, 2]
 
 
 def test_every_parameter_of_the_encoder_has_a_gradient(encoder: Encoder) -> None:
     p, pixels, labels, head = clip_problem(encoder, 8)
-    found = mean_absolute_gradient(classification_loss(encoder, head), p, pixels, labels)
+    found = mean_absolute_gradient(classification_loss(encoder.architecture, head), p, pixels, labels)
     assert list(found) == [parameter.name for parameter in encoder.layout.parameters]
     assert all((gradient >= 0).all() and gradient.any() for gradient in found.values())
 

@@ -3,7 +3,7 @@
 import importlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import ModuleType
 
@@ -139,8 +139,9 @@ def test_learnt_coefficients(
     as_module: AsModule,
 ) -> None:
     """The same images, and the loop that fusion-bench runs: its merged model, its entropy, one step for all tasks."""
-    for _ in range(RECIPE.iterations):
-        adaptation.advance()
+    with closing(adaptation.batches()) as batches:
+        for _ in range(RECIPE.iterations):
+            adaptation.advance(batches)
 
     def module(flat: np.ndarray) -> nn.Module:
         found = as_module({name: torch.from_numpy(part) for name, part in encoder.layout.unflatten(flat).items()})

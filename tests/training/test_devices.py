@@ -11,7 +11,7 @@ import torch
 
 from tatr.errors import TatrError
 from tatr.training import devices
-from tatr.training.devices import choose, take_gpu
+from tatr.training.devices import choose, free_memory, take_gpu
 from tatr.workflow.code_digest import SCRIPTS
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -156,3 +156,18 @@ def test_the_cpu_takes_no_gpu(monkeypatch: pytest.MonkeyPatch, two_gpus: None) -
     monkeypatch.setenv(devices.VARIABLE, "cpu")
     assert choose() == "cpu"
     assert VISIBLE not in os.environ
+
+
+def test_convolutions_are_not_rounded_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default
+    choose()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_a_tenth_of_a_gpu_s_memory_stays_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, expected in ((900, 800), (101, 1), (100, 0), (50, 0)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, 1000))
+        assert free_memory("cuda") == expected
+    assert free_memory("cpu") is None
+    assert free_memory("mps") is None

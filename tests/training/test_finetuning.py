@@ -1,10 +1,11 @@
-"""Fine-tuning: crops, epochs, learning; a killed one resumes; an exploding one stops with a reason."""
+"""Fine-tuning: epochs, learning; a killed one resumes; an exploding one stops with a reason."""
 
 import itertools
 import logging
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from tatr.clip.encoder import Encoder
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.training import finetuning, resume
-from tatr.training.finetuning import finetune, random_resized_crop
+from tatr.training.crops import crop, random_crops
+from tatr.training.finetuning import finetune
 from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.training.resume import Saved
 from tatr.training.schedule import learning_rate_at
@@ -32,9 +34,6 @@ RECIPE = FineTuning(
     crop_scale=(0.9, 1.0),
     seed=0,
 )
-
-TOLERANCE = 0.006
-"""Of a crop's edges, in shares of the image: bicubic interpolation bends a ramp by that much."""
 
 
 def recipe(**changes: object) -> FineTuning:
@@ -100,8 +99,8 @@ def test_every_epoch_shows_every_image_once(encoder: Encoder, task: Task, monkey
     shown: list[bytes] = []
     normalise = clip.normalise
 
-    def spy(images: np.ndarray, *rest: object) -> torch.Tensor:
-        shown.extend(image.tobytes() for image in images)
+    def spy(images: torch.Tensor, *rest: object) -> torch.Tensor:
+        shown.extend(image.numpy().tobytes() for image in images)
         return normalise(images, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(finetuning.clip, "normalise", spy)
@@ -143,7 +142,7 @@ def by_hand(encoder: Encoder, tasks: list[Task], recipe: FineTuning) -> dict[str
             left[task.name] += torch.randperm(len(images), generator=generator).tolist()
         chosen = [left[task.name].pop(0) for _ in range(recipe.batch_size)]
         pixels = clip.normalise(images[np.array(chosen)], encoder.architecture)
-        pixels = random_resized_crop(pixels, recipe.crop_scale, generator)
+        pixels = crop(pixels, random_crops(len(pixels), recipe.crop_scale, generator))
         features = F.normalize(clip.image_features(p, pixels, encoder.architecture), dim=-1)
         loss = F.cross_entropy(features @ task.head.T, torch.tensor(labels[chosen]))
         for parameter, gradient in zip(p.values(), torch.autograd.grad(loss, list(p.values())), strict=True):
@@ -233,58 +232,11 @@ def test_a_state_that_is_not_this_job_s_is_not_gone_on_from(
     assert "x.saved: the saved state is damaged" in caplog.text
 
 
-def crop(pixels: torch.Tensor, scale: tuple[float, float], seed: int = 0) -> torch.Tensor:
-    return random_resized_crop(pixels, scale, torch.Generator().manual_seed(seed))
-
-
-def test_crops_keep_the_shape_and_follow_the_seed() -> None:
-    pixels = torch.randn(5, 3, 12, 12, generator=torch.manual_seed(0))
-    found = crop(pixels, (0.5, 1.0))
-    assert found.shape == pixels.shape
-    assert torch.equal(found, crop(pixels, (0.5, 1.0)))
-    assert not torch.equal(found, crop(pixels, (0.5, 1.0), seed=1))
-    assert not torch.equal(found[0], found[1])
-
-
-def test_crops_of_a_constant_image_are_that_image() -> None:
-    pixels = torch.full((4, 3, 8, 8), -1.25)
-    torch.testing.assert_close(crop(pixels, (0.1, 1.0)), pixels, rtol=0, atol=1e-5)
-
-
-def rectangles(scale: tuple[float, float], size: int = 64, count: int = 200) -> torch.Tensor:
-    """Left, right, top and bottom edge of crops, in shares of the image, read off two ramps [4, count]."""
-    centres = (torch.arange(size) + 0.5) / size
-    ramps = torch.stack([centres.expand(size, size), centres[:, None].expand(size, size), torch.zeros(size, size)])
-    found = crop(ramps.expand(count, 3, size, size).contiguous(), scale)
-    # A ramp's crop is a ramp (nearly, with this bicubic kernel): its middle gives place and slope.
-    low, high = size // 4, 3 * size // 4
-    edges = []
-    for values in (found[:, 0, size // 2, :], found[:, 1, :, size // 2]):
-        slope = (values[:, high] - values[:, low]) / (high - low)
-        start = values[:, low] - slope * (low + 0.5)
-        edges += [start, start + slope * size]
-    return torch.stack(edges)
-
-
-@pytest.mark.parametrize("scale", [(0.9, 1.0), (0.25, 0.5), (0.3, 0.3)])
-def test_crops_lie_inside_the_image_and_have_the_area_and_ratio_asked_for(scale: tuple[float, float]) -> None:
-    left, right, top, bottom = rectangles(scale)
-    edges = torch.stack([left, right, top, bottom])
-    assert edges.min() >= -TOLERANCE
-    assert edges.max() <= 1 + TOLERANCE
-    area, ratio = (right - left) * (bottom - top), (right - left) / (bottom - top)
-    assert area.max() <= scale[1] + TOLERANCE
-    uncut = (right - left < 0.99) & (bottom - top < 0.99)
-    assert uncut.any()
-    assert area[uncut].min() >= scale[0] - TOLERANCE
-    assert ratio.min() >= 3 / 4 - 2 * TOLERANCE
-    assert ratio.max() <= 4 / 3 + 2 * TOLERANCE
-    assert len(left.unique()) > 100  # they are not all the same
-
-
-def test_a_crop_of_everything_cuts_at_most_what_the_ratio_demands() -> None:
-    left, right, top, bottom = rectangles((1.0, 1.0))
-    longest = torch.maximum(right - left, bottom - top)
-    shortest = torch.minimum(right - left, bottom - top)
-    torch.testing.assert_close(longest, torch.ones_like(longest), rtol=0, atol=TOLERANCE)
-    assert shortest.min() >= (3 / 4) ** 0.5 - TOLERANCE
+def test_it_says_how_many_images_a_second_were_trained_on(
+    encoder: Encoder, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds = iter([10.0, 14.0])
+    monkeypatch.setattr(finetuning, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+    with caplog.at_level(logging.INFO, "tatr"):
+        finetune(encoder, [task], recipe(steps=5, batch_size=16), "cpu")
+    assert caplog.records[-1].getMessage().endswith(", 20 images/s")  # 5 · 16 / 4

@@ -15,6 +15,7 @@ from jobs import (
     WEIGHT_AVERAGE,
     evaluated,
     fine_tuned,
+    gradient_based,
     gradients,
     merged,
     seen_anew,
@@ -124,6 +125,13 @@ CONFIGURATION = [
         "gradients and what the mask needs; no fine-tuning",
         gradients(*TASKS, count=16),
         setting("exemplars", "count", to=16),
+    ),
+    Case(
+        "exemplar-count-added",
+        "add a number of exemplars to a sweep",
+        "gradients, once for all numbers, and every mask that needs them; no fine-tuning",
+        gradients(*TASKS, count=8, of="8-16") | gradient_based(16),
+        _region(3, exemplars=[8, 16]),
     ),
     Case(
         "exemplar-seed",

@@ -26,9 +26,9 @@ def gradient_based(count: int = 8) -> set[str]:
     return region | evaluated(f"task_arithmetic+gradient_n-{count}_tau-0.01", "search")
 
 
-def gradients(*tasks: str, count: int = 8) -> set[str]:
-    """The gradients of tasks, and what is made from them."""
-    return {f"gradient:{task}_n-{count}" for task in tasks} | gradient_based(count)
+def gradients(*tasks: str, count: int = 8, of: str = "") -> set[str]:
+    """The gradients of tasks, and what is made from those over `count` exemplars; `of` lists all counts measured."""
+    return {f"gradient:{task}_n-{of or count}" for task in tasks} | gradient_based(count)
 
 
 WEIGHT_AVERAGE = merged("weight_average", "1")

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import zarr
 
-from tatr.vectors.store import StoredVector
+from tatr.vectors.store import StoredVector, write_vector
 from tatr.workflow.artefact import FILE, Artefact, Manifest
 from tatr.workflow.code_digest import SCRIPTS, code_digest
 from tatr.workflow.step import kinds
+from tatr.workflow.vector_saving import mean_over
 from tatr.workflow.verification import problems
 
 ZERO_SHOT, GRADIENT = (("--settings", json.dumps({"sensitivity": name})) for name in ("zero_shot", "gradient"))
@@ -167,6 +168,31 @@ def test_a_sensitivity_is_named_and_gets_what_it_needs(attempt: Callable[..., st
         *given, "--settings", '{"sensitivity": "hessian"}'
     )
     assert "--gradients: give the manifests of the gradients, one per task" in attempt(*given, *GRADIENT)
+
+
+def test_a_sensitivity_reads_the_gradients_over_as_many_exemplars_as_it_is_told(
+    attempt: Callable[..., str], make_artefact: Callable[..., Artefact], task_vectors: list[Path], tmp_path: Path
+) -> None:
+    def write(folder: Path) -> dict[str, str]:
+        return {
+            mean_over(count): write_vector(
+                folder / mean_over(count), 200, "some layout", [np.full(200, count, np.float32)]
+            )
+            for count in (1, 16)
+        }
+
+    gradients = [make_artefact("gradient", path.parent.name, {}, write).folder / FILE for path in task_vectors]
+    given = ("sensitivity", "--task-vectors", *task_vectors, "--gradients", *gradients)
+    sizes = sum(np.abs(StoredVector(path.parent / "vector.zarr")[0:200]) for path in task_vectors)
+    for count in (1, 16):
+        output = tmp_path / "omega" / str(count) / FILE
+        settings = json.dumps({"sensitivity": "gradient", "exemplars": count})
+        assert not attempt(*given, "--settings", settings, output=output)
+        np.testing.assert_allclose(StoredVector(output.parent / "vector.zarr")[0:200], 2 * count * sizes, rtol=1e-5)
+    assert "lists no content 'means/n-2.zarr'" in attempt(
+        *given, "--settings", '{"sensitivity": "gradient", "exemplars": 2}'
+    )
+    assert "--settings: lacks 'exemplars'" in attempt(*given, *GRADIENT)
 
 
 def test_one_task_has_no_sensitivity(attempt: Callable[..., str], task_vectors: list[Path]) -> None:

@@ -205,7 +205,7 @@ def flip_byte(artefact: Path) -> None:
 
 
 def delete_store(artefact: Path) -> None:
-    edits.delete(artefact / "vector.zarr")
+    edits.delete(artefact / "means/n-8.zarr")
 
 
 def delete_file(artefact: Path) -> None:

@@ -169,3 +169,29 @@ def test_what_is_fetched_does_not_depend_on_our_code(monkeypatch: pytest.MonkeyP
     after = planned(PAPER, backbone=OPENAI)
     assert {p.name for p in before.of_kind("download")} == {p.name for p in after.of_kind("download")}
     assert {p.name for p in before.of_kind("images")}.isdisjoint(p.name for p in after.of_kind("images"))
+
+
+class TestGradients:
+    def rows(self, *regions: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{"method": "task_arithmetic", "trust_region": region} for region in regions]
+
+    def test_one_artefact_per_task_serves_all_counts(self) -> None:
+        merges = self.rows({"exemplars": [16, 128, 1]}, {"tau": 0.1}, {"sensitivity": "zero_shot"})
+        plan = planned(exemplars={"count": 64, "seed": 7}, merges=merges)
+        assert names(plan, "gradient") == {"cars_n-1-16-64-128", "digits_n-1-16-64-128"}
+        gradient = one(plan, "gradient", "cars_n-1-16-64-128")
+        assert gradient.settings == {"task": "cars", "counts": [1, 16, 64, 128], "seed": 7}
+        omegas = {omega.label: omega for omega in plan.of_kind("sensitivity")}
+        assert {label: omega.settings.get("exemplars") for label, omega in omegas.items()} == {
+            "gradient_n-1": 1,
+            "gradient_n-16": 16,
+            "gradient_n-64": 64,
+            "gradient_n-128": 128,
+            "zero_shot": None,
+        }
+        assert all(gradient in omegas[f"gradient_n-{count}"].inputs["gradients"] for count in (1, 16, 64, 128))
+        assert not omegas["zero_shot"].inputs["gradients"]
+
+    def test_a_count_that_no_merge_asks_for_is_not_measured(self) -> None:
+        assert not names(planned(merges=self.rows({"sensitivity": "zero_shot"})), "gradient")
+        assert names(planned(merges=self.rows({"exemplars": 3})), "gradient") == {"cars_n-3", "digits_n-3"}

@@ -96,7 +96,11 @@ def _is_a(value: Any, kind: Any) -> bool:  # noqa: ANN401
         return any(_is_a(value, member) for member in get_args(kind))
     if get_origin(kind) is tuple:
         members = get_args(kind)
-        return isinstance(value, list | tuple) and len(value) == len(members) and all(map(_is_a, value, members))
+        if not isinstance(value, list | tuple):
+            return False
+        if members[-1] is Ellipsis:
+            return all(_is_a(member, members[0]) for member in value)
+        return len(value) == len(members) and all(map(_is_a, value, members))
     if kind in (int, float):  # a truth value is no number; NumPy's numbers are
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     return isinstance(value, kind)
@@ -108,7 +112,10 @@ def _in_words(kind: Any) -> str:  # noqa: ANN401
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(map(_in_words, get_args(kind)))
     if get_origin(kind) is tuple:
-        return f"a list of {len(get_args(kind))} values"
+        members = get_args(kind)
+        if members[-1] is Ellipsis:
+            return f"a list, each of it {_in_words(members[0])}"
+        return f"a list of {len(members)} values"
     return KINDS.get(kind, str(kind))
 
 

@@ -1,8 +1,10 @@
 """AdaMerging's coefficients: gradients and steps against torch's own graph, labels unread, the trust region, kills."""
 
+import itertools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +21,19 @@ from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.merging.merge import MergeInputs
 from tatr.training import resume
-from tatr.training.adaptation import CoefficientLearner, adapt, batch, entropy
+from tatr.training.adaptation import Batch, CoefficientLearner, adapt, batch, entropy
 from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.resume import Saved
 
 Start = Callable[..., CoefficientLearner]
+
+
+def backward(learning: CoefficientLearner, task: int) -> None:
+    """Of a task's batch in the first iteration."""
+    with closing(learning.batches()) as batches:
+        _, (images,) = next(itertools.islice(batches, task, None))
+    learning.backward(task, images)
+
 
 VARIANTS = [
     RECIPE,
@@ -49,8 +59,9 @@ def test_the_gradient_is_that_of_the_whole_graph(
     sum(naive.losses(0)).backward()
     learning = start(recipe, kept)
     learning.merge()
-    for number, loss in enumerate(naive.losses(0)):
-        assert learning.backward(number) == pytest.approx(loss.item(), rel=1e-4)
+    with closing(learning.batches()) as batches:
+        for loss, ((number, _), (images,)) in zip(naive.losses(0), batches, strict=False):
+            assert learning.backward(number, images).item() == pytest.approx(loss.item(), rel=1e-4)
     found = learning.gradient()
     assert found.shape == naive.raw.shape
     assert naive.raw.grad.abs().min() > 0
@@ -86,7 +97,7 @@ def test_a_clamped_coefficient_has_no_gradient_and_counts_as_its_bound(start: St
     weights = learning.coefficients()
     assert (weights[0, 0], weights[1, 1]) == (0, 1)
     learning.merge()
-    learning.backward(0)
+    backward(learning, 0)
     gradient = learning.gradient()
     assert (gradient == 0).nonzero().tolist() == [[0, 0], [1, 1]]
 
@@ -96,7 +107,7 @@ def test_layerwise_gradients_sum_to_the_taskwise_ones(start: Start) -> None:
     for granularity in ("layer", "task"):
         learning = start(replace(RECIPE, granularity=granularity))
         learning.merge()
-        learning.backward(1)
+        backward(learning, 1)
         found.append(learning.gradient())
     torch.testing.assert_close(found[0].sum(dim=1, keepdim=True), found[1])
 
@@ -127,8 +138,9 @@ def mean_entropy(encoder: Encoder, vectors: np.ndarray, tasks: list[Task], coeff
 
 def test_nothing_moves_outside_the_trust_region(start: Start, encoder: Encoder, mask: np.ndarray) -> None:
     learning = start(replace(RECIPE, density=0.5), mask)
-    for _ in range(3):
-        learning.advance()
+    with closing(learning.batches()) as batches:
+        for _ in range(3):
+            learning.advance(batches)
     learning.merge()
     theta = np.concatenate([tensor.detach().reshape(-1).numpy() for tensor in learning.theta.values()])
     np.testing.assert_array_equal(theta[~mask], encoder.flat[~mask])
@@ -217,11 +229,11 @@ def test_a_killed_one_ends_with_the_bytes_of_an_undisturbed_one(
 
     expected, advance, done = learn(None), CoefficientLearner.advance, []
 
-    def until_killed(learning: CoefficientLearner) -> None:
+    def until_killed(learning: CoefficientLearner, batches: Iterator[Batch]) -> None:
         if len(done) in (3, 5):
             done.append(-1)
             raise KilledError
-        advance(learning)
+        advance(learning, batches)
         done.append(learning.iteration)
 
     monkeypatch.setattr(CoefficientLearner, "advance", until_killed)

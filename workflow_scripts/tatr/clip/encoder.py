@@ -1,7 +1,11 @@
-"""The pre-trained image encoder, and the encoding of images in fp32 or bf16."""
+"""The pre-trained image encoder, and the encoding of images in fp32, tf32 or bf16."""
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +18,9 @@ from tatr.errors import TatrError
 from tatr.vectors.layout import Layout
 from tatr.weights.encoder_file import EncoderFile
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "tf32", "bf16")
+
+logger = logging.getLogger("tatr")
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,32 @@ def encode(
     """Image features, float32 [B, D], not normalised, of normalised pixels [B, 3, H, W].
 
     In "bf16" torch's autocast computes convolutions, matrix products and attention in bfloat16, inside the encoder
-    alone. Parameters, their gradients and all that is computed from the features are float32 in either case.
+    alone. In "tf32" a GPU rounds the factors of products and convolutions to TF32 (see `products`). Parameters, their
+    gradients and all that is computed from the features are float32 in either case.
     """
-    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    if precision == "tf32":
+        _warn_without_tf32(pixels.device.type)
+    with products(precision), torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
         features = clip.image_features(parameters, pixels, architecture, checkpointing=checkpointing)
     return features.float()
+
+
+@contextmanager
+def products(precision: str) -> Iterator[None]:
+    """How NVIDIA GPUs compute float32 products and convolutions: with 10-bit mantissas in "tf32", else in full.
+
+    Torch's own default is neither: it rounds in convolutions alone. The setting is the whole process's, so a backward
+    pass that is to be computed alike must be inside, too.
+    """
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@cache
+def _warn_without_tf32(device: str) -> None:
+    if device != "cuda" or torch.cuda.get_device_capability() < (8, 0):
+        logger.warning("precision tf32: this device (%s) has no TF32, NVIDIA GPUs since 2020 do; using fp32", device)

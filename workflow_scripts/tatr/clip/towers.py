@@ -1,7 +1,7 @@
 """CLIP's two towers as pure functions of named tensors (open_clip's names and arithmetic).
 
-Why not open_clip's own modules? A function of its parameters is what per-exemplar gradients (`vmap(grad)`) and merged
-models need, and importing open_clip loads torchvision, timm and torch's compiler: several seconds in each of a run's
+Why not open_clip's own modules? Functions of named tensors are what merged models and per-exemplar gradients need, and
+importing open_clip loads torchvision, timm and torch's compiler: several seconds in each of a run's
 dozens of jobs. The tests compare these functions with open_clip's classes. Towers that are no standard CLIP
 transformers are left to these classes after all (`tatr.clip.open_clip_towers`).
 """
@@ -23,12 +23,27 @@ from tatr.errors import TatrError
 
 Parameters = Mapping[str, Tensor]
 
-Watch = Callable[[str, Tensor], None]
-"""Told of every linear map of the image encoder: its weight's name, and the rows [..., in] that it is applied to."""
+
+class Watch:
+    """Is told of all that the image encoder computes with its parameters in a forward pass; this one ignores it.
+
+    B images of T tokens; after the last block only the class token is left, and there is no axis of tokens.
+    """
+
+    def linear(self, weight: str, bias: str | None, inputs: Tensor, outputs: Tensor) -> None:
+        """A linear map from inputs [B, T, in] or [B, in] to outputs [B, T, out] or [B, out].
+
+        The inputs of the patch convolution are its windows, [B, patches, 3 · size²].
+        """
+
+    def layer_norm(self, name: str, inputs: Tensor, outputs: Tensor) -> None:
+        """A LayerNorm, `name`.weight and `name`.bias, from inputs to outputs [B, T, width] or [B, width]."""
+
+    def embeddings(self, outputs: Tensor) -> None:
+        """Class token and patches with their positions added, [B, T, width]; the class token is the first."""
 
 
-def _unwatched(name: str, rows: Tensor) -> None:
-    pass
+UNWATCHED = Watch()
 
 
 def to_tensors(arrays: Mapping[str, np.ndarray], device: str = "cpu") -> dict[str, Tensor]:
@@ -39,13 +54,17 @@ def to_tensors(arrays: Mapping[str, np.ndarray], device: str = "cpu") -> dict[st
 def normalise(images: np.ndarray | Tensor, architecture: Architecture, device: str = "cpu") -> Tensor:
     """Pixels as the encoder takes them: uint8 [B, H, W, 3] → float32 [B, 3, H, W], mean and std removed."""
     pixels = torch.as_tensor(images, device=device).permute(0, 3, 1, 2).float() / 255
-    mean = torch.tensor(architecture.mean, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(architecture.std, device=device).view(1, 3, 1, 1)
-    return (pixels - mean) / std
+    return (pixels - _per_channel(architecture.mean, device)) / _per_channel(architecture.std, device)
+
+
+@cache
+def _per_channel(values: tuple[float, ...], device: str) -> Tensor:
+    # Copied once: each copy would wait until a GPU has done all that it was told before.
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)
 
 
 def image_features(
-    p: Parameters, pixels: Tensor, architecture: Architecture, watch: Watch = _unwatched, *, checkpointing: bool = False
+    p: Parameters, pixels: Tensor, architecture: Architecture, watch: Watch = UNWATCHED, *, checkpointing: bool = False
 ) -> Tensor:
     """Image features [B, D], not normalised, of normalised pixels [B, 3, H, W].
 
@@ -56,21 +75,23 @@ def image_features(
     """
     tower = architecture.vision
     if isinstance(tower, OtherTower):
-        _refuse(watch=watch is not _unwatched, checkpointing=checkpointing)
+        _refuse(watch=watch is not UNWATCHED, checkpointing=checkpointing)
         return _open_clip_towers().image_features(p, pixels, tower.model)
     size = tower.patch_size
-    if watch is not _unwatched:  # a convolution whose windows do not overlap is a linear map of each window
-        watch("visual.conv1.weight", F.unfold(pixels, size, stride=size).transpose(1, 2))
     patches = F.conv2d(pixels, p["visual.conv1.weight"], stride=size).flatten(2).transpose(1, 2)
+    if watch is not UNWATCHED:  # a convolution whose windows do not overlap is a linear map of each window
+        watch.linear("visual.conv1.weight", None, F.unfold(pixels, size, stride=size).transpose(1, 2), patches)
     token = p["visual.class_embedding"].expand(len(patches), 1, -1)
     x = torch.cat([token, patches], dim=1) + p["visual.positional_embedding"]
-    x = _layer_norm(x, p, "visual.ln_pre")
+    watch.embeddings(x)
+    x = _layer_norm(x, p, "visual.ln_pre", watch)
     x = _transformer(
         x, p, "visual.transformer.resblocks", tower, causal=False, watch=watch, checkpointing=checkpointing
     )
-    x = _layer_norm(x[:, 0], p, "visual.ln_post")
-    watch("visual.proj", x)
-    return x @ p["visual.proj"]
+    x = _layer_norm(x[:, 0], p, "visual.ln_post", watch)
+    features = x @ p["visual.proj"]
+    watch.linear("visual.proj", None, x, features)
+    return features
 
 
 def text_features(p: Parameters, tokens: Tensor, architecture: Architecture) -> Tensor:
@@ -114,15 +135,17 @@ def _transformer(
     tower: Tower,
     *,
     causal: bool,
-    watch: Watch = _unwatched,
+    watch: Watch = UNWATCHED,
     checkpointing: bool = False,
 ) -> Tensor:
     activate: Callable[[Tensor], Tensor] = _quick_gelu if tower.quick_gelu else F.gelu
 
     def block(x: Tensor, name: str) -> Tensor:
-        x = x + _attention(_layer_norm(x, p, f"{name}.ln_1"), p, f"{name}.attn", tower.heads, watch, causal=causal)
-        hidden = activate(_linear(_layer_norm(x, p, f"{name}.ln_2"), p, f"{name}.mlp.c_fc", watch))
-        return x + _linear(hidden, p, f"{name}.mlp.c_proj", watch)
+        normal = _layer_norm(x, p, f"{name}.ln_1", watch)
+        x = x + _attention(normal, p, f"{name}.attn", tower.heads, watch, causal=causal)
+        normal = _layer_norm(x, p, f"{name}.ln_2", watch)
+        hidden = activate(_linear(normal, p, f"{name}.mlp.c_fc.weight", f"{name}.mlp.c_fc.bias", watch))
+        return x + _linear(hidden, p, f"{name}.mlp.c_proj.weight", f"{name}.mlp.c_proj.bias", watch)
 
     for i in range(tower.layers):
         name = f"{prefix}.{i}"
@@ -135,20 +158,23 @@ def _transformer(
 
 def _attention(x: Tensor, p: Parameters, name: str, heads: int, watch: Watch, *, causal: bool) -> Tensor:
     batch, length, width = x.shape
-    watch(f"{name}.in_proj_weight", x)
-    qkv = F.linear(x, p[f"{name}.in_proj_weight"], p[f"{name}.in_proj_bias"])
+    qkv = _linear(x, p, f"{name}.in_proj_weight", f"{name}.in_proj_bias", watch)
     q, k, v = qkv.view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
     mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    return _linear(mixed.transpose(1, 2).reshape(batch, length, width), p, f"{name}.out_proj", watch)
+    mixed = mixed.transpose(1, 2).reshape(batch, length, width)
+    return _linear(mixed, p, f"{name}.out_proj.weight", f"{name}.out_proj.bias", watch)
 
 
-def _linear(x: Tensor, p: Parameters, name: str, watch: Watch) -> Tensor:
-    watch(f"{name}.weight", x)
-    return F.linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
+def _linear(x: Tensor, p: Parameters, weight: str, bias: str, watch: Watch) -> Tensor:
+    y = F.linear(x, p[weight], p[bias])
+    watch.linear(weight, bias, x, y)
+    return y
 
 
-def _layer_norm(x: Tensor, p: Parameters, name: str) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], p[f"{name}.weight"], p[f"{name}.bias"])
+def _layer_norm(x: Tensor, p: Parameters, name: str, watch: Watch = UNWATCHED) -> Tensor:
+    y = F.layer_norm(x, x.shape[-1:], p[f"{name}.weight"], p[f"{name}.bias"])
+    watch.layer_norm(name, x, y)
+    return y
 
 
 def _quick_gelu(x: Tensor) -> Tensor:

@@ -56,6 +56,10 @@ def _value_or(section: type[Search], raw: Any) -> Any:  # noqa: ANN401
     raise ValueError
 
 
+def _needs_gradients(sensitivity: str) -> bool:
+    return "gradients" in sensitivities.load(sensitivity).needs
+
+
 class TrustRegion(Section):
     """Which parameters a merge may change."""
 
@@ -69,9 +73,14 @@ class TrustRegion(Section):
     @classmethod
     def _check_exemplars(cls, count: int | None, info: ValidationInfo) -> int | None:
         name = info.data.get("sensitivity")
-        if name and count is not None and "gradients" not in sensitivities.load(name).needs:
+        if name and count is not None and not _needs_gradients(name):
             raise ValueError(f"{name} uses no exemplars; leave the key out")
         return count
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether its sensitivity is made from measured gradients."""
+        return _needs_gradients(self.sensitivity)
 
     @property
     def taus(self) -> list[float]:

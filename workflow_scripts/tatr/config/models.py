@@ -3,11 +3,12 @@
 The JSON schema (`config/schema.json`) and the commented defaults (`config/default.yaml`) are generated from here.
 """
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
-from tatr.config.merges import Merge
+from tatr.config.merges import Merge, TrustRegion
 from tatr.config.section import Section, section_of
 from tatr.config.tasks import AnyTask, Data
 from tatr.config.weights import AnyBackbone, Checkpoints, Sanity
@@ -53,7 +54,9 @@ class ExemplarsSection(section_of(Exemplars, without=("seed",))):  # type: ignor
 class Evaluation(Section):
     """How accuracy is measured."""
 
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast, faster on GPUs")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32", description="tf32: products rounded on NVIDIA GPUs; bf16: autocast; both faster there"
+    )
 
 
 class Display(Section):
@@ -112,6 +115,18 @@ class Config(Section):
         """The exemplars of a task: as many as `exemplars` says, or another count."""
         settings = self._seeded(self.exemplars.model_dump())
         return Exemplars(**settings | ({"count": count} if count else {}))
+
+    def gradient_count(self, region: TrustRegion) -> int | None:
+        """Exemplars per task for a trust region's gradients; None if it needs no gradients."""
+        if not region.needs_gradients:
+            return None
+        return region.exemplars or self.exemplars_of().count
+
+    @cached_property
+    def gradient_counts(self) -> list[int]:
+        """All counts of exemplars per task that the merges' trust regions ask for, in ascending order."""
+        regions = [merge.trust_region for merge in self.merges if merge.trust_region]
+        return sorted({count for region in regions if (count := self.gradient_count(region))})
 
     def _finetuning(self, changes: Section | None, **others: Any) -> FineTuning:  # noqa: ANN401
         """What `finetuning` says, changed by others, and those by `changes`."""

@@ -1,18 +1,17 @@
-"""Images of a store in batches, one after another; the next one is read ahead."""
+"""Images of a store in batches, one after another, read ahead."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
-import numpy as np
+from torch import Tensor
 
 from tatr.data.image_store import StoredImages
+from tatr.data.read_ahead import read_ahead
 
 
-def batches(images: StoredImages, size: int) -> Iterator[np.ndarray]:
-    """All images in order, uint8 [≤ size, H, W, 3] at a time; while one batch is used the next one is read."""
-    with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(lambda: images[:size])
-        for start in range(0, len(images), size):
-            batch = following.result()
-            following = reader.submit(lambda start: images[start : start + size], start + size)
+def batches(images: StoredImages, size: int, device: str = "cpu") -> Iterator[Tensor]:
+    """All images in order, uint8 [≤ size, H, W, 3] at a time, on a device."""
+    parts = (slice(start, start + size) for start in range(0, len(images), size))
+    with closing(read_ahead(lambda part: (images[part],), parts, device)) as found:
+        for _, (batch,) in found:
             yield batch

@@ -1,6 +1,7 @@
 """Accuracy of θ_pre + λ·v on every task; λ and τ chosen on validation, the table's figures read on test."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from tatr.clip import towers as clip
 from tatr.clip.correction import Module, corrected
 from tatr.clip.encoder import Encoder, check_precision, encode
 from tatr.data.batches import batches
+from tatr.data.read_ahead import one_behind
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.progress import progress
@@ -55,7 +57,7 @@ def evaluate(
         device: for torch.
         taus: τ of each direction, where there are several.
         surgery: per task, the module that corrects its features.
-        precision: of the image encoder, "fp32" or "bf16" (see `tatr.clip.encoder.encode`).
+        precision: of the image encoder, "fp32", "tf32" or "bf16" (see `tatr.clip.encoder.encode`).
 
     Returns:
         `coefficient` (λ), `tau` (None if there was no choice) and `direction` (its index); `search` (per candidate, the
@@ -108,18 +110,13 @@ class Models:
         return clip.to_tensors(self.encoder.layout.unflatten(flat), self.device)
 
     @torch.no_grad()
-    def logits(self, parameters: clip.Parameters, task: Task, images: np.ndarray) -> Tensor:
+    def logits(self, parameters: clip.Parameters, task: Task, images: Tensor) -> Tensor:
         """Class scores [B, C] of images uint8 [B, H, W, 3]."""
         pixels = clip.normalise(images, self.encoder.architecture, self.device)
         features = encode(parameters, pixels, self.encoder.architecture, self.precision)
         if task.name in self.surgery:
             features = corrected(features, *self.surgery[task.name])
-        logits = clip.scores(features, task.head)
-        if not logits.isfinite().all():
-            raise TatrError(
-                f"{task.name}: the model's outputs are not finite; the merge's coefficient may be too large"
-            )
-        return logits
+        return clip.scores(features, task.head)
 
 
 def _scores(models: Models, candidate: Candidate, tasks: Sequence[Task], split: str) -> dict[str, dict[str, float]]:
@@ -128,11 +125,21 @@ def _scores(models: Models, candidate: Candidate, tasks: Sequence[Task], split: 
         images, labels = task.split(split)
         if not len(images):
             raise TatrError(f"{task.images}: the {split} split is empty; accuracy can't be measured")
-        predicted = [models.logits(parameters, task, batch).argmax(dim=-1).cpu() for batch in batches(images, BATCH)]
-        correct = int((torch.cat(predicted).numpy() == labels).sum())
+        start = time.perf_counter()
+        outputs = (models.logits(parameters, task, batch) for batch in batches(images, BATCH, models.device))
+        predicted = np.concatenate([_classes(logits, task) for logits in one_behind(outputs)])
+        rate = len(images) / (time.perf_counter() - start)
+        correct = int((predicted == labels).sum())
         scores[task.name] = {"correct": correct, "images": len(images), "accuracy": correct / len(images)}
-        logger.info("%s: %.4f on %s", task.name, scores[task.name]["accuracy"], split)
+        logger.info("%s: %.4f on %s, %.0f images/s", task.name, scores[task.name]["accuracy"], split, rate)
     return scores
+
+
+def _classes(logits: Tensor, task: Task) -> np.ndarray:
+    """The predicted classes, int64 [B]; waits for a GPU."""
+    if not logits.isfinite().all():
+        raise TatrError(f"{task.name}: the model's outputs are not finite; the merge's coefficient may be too large")
+    return logits.argmax(dim=-1).cpu().numpy()
 
 
 def _mean(scores: Mapping[str, Mapping[str, float]]) -> float:

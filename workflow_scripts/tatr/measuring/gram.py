@@ -69,16 +69,25 @@ def input_grams(
     Returns:
         Per weight name, float32 [in, in].
     """
-    sums: dict[str, Tensor] = {}
-
-    def watch(name: str, rows: Tensor) -> None:
-        rows = rows.reshape(-1, rows.shape[-1])
-        if name not in sums:
-            sums[name] = torch.zeros(rows.shape[-1], rows.shape[-1], device=rows.device)
-        sums[name].addmm_(rows.T, rows)
-
+    grams = InputGrams()
     starts = range(0, len(images), BATCH)
     for start in progress(starts, "Gram matrices"):
         pixels = clip.normalise(images[start : start + BATCH], architecture, device)
-        clip.image_features(parameters, pixels, architecture, watch)
-    return {name: total.div_(len(images)) for name, total in sums.items()}
+        clip.image_features(parameters, pixels, architecture, grams)
+    return {name: total.div_(len(images)) for name, total in grams.sums.items()}
+
+
+class InputGrams(clip.Watch):
+    """Adds up x xᵀ over the inputs of each linear map, in every forward pass that it watches."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.sums: dict[str, Tensor] = {}
+        """Per weight name, [in, in]."""
+
+    def linear(self, weight: str, bias: str | None, inputs: Tensor, outputs: Tensor) -> None:
+        """Add the inputs of one map."""
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        if weight not in self.sums:
+            self.sums[weight] = torch.zeros(rows.shape[-1], rows.shape[-1], device=rows.device)
+        self.sums[weight].addmm_(rows.T, rows)

@@ -3,10 +3,14 @@
 θ = θ_pre + Σ_k Σ_l λ_kl Δ_kl is merged once per iteration, without a graph. The entropy of each task in turn is
 back-propagated to θ alone, so one task's graph exists at a time, and ∂L/∂λ_kl = ⟨∂L/∂θ_l, Δ_kl⟩ follows from one pass
 over the task vectors. In memory are θ_pre, θ, its gradient and one batch's activations, however many tasks there are.
+A GPU keeps the task vectors, too, if there is room.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from torch import Tensor
 
 from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
+from tatr.data.read_ahead import Tensors, read_ahead
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.progress import progress
@@ -26,6 +31,9 @@ from tatr.training.scratch import ImageBank
 from tatr.vectors.vector import Vector
 
 logger = logging.getLogger("tatr")
+
+Batch = tuple[tuple[int, int], Tensors]
+"""(number of the task, iteration), and the images."""
 
 POINTS = 50
 """Points of the entropy's course that are kept."""
@@ -71,9 +79,12 @@ def adapt(
         if learning.iteration:
             logger.info("resuming at iteration %d of %d", learning.iteration, recipe.iterations)
         remaining = range(learning.iteration, recipe.iterations)
-        for _ in progress(remaining, "coefficients", status=lambda: f"entropy {learning.last_entropy:.4f}"):
-            learning.advance()
-            saved.write(learning.state)
+        with closing(learning.batches()) as batches:
+            for iteration in progress(remaining, "coefficients", status=lambda: f"entropy {learning.last_entropy:.4f}"):
+                learning.advance(batches)
+                if iteration == remaining.start:
+                    vectors.keep()
+                saved.write(learning.state)
     return {
         "tasks": [task.name for task in tasks],
         "tensors": [parameter.name for parameter in encoder.layout.parameters],
@@ -115,14 +126,28 @@ class CoefficientLearner:
         """λ_kl in [0, 1], float32 [K, tensors]."""
         return self.raw.detach().clamp(0, 1).expand(-1, len(self._parameters))
 
-    def advance(self) -> None:
-        """Do one iteration: one batch of every task, one step.
+    def batches(self) -> Generator[Batch, None, None]:
+        """For all remaining iterations and every task in turn: images uint8 [B, H, W, 3], read ahead."""
+        numbers = range(len(self._tasks))
+        turns = ((number, i) for i in range(self.iteration, self._recipe.iterations) for number in numbers)
+        return read_ahead(self._read, turns, self._device)
+
+    def _read(self, turn: tuple[int, int]) -> tuple[np.ndarray]:
+        number, iteration = turn
+        available, name = self._images.shapes[number][0], self._tasks[number].name
+        indices = batch(available, self._recipe.batch_size, iteration, self._recipe.seed, name)
+        return (self._images.images(number, indices),)
+
+    def advance(self, batches: Iterator[Batch]) -> None:
+        """Do one iteration: one batch of every task, taken from `batches`, one step.
 
         Raises:
             TatrError: an entropy is not finite.
         """
         self.merge()
-        entropies = [self.backward(number) for number in range(len(self._tasks))]
+        losses = [self.backward(number, images) for (number, _), (images,) in islice(batches, len(self._tasks))]
+        entropies = torch.stack(losses).tolist()  # here a GPU is waited for, and not in between
+        self._check(entropies)
         self.raw.grad = self.gradient()
         self._optimiser.step()
         self._entropies[self.iteration] = sum(entropies) / len(entropies)
@@ -137,20 +162,20 @@ class CoefficientLearner:
             for coefficient, row in zip(coefficients[:, column].tolist(), self._vectors.rows(parameter), strict=True):
                 tensor.add_(row.view(parameter.shape), alpha=coefficient)
 
-    def backward(self, number: int) -> float:
+    def backward(self, number: int, images: Tensor) -> Tensor:
         """Add the gradient of one task's entropy to that of θ; return the entropy, a mean over a batch, in nats."""
-        task, recipe = self._tasks[number], self._recipe
-        available = self._images.shapes[number][0]
-        indices = batch(available, recipe.batch_size, self.iteration, recipe.seed, task.name)
-        pixels = clip.normalise(self._images.images(number, indices), self._architecture, self._device)
-        loss = entropy(clip.logits(self.theta, pixels, task.head, self._architecture))
-        if not loss.isfinite():
-            raise TatrError(
-                f"{task.name}: the entropy is {loss.item()} at iteration {self.iteration}, so the merged model's "
-                "outputs are not finite; lower the merge's `initial`, and check the individual models' evaluations"
-            )
+        pixels = clip.normalise(images, self._architecture, self._device)
+        loss = entropy(clip.logits(self.theta, pixels, self._tasks[number].head, self._architecture))
         loss.backward()
-        return loss.item()
+        return loss.detach()
+
+    def _check(self, entropies: Sequence[float]) -> None:
+        for task, value in zip(self._tasks, entropies, strict=True):
+            if not math.isfinite(value):
+                raise TatrError(
+                    f"{task.name}: the entropy is {value} at iteration {self.iteration}, so the merged model's "
+                    "outputs are not finite; lower the merge's `initial`, and check the individual models' evaluations"
+                )
 
     @torch.no_grad()
     def gradient(self) -> Tensor:
@@ -158,13 +183,13 @@ class CoefficientLearner:
 
         Where λ is clamped it is zero, as in the authors' code: a coefficient that has left [0, 1] stays at its bound.
         """
-        products = torch.empty(len(self._tasks), len(self._parameters), device=self._device)
-        for column, parameter in enumerate(self._parameters):
+        columns = []
+        for parameter in self._parameters:
             gradient = self.theta[parameter.name].grad
             assert gradient is not None
-            for number, row in enumerate(self._vectors.rows(parameter)):
-                products[number, column] = gradient.reshape(-1) @ row
+            columns.append(torch.stack([gradient.reshape(-1) @ row for row in self._vectors.rows(parameter)]))
             self.theta[parameter.name].grad = None
+        products = torch.stack(columns, dim=1)
         layerwise = self._recipe.granularity == "layer"
         by_coefficient = products if layerwise else products.sum(dim=1, keepdim=True)
         return by_coefficient.cpu() * ((self.raw >= 0) & (self.raw <= 1))

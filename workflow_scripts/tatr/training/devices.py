@@ -24,7 +24,8 @@ logger = logging.getLogger("tatr")
 def choose() -> str:
     """The best device there is, "cuda", "mps" or "cpu", or the one that TATR_DEVICE names.
 
-    Of several GPUs this process takes one for itself (`take_gpu`); so ask before anything is computed.
+    Of several GPUs this process takes one for itself (`take_gpu`); so ask before anything is computed. From then on
+    convolutions are computed in full float32, too: torch's default on NVIDIA GPUs rounds their factors to TF32.
 
     Raises:
         TatrError: TATR_DEVICE names no device, or one that is not there.
@@ -36,6 +37,7 @@ def choose() -> str:
         take_gpu()
     import torch  # not before: a GPU is taken by hiding the others
 
+    torch.backends.cudnn.allow_tf32 = False
     is_there: dict[str, Callable[[], bool]] = {
         "cuda": torch.cuda.is_available,
         "mps": torch.backends.mps.is_available,
@@ -50,6 +52,19 @@ def choose() -> str:
             f"unset {VARIABLE}, or install the driver and a torch built for it"
         )
     return wanted
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes of a GPU's memory that may be filled: what is free, less a tenth of the whole; None on other devices.
+
+    What torch holds in reserve counts as used. The tenth is for what other programs and torch itself take later.
+    """
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    free, whole = torch.cuda.mem_get_info()
+    return max(0, free - whole // 10)
 
 
 def take_gpu() -> None:

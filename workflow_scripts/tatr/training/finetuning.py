@@ -1,8 +1,9 @@
 """Fine-tuning of the image encoder on one task or several, heads frozen (the recipe of Ilharco et al. 2023)."""
 
 import logging
-import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tatr.clip import towers as clip
-from tatr.clip.encoder import Encoder, encode
+from tatr.clip.encoder import Encoder, encode, products
+from tatr.data.read_ahead import Tensors, read_ahead
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.progress import progress
+from tatr.training.crops import crop
 from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.training.resume import Saved, optimiser_state, restore_optimiser
+from tatr.training.sampling import Draw, Sampler
 from tatr.training.schedule import learning_rate_at
 from tatr.training.scratch import ImageBank
 
@@ -56,30 +60,16 @@ def finetune(
         training.restore(saved.read())
         if training.step:
             logger.info("%s: resuming at step %d of %d", name, training.step, recipe.steps)
-        for _ in progress(range(training.step, recipe.steps), name, status=lambda: f"loss {training.loss:.4f}"):
-            training.advance()
-            saved.write(training.state)
+        first, start = training.step, time.perf_counter()
+        with closing(training.batches()) as batches:
+            remaining = recipe.steps - first
+            for batch in progress(batches, name, remaining, status=lambda: f"loss {training.loss:.4f}"):
+                training.advance(*batch)
+                saved.write(training.state)
+        if done := (training.step - first) * recipe.batch_size:
+            loss = training.loss.item()  # waits for a GPU
+            logger.info("%s: loss %.4f, %.0f images/s", name, loss, done / (time.perf_counter() - start))
     return {key: parameter.detach().cpu().numpy() for key, parameter in training.parameters.items()}
-
-
-class Batches:
-    """Which of a task's training images are in which batch: random, drawn without replacement.
-
-    Each epoch is one permutation; a batch may straddle two, so small tasks can have large batches.
-    """
-
-    def __init__(self, count: int, size: int, generator: torch.Generator) -> None:
-        """Draw batches of `size` out of `count` images."""
-        self.waiting = torch.empty(0, dtype=torch.int64)
-        """What is left of the permutations drawn so far: the state, in addition to the generator's."""
-        self._count, self._size, self._generator = count, size, generator
-
-    def draw(self) -> np.ndarray:
-        """The next batch's indices, int64 [size]."""
-        while len(self.waiting) < self._size:
-            self.waiting = torch.cat([self.waiting, torch.randperm(self._count, generator=self._generator)])
-        batch, self.waiting = self.waiting[: self._size].numpy(), self.waiting[self._size :]
-        return batch
 
 
 class _Training:
@@ -94,14 +84,21 @@ class _Training:
         tensors = clip.to_tensors(encoder.layout.unflatten(encoder.flat), device)
         self.parameters = {name: tensor.requires_grad_() for name, tensor in tensors.items()}
         self._optimiser = torch.optim.AdamW(self.parameters.values(), weight_decay=recipe.weight_decay)
-        # On the CPU, so that a seed gives the same batches and crops on every device.
-        self._generator = torch.Generator().manual_seed(recipe.seed)
-        counts = map(len, self._labels)
-        self._batches = [Batches(count, recipe.batch_size, self._generator) for count in counts]
+        self._sampler = Sampler([len(labels) for labels in self._labels], recipe)
+        self._drawn: Mapping[str, Tensor] = self._sampler.state()  # the sampler itself is ahead
         self.step, self.loss = 0, torch.zeros(())
 
-    def advance(self) -> None:
-        """Do one step.
+    def batches(self) -> Generator[tuple[Draw, Tensors], None, None]:
+        """The remaining steps' batches, read ahead: images uint8 [B, H, W, 3], labels int64 [B], crops [B, 2, 3]."""
+        device = "cpu" if self._device == "mps" else self._device  # mps has no bicubic `grid_sample`
+        return read_ahead(self._read, self._sampler.draws(range(self.step, self._recipe.steps)), device)
+
+    def _read(self, draw: Draw) -> tuple[np.ndarray, np.ndarray, Tensor]:
+        images = self._images.images(draw.task, draw.indices)
+        return images, self._labels[draw.task][draw.indices], draw.crops
+
+    def advance(self, draw: Draw, tensors: Tensors) -> None:
+        """Do one step, with the next one of `batches`.
 
         Raises:
             TatrError: the loss is not finite.
@@ -110,19 +107,12 @@ class _Training:
         rate = learning_rate_at(self.step, recipe.learning_rate, recipe.warmup_steps, recipe.steps)
         self._optimiser.param_groups[0]["lr"] = rate
         self._optimiser.zero_grad()
-        number = self.step % len(self._tasks)
-        self.loss = self._backward(self._tasks[number], *self._draw(number))
+        images, labels, crops = tensors
+        pixels = crop(clip.normalise(images, self._architecture, str(images.device)), crops)  # all, for any micro_batch
+        self.loss = self._backward(self._tasks[draw.task], pixels.to(self._device), labels.to(self._device))
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), recipe.gradient_clip)
         self._optimiser.step()
-        self.step += 1
-
-    def _draw(self, number: int) -> tuple[Tensor, Tensor]:
-        """A task's next batch: crops [B, 3, H, W], all drawn at once for any `micro_batch`, and labels [B]."""
-        batch = self._batches[number].draw()
-        device = "cpu" if self._device == "mps" else self._device  # mps has no bicubic `grid_sample`
-        pixels = clip.normalise(self._images.images(number, batch), self._architecture, device)
-        pixels = random_resized_crop(pixels, self._recipe.crop_scale, self._generator)
-        return pixels.to(self._device), torch.as_tensor(self._labels[number][batch], device=self._device)
+        self.step, self._drawn = self.step + 1, draw.state
 
     def _backward(self, task: Task, pixels: Tensor, labels: Tensor) -> Tensor:
         """Add the gradient of a batch's mean loss to the parameters', part by part; return that loss."""
@@ -138,7 +128,8 @@ class _Training:
                 raise TatrError(
                     f"{task.name}: the loss is {loss.item()} at step {self.step}; lower finetuning.learning_rate"
                 )
-            loss.backward()
+            with products(recipe.precision):
+                loss.backward()
             total += loss.detach()
         return total
 
@@ -146,9 +137,8 @@ class _Training:
         """What `restore` takes; parameters and averages are not copied."""
         return {
             **{f"parameter.{name}": parameter for name, parameter in self.parameters.items()},
-            **{f"waiting.{index}": batches.waiting for index, batches in enumerate(self._batches)},
+            **self._drawn,
             **optimiser_state(self._optimiser),
-            "generator": self._generator.get_state(),
             "step": torch.tensor(self.step),
         }
 
@@ -159,30 +149,7 @@ class _Training:
             return
         for name, parameter in self.parameters.items():
             parameter.copy_(state[f"parameter.{name}"])
-        for index, batches in enumerate(self._batches):
-            batches.waiting = state[f"waiting.{index}"]
+        self._sampler.restore(state)
+        self._drawn = self._sampler.state()
         restore_optimiser(self._optimiser, state)
-        self._generator.set_state(state["generator"])
         self.step = int(state["step"])
-
-
-def random_resized_crop(pixels: Tensor, scale: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Cut a random rectangle out of each image and resize it to the whole (bicubic), as torchvision's
-    RandomResizedCrop does with ratio 3/4 … 4/3, but for a batch at once.
-
-    Args:
-        pixels: [B, 3, H, W].
-        scale: range of the rectangle's share of the area.
-        generator: on the CPU, so that a seed gives the same crops on every device.
-    """
-    batch = len(pixels)
-    area, ratio, left, top = torch.rand(4, batch, generator=generator)
-    area = scale[0] + (scale[1] - scale[0]) * area
-    ratio = torch.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * ratio)
-    # Where a stretched rectangle would stick out, its longer side is cut to the image.
-    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
-    affine = torch.zeros(batch, 2, 3)
-    affine[:, 0, 0], affine[:, 1, 1] = width, height
-    affine[:, 0, 2], affine[:, 1, 2] = (2 * left - 1) * (1 - width), (2 * top - 1) * (1 - height)
-    grid = F.affine_grid(affine.to(pixels.device), list(pixels.shape), align_corners=False)
-    return F.grid_sample(pixels, grid, mode="bicubic", padding_mode="reflection", align_corners=False)

@@ -4,6 +4,7 @@ The operating system caches as much of such a file as there is room for, so read
 one piece at a time, for any number of images. Without a name, a file is gone with the process, even a killed one.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -36,11 +37,16 @@ class Scratch:
     def _write(self, offset: int, values: np.ndarray) -> None:
         self._file.seek(offset)
         self._file.write(np.ascontiguousarray(values))
+        self._file.flush()  # `_read` goes past the buffer
 
     def _read(self, offset: int, array: np.ndarray) -> None:
-        self._file.seek(offset)
-        if self._file.readinto(array) != array.nbytes:
-            raise OSError(f"a temporary file ends before byte {offset + array.nbytes:,}")
+        """Fill an array; several threads may do so at a time, as the file's position is left alone."""
+        left = array.reshape(-1).view(np.uint8)
+        while left.size:
+            count = os.preadv(self._file.fileno(), [left], offset + array.nbytes - left.size)
+            if not count:
+                raise OSError(f"a temporary file ends before byte {offset + array.nbytes:,}")
+            left = left[count:]
 
 
 class ImageBank(Scratch):
@@ -62,7 +68,7 @@ class ImageBank(Scratch):
     def _append(self, images: StoredImages) -> None:
         offset = self._offsets[-1]
         for piece in batches(images, PIECE):
-            self._write(offset, piece)
+            self._write(offset, piece.numpy())
             offset += piece.nbytes
         self.shapes.append(images.shape)
         self._offsets.append(offset)

@@ -89,7 +89,7 @@ def features_of(parameters: clip.Parameters, images: StoredImages, encoder: Enco
         TatrError: a feature is not finite; `where` names the task and the model.
     """
     pieces = []
-    for batch in progress(batches(images, BATCH), where, total=-(-len(images) // BATCH)):
+    for batch in progress(batches(images, BATCH, device), where, total=-(-len(images) // BATCH)):
         pixels = clip.normalise(batch, encoder.architecture, device)
         pieces.append(clip.image_features(parameters, pixels, encoder.architecture))
     features = torch.cat(pieces)

@@ -23,7 +23,10 @@ class FineTuning:
     weight_decay: Annotated[float, Interval(ge=0), "of AdamW, on all parameters"] = 0.1
     warmup_steps: Annotated[int, Interval(ge=0), "steps of linear warm-up, out of `steps`"] = 500
     gradient_clip: Annotated[float, Interval(gt=0), "largest gradient norm"] = 1.0
-    precision: Annotated[Literal["fp32", "bf16"], "bf16: autocast, faster on GPUs; weights stay fp32"] = "fp32"
+    precision: Annotated[
+        Literal["fp32", "tf32", "bf16"],
+        "tf32: products rounded on NVIDIA GPUs; bf16: autocast; both faster there, weights stay fp32",
+    ] = "fp32"
     micro_batch: Annotated[
         int | None, Interval(ge=1), "images at once, gradients added up; null takes the whole batch"
     ] = None

@@ -8,10 +8,12 @@ from tatr.workflow.plan.ingredients import backbone, finetuned, head, images
 
 
 @once
-def gradient(draft: Draft, task: str, count: int) -> Planned:
-    """G_k of a task, at θ_pre."""
+def gradient(draft: Draft, task: str) -> Planned:
+    """G_k of a task, at θ_pre: in one pass for all numbers of exemplars that the configuration asks for."""
+    counts, seed = draft.config.gradient_counts, draft.config.exemplars_of().seed
     inputs = {"backbone": [backbone(draft)], "head": [head(draft, task)], "images": [images(draft, task)]}
-    return draft.add("gradient", f"{task}_n-{count}", _exemplars(draft, task, count), inputs)
+    label = f"{task}_n-{'-'.join(map(str, counts))}"
+    return draft.add("gradient", label, {"task": task, "counts": counts, "seed": seed}, inputs)
 
 
 @once

@@ -17,9 +17,10 @@ def sensitivity(draft: Draft, region: TrustRegion) -> Planned:
     needs, count = sensitivities.load(region.sensitivity).needs, exemplar_count(draft, region)
     inputs = {
         "task_vectors": task_vectors(draft) if "task_vectors" in needs else [],
-        "gradients": [measurements.gradient(draft, task, count) for task in draft.tasks] if count else [],
+        "gradients": [measurements.gradient(draft, task) for task in draft.tasks] if count else [],
     }
-    settings, modules = {"sensitivity": region.sensitivity}, [f"tatr.merging.sensitivities.{region.sensitivity}"]
+    settings = {"sensitivity": region.sensitivity} | ({"exemplars": count} if count else {})
+    modules = [f"tatr.merging.sensitivities.{region.sensitivity}"]
     return draft.add("sensitivity", _region_label(draft, region), settings, inputs, modules)
 
 
@@ -119,9 +120,7 @@ def task_vectors(draft: Draft) -> list[Planned]:
 
 def exemplar_count(draft: Draft, region: TrustRegion) -> int | None:
     """Exemplars per task for a trust region's gradients; None if it needs no gradients."""
-    if "gradients" not in sensitivities.load(region.sensitivity).needs:
-        return None
-    return region.exemplars or draft.config.exemplars_of().count
+    return draft.config.gradient_count(region)
 
 
 def _evaluation(
