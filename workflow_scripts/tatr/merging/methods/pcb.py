@@ -95,13 +95,12 @@ def _kept_scores(scores: "_Scores", ratio: float, drawn: Sequence[np.ndarray]) -
     """The lowest and the highest of each task's `ratio` · N highest scores, exactly."""
     count, size = len(drawn), len(scores.task_vectors[0])
     kept = max(1, share_of(ratio, size))
-    sample = [score for _, score in scores.of(drawn, [0.0] * count)]
+    sample = scores.dense(drawn, [0.0] * count)
     place = max(0, int((1 - kept / size - MARGIN) * len(drawn[0])))
     floors = [float(np.partition(its, place)[place]) for its in sample]
 
     def ranked(sign: int, floors: Sequence[float], ranks: list[int]) -> list[list[float]]:
-        positive = [np.maximum(sign * its, 0) for its in sample]
-        found = nth_smallest_of_each(scores.rows(sign, floors), [ranks] * count, positive)
+        found = nth_smallest_of_each(scores.rows(sign, floors), [ranks] * count, [*np.maximum(sign * sample, 0)])
         return [[its.value for its in of_task] for of_task in found]
 
     ends = ranked(1, floors, [size - kept, size - 1])
@@ -128,17 +127,22 @@ class _Scores:
         most = sizes.sum(axis=0) * np.float32(1.001)  # tanh(x) ≤ x: of all tasks' agreement with an entry of size 1
         return [_score(normals, k, sizes[k] * most, floor) for k, floor in enumerate(floors)]
 
+    def dense(self, deltas: Sequence[np.ndarray], floors: Sequence[float]) -> np.ndarray:
+        """The same as float32 [K, n], 0 elsewhere."""
+        scores = np.zeros((len(deltas), len(deltas[0])), np.float32)
+        for strip in strips(slice(0, len(deltas[0]))):
+            found = self.of([delta[strip] for delta in deltas], floors)
+            for row, (where, score) in zip(scores, found, strict=True):
+                row[strip][where] = score
+        return scores
+
     def rows(self, sign: int, floors: Sequence[float]) -> list[Vector]:
         """Each task's `sign` · score where that is positive, else 0; 0 where it is below the floor, too."""
 
         def part(block: slice) -> np.ndarray:
-            deltas = [vector[block] for vector in self.task_vectors]
-            scores = np.zeros((len(deltas), len(deltas[0])), np.float32)
-            for strip in strips(block):
-                found = self.of([delta[strip] for delta in deltas], floors)
-                for row, (where, score) in zip(scores, found, strict=True):
-                    row[strip][where] = np.maximum(sign * score, 0)
-            return scores
+            scores = self.dense([vector[block] for vector in self.task_vectors], floors)
+            scores *= np.float32(sign)
+            return np.maximum(scores, 0, out=scores)
 
         every = remembered(computed(part, *self.task_vectors))  # the tasks' rows of a block are asked for in turn
         return [computed(partial(_row, every, k), every) for k in range(len(self.task_vectors))]
