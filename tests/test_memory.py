@@ -25,6 +25,7 @@ from tatr.training import scratch, surgery
 from tatr.training.finetuning import finetune
 from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.vectors import layout as layouts
+from tatr.vectors import order_statistics
 from tatr.vectors.apply import parts_of
 from tatr.vectors.layout import Layout
 
@@ -52,6 +53,7 @@ class Drawn:
 @pytest.mark.parametrize("name", DATA_FREE)
 def test_a_merge_holds_blocks_not_vectors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layouts, "BLOCK", BLOCK)
+    monkeypatch.setattr(order_statistics, "SAMPLE", BLOCK)  # as small, against these vectors, as against a model
     vectors = [Drawn(seed) for seed in range(TASKS)]
     whole_direction(name, MergeInputs(vectors[:2], layout=LAYOUT))  # what is cached on first use is not to count
     tracemalloc.start()

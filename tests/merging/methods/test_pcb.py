@@ -1,7 +1,5 @@
 """PCB-Merging: the dense formula over K × N, order statistics by sorting."""
 
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +9,7 @@ from whole import whole_direction
 from tatr.errors import TatrError
 from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import load
-from tatr.vectors import layout
+from tatr.vectors import layout, vector
 
 
 def merged(vectors: np.ndarray, mask: np.ndarray | None = None, block: int = 2**22, **chosen: float) -> np.ndarray:
@@ -89,7 +87,7 @@ def test_block_size_does_not_matter(block: int, chunk: int) -> None:
     vectors = random_tasks(size=200)
     whole = merged(vectors, ratio=0.3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["tatr.merging.methods.pcb"], "CHUNK", chunk)
+        patch.setattr(vector, "STRIP", chunk)
         assert merged(vectors, block=block, ratio=0.3).tobytes() == whole.tobytes()
 
 

@@ -1,12 +1,12 @@
 """Gram matrices of the inputs of linear maps: which maps have one, how they lie in one vector, a weight as a map."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from tatr.errors import TatrError
 from tatr.vectors.layout import BLOCK, Layout, Parameter
+from tatr.vectors.threads import in_order
 from tatr.vectors.vector import Vector
 
 TRANSPOSED = frozenset({"visual.proj"})
@@ -35,15 +35,19 @@ class Gram:
             )
         return cls(matrices, values)
 
-    def rows(self, name: str) -> Iterator[tuple[slice, np.ndarray]]:
-        """The Gram matrix of a weight, some rows at a time: which they are, and float32 [rows, in]."""
-        matrix = next(matrix for matrix in self.layout.parameters if matrix.name == name)
-        inputs = matrix.shape[0]
-        step = max(1, BLOCK // inputs)
-        for start in range(0, inputs, step):
-            stop = min(start + step, inputs)
-            values = self.values[matrix.offset + start * inputs : matrix.offset + stop * inputs]
-            yield slice(start, stop), values.reshape(-1, inputs)
+    def matrix(self, name: str) -> np.ndarray:
+        """The Gram matrix of a weight, float32 [in, in]."""
+        place = next(matrix for matrix in self.layout.parameters if matrix.name == name)
+        entries = np.empty(place.size, np.float32)
+
+        def read(start: int) -> None:
+            part = slice(start, min(start + BLOCK - start % BLOCK, place.stop))  # a store is read by whole blocks
+            entries[part.start - place.offset : part.stop - place.offset] = self.values[part]
+
+        starts = [place.offset, *range(place.offset - place.offset % BLOCK + BLOCK, place.stop, BLOCK)]
+        for _ in in_order(read, starts):
+            pass
+        return entries.reshape(place.shape)
 
 
 def gram_layout(layout: Layout) -> Layout:

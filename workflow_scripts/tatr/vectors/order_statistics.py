@@ -53,18 +53,21 @@ def nth_smallest(values: Vector, ranks: Sequence[int]) -> list[Ranked]:
     return nth_smallest_of_each([values], [ranks])[0]
 
 
-def nth_smallest_of_each(vectors: Sequence[Vector], ranks: Sequence[Sequence[int]]) -> list[list[Ranked]]:
+def nth_smallest_of_each(
+    vectors: Sequence[Vector], ranks: Sequence[Sequence[int]], samples: Sequence[np.ndarray] | None = None
+) -> list[list[Ranked]]:
     """The same of several vectors, block by block of all of them: what they have in common is read once.
 
     Args:
         vectors: each ≥ 0, float32 [N].
         ranks: of each vector.
+        samples: entries of each vector, where they are known already; else they are taken first (`sampled`).
     """
     size, wanted = len(vectors[0]), sum(len(its) for its in ranks)
     margin = min(MARGIN, CANDIDATES / (3 * size * max(wanted, 1)))
+    ordered = [np.sort(_checked(sample)) for sample in samples or sampled(vectors)]
     spans = [
-        [_Span.around(rank / size, margin, sample) for rank in its]
-        for its, sample in zip(ranks, _samples(vectors), strict=True)
+        [_Span.around(rank / size, margin, sample) for rank in its] for its, sample in zip(ranks, ordered, strict=True)
     ]
 
     def count(block: slice) -> list[list[_Counts]]:
@@ -136,14 +139,14 @@ class _Span(NamedTuple):
         return None
 
 
-def _samples(vectors: Sequence[Vector]) -> list[np.ndarray]:
-    """Entries of each vector, spread evenly over it, sorted."""
+def sampled(vectors: Sequence[Vector]) -> list[np.ndarray]:
+    """Some entries of each vector, spread evenly over it and at the same places in all, float32 [n]."""
     size = len(vectors[0])
     places, step = [*blocks(size)], max(1, size // SAMPLE) | 1  # odd: rows of matrices have even lengths
     if size > SAMPLE and max(grain(vector) for vector in vectors) < RUN:
         places, step = [slice(start, start + RUN) for start in range(0, size - RUN, size * RUN // SAMPLE)], 1
     read = in_order(lambda place: [vector[place][::step].copy() for vector in vectors], places)
-    return [np.sort(_checked(np.concatenate(parts))) for parts in zip(*read, strict=True)]
+    return [np.concatenate(parts) for parts in zip(*read, strict=True)]
 
 
 def _count(part: np.ndarray, spans: Sequence[_Span]) -> list[_Counts]:

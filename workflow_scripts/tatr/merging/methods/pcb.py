@@ -1,18 +1,21 @@
 """PCB-Merging: entries weighed by how large they are in their task and how well the tasks agree on them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Interval
 
 from tatr.merging.methods import method
-from tatr.vectors.layout import blocks
-from tatr.vectors.order_statistics import nth_smallest, share_of
-from tatr.vectors.vector import Vector, mapped
+from tatr.vectors.order_statistics import nth_smallest_of_each, sampled, share_of
+from tatr.vectors.vector import Vector, computed, joined, mapped, remembered, strips
 
-CHUNK = 2**15
-"""Entries computed at once: intermediate results stay in the processor's cache, which is three times as fast."""
+MARGIN = 0.01
+"""Share of a task's entries below those kept whose scores are computed, too, as a sample may mislead by so much."""
+
+LEAST = 1e-30
+"""A floor below which rounding in float32 might decide that an entry lies under it."""
 
 Span = tuple[float, float]
 
@@ -25,7 +28,7 @@ def pcb(
         float, Interval(gt=0, le=1), "share of each task's entries that is kept, by balancing score"
     ] = 0.05,
     clamp: Annotated[float, Interval(ge=0, lt=0.5), "share of each task's smallest and largest |Δ| that is cut"] = 0.01,
-) -> Iterator[np.ndarray]:
+) -> Vector:
     """v = Σ_k w_k ⊙ Δ̃_k / Σ_k w_k, where w_k is task k's balancing score, zero for all but its top `ratio`.
 
     Source: Du et al. 2024, "Parameter competition balancing for model merging" (arXiv 2410.02396). Per entry and task:
@@ -52,66 +55,110 @@ def pcb(
     factor e^−K by which intra-balancing is computed here so that it cannot overflow. Quantiles are exact order
     statistics. Where all weights together are below 1e-12 the authors' code shrinks v; here it stays a weighted mean.
 
-    Cost: two passes over each task vector for its quantiles; for each task two passes over all K for its scores
-    (four where its lowest kept score is not positive, as with a `ratio` near 1), and one for v: the time grows with
-    K². One block of each task vector is in memory at a time.
+    Cost: four passes over the task vectors: a sample, quantiles, scores, v (five where a lowest kept score is not
+    positive, as with a `ratio` near 1). Scores are computed only where they may be among the highest: as tanh(x) ≤ x,
+    most entries need no tanh. Their number grows with K², the rest of the time with K. In memory are a block of each
+    task vector and of its scores, per thread.
     """
-    size = len(task_vectors[0])
-    spans = [_quantiles(vector, clamp) for vector in task_vectors]
-    every = [_scores_of(task_vectors, spans, k) for k in range(len(task_vectors))]
-    ranges = [_kept_scores(scores, ratio) for scores in every]
-    for block in blocks(size):
-        yield _by_chunks([vector[block] for vector in task_vectors], lambda deltas: _merged(deltas, spans, ranges))
+    drawn = sampled(task_vectors)
+    scores = _Scores(task_vectors, _quantiles(task_vectors, clamp, drawn))
+    ranges = _kept_scores(scores, ratio, drawn)
+
+    def merged(block: slice) -> np.ndarray:
+        deltas = [vector[block] for vector in task_vectors]
+        return joined([_merged([delta[strip] for delta in deltas], scores, ranges) for strip in strips(block)])
+
+    return computed(merged, *task_vectors)
 
 
-def _merged(deltas: Sequence[np.ndarray], spans: Sequence[Span], ranges: Sequence[Span]) -> np.ndarray:
-    normals = [_normalised(delta, span) for delta, span in zip(deltas, spans, strict=True)]
+def _merged(deltas: Sequence[np.ndarray], scores: "_Scores", ranges: Sequence[Span]) -> np.ndarray:
     total, weights = np.zeros_like(deltas[0]), np.zeros_like(deltas[0])
-    for k, (delta, span) in enumerate(zip(deltas, spans, strict=True)):
-        weight = _scaled(_score(normals, k), ranges[k])
-        total += weight * np.sign(delta) * np.clip(np.abs(delta), *span)
-        weights += weight
+    found = scores.of(deltas, [low for low, _ in ranges])
+    for delta, span, kept, (where, score) in zip(deltas, scores.spans, ranges, found, strict=True):
+        weight, entries = _scaled(score, kept), delta[where]
+        total[where] += weight * np.sign(entries) * np.clip(np.abs(entries), *span)
+        weights[where] += weight
     return np.divide(total, weights, out=np.zeros_like(total), where=weights > 0)
 
 
-def _by_chunks(deltas: Sequence[np.ndarray], formula: Callable[[Sequence[np.ndarray]], np.ndarray]) -> np.ndarray:
-    starts = range(0, len(deltas[0]), CHUNK)
-    return np.concatenate([formula([delta[start : start + CHUNK] for delta in deltas]) for start in starts])
+def _quantiles(task_vectors: Sequence[Vector], clamp: float, drawn: Sequence[np.ndarray]) -> list[Span]:
+    """Of each |Δ_k|, at `clamp` and 1 − `clamp`."""
+    size = len(task_vectors[0])
+    cut = share_of(clamp, size)
+    magnitudes = [mapped(np.abs, vector) for vector in task_vectors]
+    ranks = [[cut, size - 1 - cut]] * len(task_vectors)
+    found = nth_smallest_of_each(magnitudes, ranks, [np.abs(entries) for entries in drawn])
+    return [(low.value, high.value) for low, high in found]
 
 
-def _quantiles(vector: Vector, clamp: float) -> Span:
-    cut = share_of(clamp, len(vector))
-    low, high = nth_smallest(mapped(np.abs, vector), [cut, len(vector) - 1 - cut])
-    return low.value, high.value
-
-
-def _kept_scores(scores: Vector, ratio: float) -> Span:
-    """The lowest and the highest of the `ratio` · N highest scores, exactly."""
-    size = len(scores)
+def _kept_scores(scores: "_Scores", ratio: float, drawn: Sequence[np.ndarray]) -> list[Span]:
+    """The lowest and the highest of each task's `ratio` · N highest scores, exactly."""
+    count, size = len(drawn), len(scores.task_vectors[0])
     kept = max(1, share_of(ratio, size))
-    ranked = nth_smallest(mapped(lambda part: np.maximum(part, 0), scores), [size - kept, size - 1])
-    low, high = (found.value for found in ranked)
-    if low > 0:
-        return low, high
+    sample = scores.dense(drawn, [0.0] * count)
+    place = max(0, int((1 - kept / size - MARGIN) * len(drawn[0])))
+    floors = [float(np.partition(its, place)[place]) for its in sample]
+
+    def ranked(sign: int, floors: Sequence[float], ranks: list[int]) -> list[list[float]]:
+        found = nth_smallest_of_each(scores.rows(sign, floors), [ranks] * count, [*np.maximum(sign * sample, 0)])
+        return [[its.value for its in of_task] for of_task in found]
+
+    ends = ranked(1, floors, [size - kept, size - 1])
+    if any(low < floor for (low, _), floor in zip(ends, floors, strict=True)):
+        ends = ranked(1, [0.0] * count, [size - kept, size - 1])
+    if all(low > 0 for low, _ in ends):
+        return [(low, high) for low, high in ends]
     # Order statistics are of values from 0 up, so scores below are counted from the other side. The highest of all
     # is not among these: a task's smallest entry has the score 0.
-    (lowest,) = nth_smallest(mapped(lambda part: np.maximum(-part, 0), scores), [kept - 1])
-    return -lowest.value, high
+    below = ranked(-1, [0.0] * count, [kept - 1])
+    return [(low if low > 0 else -other, high) for (low, high), (other,) in zip(ends, below, strict=True)]
 
 
-def _scores_of(vectors: Sequence[Vector], spans: Sequence[Span], k: int) -> Vector:
-    def score(deltas: Sequence[np.ndarray]) -> np.ndarray:
-        return _score([_normalised(delta, span) for delta, span in zip(deltas, spans, strict=True)], k)
+class _Scores:
+    """Balancing scores of all tasks, those that matter."""
 
-    return mapped(lambda *deltas: _by_chunks(deltas, score), *vectors)
+    def __init__(self, task_vectors: Sequence[Vector], spans: Sequence[Span]) -> None:
+        self.task_vectors, self.spans = task_vectors, spans
+
+    def of(self, deltas: Sequence[np.ndarray], floors: Sequence[float]) -> list[tuple[np.ndarray | slice, np.ndarray]]:
+        """Per task: places among the entries given, and the scores there; all others' are below the task's floor."""
+        normals = np.stack([_normalised(delta, span) for delta, span in zip(deltas, self.spans, strict=True)])
+        sizes = np.abs(normals)
+        most = sizes.sum(axis=0) * np.float32(1.001)  # tanh(x) ≤ x: of all tasks' agreement with an entry of size 1
+        return [_score(normals, k, sizes[k] * most, floor) for k, floor in enumerate(floors)]
+
+    def dense(self, deltas: Sequence[np.ndarray], floors: Sequence[float]) -> np.ndarray:
+        """The same as float32 [K, n], 0 elsewhere."""
+        scores = np.zeros((len(deltas), len(deltas[0])), np.float32)
+        for strip in strips(slice(0, len(deltas[0]))):
+            found = self.of([delta[strip] for delta in deltas], floors)
+            for row, (where, score) in zip(scores, found, strict=True):
+                row[strip][where] = score
+        return scores
+
+    def rows(self, sign: int, floors: Sequence[float]) -> list[Vector]:
+        """Each task's `sign` · score where that is positive, else 0; 0 where it is below the floor, too."""
+
+        def part(block: slice) -> np.ndarray:
+            scores = self.dense([vector[block] for vector in self.task_vectors], floors)
+            scores *= np.float32(sign)
+            return np.maximum(scores, 0, out=scores)
+
+        every = remembered(computed(part, *self.task_vectors))  # the tasks' rows of a block are asked for in turn
+        return [computed(partial(_row, every, k), every) for k in range(len(self.task_vectors))]
 
 
-def _score(normals: Sequence[np.ndarray], k: int) -> np.ndarray:
-    normal = normals[k]
-    agreement = np.zeros(len(normal))  # float64: the order of tasks must not decide which entries are kept
-    for other in normals:
-        agreement += np.tanh(normal * other)
-    return (np.exp(len(normals) * (normal**2 - 1)) * agreement).astype(np.float32)
+def _row(every: Vector, k: int, block: slice) -> np.ndarray:
+    return every[block][k]
+
+
+def _score(normals: np.ndarray, k: int, most: np.ndarray, floor: float) -> tuple[np.ndarray | slice, np.ndarray]:
+    intra = np.exp(len(normals) * (normals[k] ** 2 - 1))
+    where = np.flatnonzero(intra * most >= np.float32(floor)) if floor > LEAST else slice(None)
+    others, agreement = normals[:, where], np.zeros(len(intra[where]))
+    for other in others:  # in float64: the order of tasks must not decide which entries are kept
+        agreement += np.tanh(others[k] * other)
+    return where, (intra[where] * agreement).astype(np.float32)
 
 
 def _normalised(delta: np.ndarray, span: Span) -> np.ndarray:

@@ -8,7 +8,10 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.errors import TatrError
+from tatr.merging.cholesky import factorise, mirror, solve
+from tatr.merging.gram_products import PROBES, exact_products, sums
 from tatr.merging.linear_maps import Gram, as_map, from_map, inputs_of, is_linear_map
+from tatr.merging.matrices import one_blas_thread
 from tatr.merging.methods import method
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector, recut
@@ -17,6 +20,9 @@ logger = logging.getLogger("tatr")
 
 NOISE = 1e-6
 """Share of an input's second moment below which what other inputs leave unexplained may be rounding of float32."""
+
+TOLERANCE = 1e-5
+"""Share of a merged map (Frobenius norm) that products in float32 may put it off by; else float64 takes their place."""
 
 
 @method("RegMean", coefficient=1.0)
@@ -46,13 +52,17 @@ def regmean(
     proportional for each map. They invert in float32; here the system is solved in float64 for the deviation from the
     mean, v = Δ̄ + (Σ G_k)⁻¹ Σ G_k (Δ_k − Δ̄), so equal models merge to themselves exactly and a ridge, should a matrix
     be singular, pulls the result towards the mean instead of zero. Such a ridge is logged.
-    Cost: 2·K·in²·out float64 operations per map, and a quarter as many to solve (ViT-B/32 with 8 tasks: 2.6 · 10¹² in
-    all, some two minutes on one core); one [in, in] matrix in float64 and four weights in memory.
+    Products G_k (Δ_k − Δ̄) are in float32, but for a low-rank part of G_k that holds what inputs have in common (their
+    mean, large channels): it is multiplied in float64. That is off by about 1e-6, relatively, as much as G_k's own
+    rounding to float32 makes. Random combinations of outputs, computed in float64, tell by how much; above 1e-5 (inputs
+    that are all but dependent, with `off_diagonal` at 1) float64 takes the place of float32 for the whole map.
+    Cost: 2·K·in²·out float32 operations per map, and in³/3 + 2·in²·out in float64 to solve (ViT-B/32 with 8 tasks: 2.1
+    and 0.4 · 10¹² in all), on all threads; one [in, in] matrix in float64, one in float32 and five weights in memory.
     """
     # `exemplars` is a setting of the stage that measures `grams`; here they have been measured.
     matrices = [Gram.over(layout, values) for values in grams]
     parts = (_merged(parameter, task_vectors, matrices, off_diagonal) for parameter in layout.parameters)
-    yield from recut(parts, layout.size)
+    return one_blas_thread(recut(parts, layout.size))
 
 
 def _merged(
@@ -66,34 +76,34 @@ def _merged(
     if not is_linear_map(parameter):
         return mean
     inputs = inputs_of(parameter)
-    total, pull = np.zeros((inputs, inputs)), np.zeros((inputs, parameter.size // inputs), order="F")
-    for vector, gram in zip(task_vectors, grams, strict=True):
-        deviation = as_map(parameter, np.subtract(vector[inside], mean, dtype=np.float64))
-        # By rows: of one task's matrix no copy in float64 is ever whole.
-        for rows, part in gram.rows(parameter.name):
-            weighted = part.astype(np.float64)
-            moments = weighted[np.arange(len(part)), np.arange(rows.start, rows.stop)]
-            weighted *= off_diagonal
-            weighted[np.arange(len(part)), np.arange(rows.start, rows.stop)] = moments
-            total[rows] += weighted
-            pull[rows] += weighted @ deviation
-    _solve(total, pull, parameter.name)
-    del total
-    return (mean + from_map(parameter, pull)).astype(np.float32)
+
+    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for vector, gram in zip(task_vectors, grams, strict=True):
+            yield gram.matrix(parameter.name), as_map(parameter, np.subtract(vector[inside], mean, dtype=np.float64))
+
+    settings = (inputs, parameter.size // inputs, off_diagonal)
+    factor, solution = sums(pairs(), *settings)
+    _factorise(factor, parameter.name)
+    solve(factor, solution)
+    merged, errors = from_map(parameter, solution[:, :-PROBES]) + mean, solution[:, -PROBES:]
+    if np.linalg.norm(errors) / PROBES**0.5 > TOLERANCE * np.linalg.norm(merged):
+        solution = exact_products(pairs(), *settings)
+        solve(factor, solution)
+        merged = from_map(parameter, solution) + mean
+    return merged.astype(np.float32)
 
 
-def _solve(total: np.ndarray, pull: np.ndarray, name: str) -> None:
-    """Replace `pull` by (total + ridge)⁻¹ pull with the smallest ridge, of powers of ten, that makes the system sound.
+def _factorise(total: np.ndarray, name: str) -> None:
+    """Cholesky's decomposition of total + the smallest ridge, of powers of ten, that makes the system sound; in place.
 
-    `total` is used up.
+    In place, as a copy of the largest maps' matrices takes 128 MiB (ViT-L/14).
     """
-    from scipy.linalg.lapack import dpotrs  # here, as planning loads this module, too
-
-    diagonal = total.diagonal().copy()
-    scale = float(diagonal.mean()) or 1.0
+    moments = total.diagonal().copy()
+    scale = float(moments.mean()) or 1.0
     for ridge in (0.0, *(10.0**power for power in range(-10, 1))):
-        np.fill_diagonal(total, diagonal + ridge * scale)
-        if _factorise(total):
+        np.fill_diagonal(total, moments + ridge * scale)
+        # The square of a pivot is what the inputs before it leave unexplained of an input.
+        if factorise(total) and (total.diagonal() ** 2 > NOISE * (moments + ridge * scale)).all():
             if ridge:
                 logger.warning(
                     "regmean: inputs of '%s' are linearly dependent; added a ridge of %g times their mean second "
@@ -101,26 +111,6 @@ def _solve(total: np.ndarray, pull: np.ndarray, name: str) -> None:
                     name,
                     ridge,
                 )
-            dpotrs(total.T, pull, lower=1, overwrite_b=1)
             return
-        _mirror(total)
+        mirror(total)
     raise TatrError(f"regmean: the Gram matrices of '{name}' are not positive semidefinite; measure them again")
-
-
-def _factorise(system: np.ndarray) -> bool:
-    """Put the Cholesky factor of a symmetric matrix into its upper triangle; whether the matrix is sound.
-
-    In place, as a copy of the largest maps' matrices takes 128 MiB (ViT-L/14). The lower triangle stays as it is.
-    """
-    from scipy.linalg.lapack import dpotrf  # SciPy's friendlier functions copy the matrix
-
-    moments = system.diagonal().copy()
-    _, failed = dpotrf(system.T, lower=1, clean=0, overwrite_a=1)
-    # The square of a Cholesky pivot is what the inputs before it leave unexplained of an input.
-    return not failed and bool((system.diagonal() ** 2 > NOISE * moments).all())
-
-
-def _mirror(system: np.ndarray) -> None:
-    """Copy the lower triangle over the upper one."""
-    for row in range(len(system)):
-        system[row, row:] = system[row:, row]

@@ -1,0 +1,85 @@
+"""Components and polar factors against full decompositions, also where Gram matrices can't tell them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tatr.merging import decompositions
+from tatr.merging.decompositions import leading, polar
+
+RNG = np.random.default_rng(0)
+
+
+def with_values(rows: int, columns: int, values: np.ndarray) -> np.ndarray:
+    """A matrix with the given singular values, as many as min(shape)."""
+    left, right = (np.linalg.qr(RNG.normal(size=(size, len(values))))[0] for size in (rows, columns))
+    return left * values @ right.T
+
+
+def zero_rows() -> np.ndarray:
+    matrix = RNG.normal(size=(60, 40))
+    matrix[10:50] = 0
+    return matrix
+
+
+MATRICES: dict[str, Callable[[], np.ndarray]] = {
+    "tall": lambda: RNG.normal(size=(90, 40)),
+    "wide": lambda: RNG.normal(size=(30, 70)),
+    "square": lambda: RNG.normal(size=(50, 50)),
+    "one": lambda: RNG.normal(size=(1, 1)),
+    "row": lambda: RNG.normal(size=(1, 9)),
+    "low rank": lambda: RNG.normal(size=(60, 5)) @ RNG.normal(size=(5, 50)),
+    "zero rows": zero_rows,
+    "steep": lambda: with_values(60, 40, np.logspace(0, -9, 40)),
+    "steep and wide": lambda: with_values(40, 60, np.logspace(0, -9, 40)),
+    "a step": lambda: with_values(60, 40, np.r_[np.ones(20), np.full(20, 1e-7)]),
+    "tiny": lambda: RNG.normal(size=(20, 30)) * 1e-30,
+    "equal values": lambda: with_values(60, 40, np.ones(40)),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_polar_factor_is_that_of_the_full_decomposition(name: str) -> None:
+    matrix = MATRICES[name]()
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    there = values > values[0] * max(matrix.shape) * np.finfo(np.float64).eps
+    isometry, found = polar(matrix)
+    np.testing.assert_allclose(found, values[there], rtol=1e-7)
+    np.testing.assert_allclose(isometry, left[:, there] @ right[there], atol=1e-6)
+
+
+@pytest.mark.parametrize("rank", [1, 5, 30])
+@pytest.mark.parametrize("name", MATRICES)
+def test_leading_components_are_orthonormal_and_give_the_best_approximation(name: str, rank: int) -> None:
+    matrix = MATRICES[name]()
+    rank = min(rank, *matrix.shape)
+    values = np.linalg.svd(matrix, compute_uv=False)
+    left, found, right = leading(matrix, rank)
+    there = min(rank, int((values > values[0] * max(matrix.shape) * np.finfo(np.float64).eps).sum()))
+    np.testing.assert_allclose(found, values[:there], rtol=1e-7)
+    for vectors in (left, right):
+        np.testing.assert_allclose(vectors.T @ vectors, np.eye(there), atol=1e-7)
+    rest = np.linalg.norm(matrix - left * found @ right.T)
+    assert rest == pytest.approx(np.linalg.norm(values[there:]), rel=1e-7, abs=1e-12 * values[0])
+
+
+def test_of_a_zero_matrix_nothing_is_there() -> None:
+    zero = np.zeros((5, 3))
+    isometry, values = polar(zero)
+    assert isometry.shape == (5, 3)
+    assert not isometry.any()
+    assert len(values) == 0
+    assert [part.shape for part in leading(zero, 2)] == [(5, 0), (0,), (3, 0)]
+    assert polar(np.empty((5, 0)))[0].shape == (5, 0)
+
+
+@pytest.mark.parametrize(("name", "full"), [("tall", False), ("zero rows", False), ("zero", False), ("steep", True)])
+def test_the_full_decomposition_is_taken_where_values_are_too_small_to_tell(
+    name: str, full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    decomposed = decompositions._decomposed
+    monkeypatch.setattr(decompositions, "_decomposed", lambda *given: calls.append(given) or decomposed(*given))
+    polar(MATRICES[name]() if name in MATRICES else np.zeros((4, 3)))
+    assert bool(calls) == full
