@@ -26,8 +26,10 @@ from random_models import gradient, update
 
 from tatr.vectors.store import write_vector
 from tatr.workflow.artefact import FILE, Manifest
+from tatr.workflow.vector_saving import VECTOR, mean_over
 
 ROOT = Path(__file__).resolve().parent.parent
+EXEMPLARS = 128
 TAUS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 SECONDS, MEMORY, RATIO = 15, 384, 2
 """The goals at ViT-B/32's size: in all, of every process (MiB), ours / plain."""
@@ -63,7 +65,7 @@ class Cores:
     def threads(self, kind: str) -> int:
         """What the rule of a kind of artefact gives its command."""
         rule = (ROOT / f"rules/{kind}.smk").read_text()
-        found = re.search(r"^    threads: (\d+)$", rule, re.MULTILINE)
+        found = re.search(r"^    threads: (?:arithmetic_threads\()?(\d+)", rule, re.MULTILINE)
         return min(int(found[1]) if found else 1, self.count)
 
     def run(self, command: Command, folder: Path) -> Run:
@@ -87,8 +89,9 @@ def write_inputs(folder: Path, size: int, tasks: int) -> None:
         name, draw = f"task{task}", {"task_vector": update, "gradient": gradient}[kind]
         artefact = folder / kind / name
         artefact.mkdir(parents=True)
-        digest = write_vector(artefact / "vector.zarr", size, "benchmark", draw(task, size))
-        Manifest(kind, name, {"task": name}, {}, "", "cpu", {"vector.zarr": digest}).save(artefact)
+        content = VECTOR if kind == "task_vector" else mean_over(EXEMPLARS)
+        digest = write_vector(artefact / content, size, "benchmark", draw(task, size))
+        Manifest(kind, name, {"task": name}, {}, "", "cpu", {content: digest}).save(artefact)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(write, ["task_vector", "gradient"] * tasks, [task for task in range(tasks) for _ in range(2)]))
@@ -105,7 +108,8 @@ def write_raw(folder: Path, size: int, tasks: int) -> None:
 def sensitivity(tasks: int) -> Command:
     """Ω from gradients."""
     inputs = {role: [f"{role[:-1]}/task{k}" for k in range(tasks)] for role in ("task_vectors", "gradients")}
-    return Command("sensitivity", "gradient", {"sensitivity": "gradient"}, inputs)
+    settings = {"sensitivity": "gradient", "exemplars": EXEMPLARS}
+    return Command("sensitivity", "gradient", settings, inputs)
 
 
 def mask(tau: float) -> Command:

@@ -60,7 +60,7 @@ from tatr.clip.encoder import Encoder, encode
 from tatr.data.image_store import create_images, write_labels
 from tatr.data.task import Task
 from tatr.measuring.evaluation import evaluate
-from tatr.measuring.gradient import classification_loss, mean_absolute_gradient
+from tatr.measuring.gradient import summed_gradients
 from tatr.training.adaptation import CoefficientLearner, batch, entropy
 from tatr.training.banks import TaskVectorBank
 from tatr.training.devices import VARIABLE, choose
@@ -140,12 +140,15 @@ def random_task(name: str, encoder: Encoder, images: Path, device: str) -> Task:
 def absolute_gradients(encoder: Encoder, task: Task, count: int, device: str) -> dict[str, np.ndarray]:
     """The mean absolute gradients over the first training images, by parameter."""
     images, labels = task.split("train")
-    return mean_absolute_gradient(
-        classification_loss(encoder, task.head),
-        clip.to_tensors(encoder.layout.unflatten(encoder.flat), device),
-        clip.normalise(images[:count], encoder.architecture, device),
-        torch.as_tensor(labels[:count], device=device),
-    )
+
+    def read(which: slice) -> tuple[Tensor, Tensor]:
+        pixels = clip.normalise(images[which], encoder.architecture, device)
+        return pixels, torch.as_tensor(labels[which], device=device)
+
+    parameters = clip.to_tensors(encoder.layout.unflatten(encoder.flat), device)
+    _, sums = next(summed_gradients(encoder.architecture, parameters, task.head, read, [count], ["absolute"]))
+    means = sums.means("absolute", count, encoder.layout, task.name)
+    return {parameter.name: mean for parameter, mean in zip(encoder.layout.parameters, means, strict=True)}
 
 
 def test_accuracy(encoder: Encoder, task: Task, device: str, precision: str) -> float:

@@ -87,7 +87,7 @@ class Rehearsal:
         vectors, gradients = [f"task_vector/{task}" for task in self.tasks], [f"gradient/{task}" for task in self.tasks]
         self.command("sensitivity", "zero-shot", {"sensitivity": "zero_shot"}, task_vectors=vectors)
         self.remove("sensitivity/zero-shot")
-        settings = {"sensitivity": "gradient"}
+        settings = {"sensitivity": "gradient", "exemplars": 128}
         self.command("sensitivity", "gradient", settings, task_vectors=vectors, gradients=gradients)
         for tau in self.taus:
             self.command("mask", str(tau), {"tau": tau}, sensitivity=["sensitivity/gradient"])
