@@ -71,21 +71,20 @@ def gram(seed: list[int], size: int) -> np.ndarray:
 
 
 def run(way: str, method: str, model: str, folder: Path) -> None:
-    """In a process of its own: merge, save the result, print seconds, CPU seconds and MiB."""
+    """In a process of its own: merge into a store, print seconds, CPU seconds and MiB."""
     layout = layout_of(model)
     deltas = open_vectors(sorted(folder.glob("delta*")))
     grams = open_vectors(sorted(folder.glob("gram*"))) if method == "regmean" else None
     start, busy = time.perf_counter(), time.process_time()
     if way == "ours":
-        merged = np.concatenate([*parts_of(direction(method, MergeInputs(deltas, layout=layout, grams=grams)))])
+        parts = parts_of(direction(method, MergeInputs(deltas, layout=layout, grams=grams)))
     else:
         vectors, matrices = ([whole(vector) for vector in given or []] for given in (deltas, grams))
-        merged = np.concatenate(
-            [part.astype(np.float32).reshape(-1) for part in direct(method, layout, vectors, matrices)]
-        )
+        entire = (part.reshape(-1) for part in direct(method, layout, vectors, matrices))
+        parts = recut(entire, layout.size)
+    write_vector(folder / f"{method}-{way}", layout.size, layout.digest, parts)
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    np.save(folder / way, merged)
     print(json.dumps([seconds, busy, peak]))
 
 
@@ -143,7 +142,7 @@ def row(model: str, method: str, folder: Path, threads: int) -> str:
     (slow, long, large), (fast, short, small) = (
         measured(w, method, model, folder, threads) for w in ("direct", "ours")
     )
-    expected, found = (np.load(folder / f"{way}.npy") for way in ("direct", "ours"))
+    expected, found = map(whole, open_vectors([folder / f"{method}-{way}" for way in ("direct", "ours")]))
     difference, blocks = np.linalg.norm(found - expected) / np.linalg.norm(expected), MODELS[model][1]
     times = f"{slow:.2f} | {fast:.2f} | {slow / fast:.1f} | {long:.2f} | {short:.2f} | {long / short:.1f}"
     totals = f"{blocks * slow:.0f} | {blocks * fast:.0f} | {large:.0f} | {small:.0f}"

@@ -53,7 +53,10 @@ def sums(pairs: Pairs, inputs: int, outputs: int, off_diagonal: float) -> Sums:
     signs = rng.choice([-1.0, 1.0], (outputs, PROBES))
     found = Sums(np.zeros((inputs, inputs)), np.zeros((inputs, outputs + PROBES)))
     for gram, maps in pairs:
-        _by_rows(partial(_add, found, _Task.split(gram, maps, directions, signs, off_diagonal), off_diagonal), inputs)
+        task = _Task.split(gram, maps, directions, signs, off_diagonal)
+        del maps
+        _by_rows(partial(_add, found, task, off_diagonal), inputs)
+        del gram, task  # before the next are read
     found.products[:, outputs:] -= found.products[:, :outputs] @ signs
     return found
 
@@ -67,6 +70,7 @@ def exact_products(pairs: Pairs, inputs: int, outputs: int, off_diagonal: float)
 
     for gram, maps in pairs:
         _by_rows(partial(add, gram, maps), inputs)
+        del gram, maps
     return products
 
 
