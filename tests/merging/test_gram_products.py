@@ -14,13 +14,13 @@ def pairs() -> list[tuple[np.ndarray, np.ndarray]]:
     rng = np.random.default_rng(0)
     center, scales = rng.normal(size=INPUTS) * 3, np.exp(rng.normal(size=INPUTS))
     inputs = [rng.normal(size=(600, INPUTS)) * scales + center for _ in range(TASKS)]
-    return [((x.T @ x).astype(np.float32), rng.normal(size=(INPUTS, OUTPUTS))) for x in inputs]
+    return [((x.T @ x).astype(np.float32), rng.normal(size=(INPUTS, OUTPUTS)).astype(np.float32)) for x in inputs]
 
 
 def direct(off_diagonal: float) -> tuple[np.ndarray, np.ndarray]:
     factors = np.where(np.eye(INPUTS, dtype=bool), 1, off_diagonal)
     weighted = [(factors * gram.astype(np.float64), maps) for gram, maps in pairs()]
-    return sum(gram for gram, _ in weighted), sum(gram @ maps for gram, maps in weighted)
+    return sum(gram for gram, _ in weighted), sum(gram @ maps.astype(np.float64) for gram, maps in weighted)
 
 
 @pytest.mark.parametrize("off_diagonal", [0.0, 0.9, 1.0])
@@ -53,7 +53,7 @@ def test_the_low_rank_part_makes_float32_exacter(monkeypatch: pytest.MonkeyPatch
 
 
 def test_gram_matrices_of_nothing_give_nothing() -> None:
-    nothing = [(np.zeros((5, 5), np.float32), np.ones((5, 2)))]
+    nothing = [(np.zeros((5, 5), np.float32), np.ones((5, 2), np.float32))]
     found = sums(nothing, 5, 2, 0.9)
     assert not found.grams.any()
     assert not found.products.any()

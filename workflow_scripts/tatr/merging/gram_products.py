@@ -26,7 +26,7 @@ STRIP = 2**15
 """Entries of a Gram matrix made ready at once: what that makes on the way (256 KiB each) stays in a core's cache."""
 
 Pairs = Iterable[tuple[np.ndarray, np.ndarray]]
-"""Per task: its Gram matrix G_k, float32 [in, in], and a map M_k, float64 [in, out]."""
+"""Per task: its Gram matrix G_k, [in, in], and a map M_k, [in, out], both float32."""
 
 
 class Sums(NamedTuple):
@@ -54,9 +54,8 @@ def sums(pairs: Pairs, inputs: int, outputs: int, off_diagonal: float) -> Sums:
     found = Sums(np.zeros((inputs, inputs)), np.zeros((inputs, outputs + PROBES)))
     for gram, maps in pairs:
         task = _Task.split(gram, maps, directions, signs, off_diagonal)
-        del maps
         _by_rows(partial(_add, found, task, off_diagonal), inputs)
-        del gram, task  # before the next are read
+        del gram, maps, task  # before the next are read
     found.products[:, outputs:] -= found.products[:, :outputs] @ signs
     return found
 
@@ -69,7 +68,7 @@ def exact_products(pairs: Pairs, inputs: int, outputs: int, off_diagonal: float)
         products[rows] += _weighted(gram, off_diagonal, rows) @ maps
 
     for gram, maps in pairs:
-        _by_rows(partial(add, gram, maps), inputs)
+        _by_rows(partial(add, gram, maps.astype(np.float64)), inputs)
         del gram, maps
     return products
 
@@ -92,7 +91,12 @@ class _Task(NamedTuple):
         left = gram @ directions
         core = np.linalg.pinv((directions.T @ left).astype(np.float64), rcond=1e-5, hermitian=True)
         right = off_diagonal * core @ left.T
-        return cls(gram, maps.astype(np.float32), maps @ signs, left.astype(np.float64), right, right @ maps)
+        probes, right_maps = np.empty((len(maps), signs.shape[1])), np.zeros((len(right), maps.shape[1]))
+        for rows in _cut(slice(0, len(maps)), ROWS):
+            part = maps[rows].astype(np.float64)
+            probes[rows] = part @ signs
+            right_maps += right[:, rows] @ part
+        return cls(gram, maps, probes, left.astype(np.float64), right, right_maps)
 
 
 def _add(found: Sums, task: _Task, off_diagonal: float, rows: slice) -> None:

@@ -102,6 +102,7 @@ class _Remembered:
     def __getitem__(self, block: slice, /) -> np.ndarray:
         last = self._last.__dict__
         if block != last.get("block"):
+            last.clear()  # before the next is computed
             entries = self.vector[block]
             if block.stop - block.start > BLOCK:
                 return entries

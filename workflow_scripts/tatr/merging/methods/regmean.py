@@ -79,7 +79,7 @@ def _merged(
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for vector, gram in zip(task_vectors, grams, strict=True):
-            yield gram.matrix(parameter.name), as_map(parameter, np.subtract(vector[inside], mean, dtype=np.float64))
+            yield gram.matrix(parameter.name), as_map(parameter, vector[inside] - mean)
 
     settings = (inputs, parameter.size // inputs, off_diagonal)
     factor, solution = sums(pairs(), *settings)

@@ -70,7 +70,7 @@ def tsv_m(
         )
     # In float64: the vectors kept on either side, their orthonormal ones, and what it takes to compute one of the four.
     return each_parameter(
-        lambda parameter: _merged(task_vectors, parameter, rank_share), layout, lambda parameter: 32 * parameter.size
+        lambda parameter: _merged(task_vectors, parameter, rank_share), layout, lambda parameter: 28 * parameter.size
     )
 
 
@@ -81,9 +81,9 @@ def _merged(task_vectors: Sequence[Vector], parameter: Parameter, rank_share: fl
     size = min(parameter.shape)
     rank = size // len(task_vectors) if rank_share is None else max(1, share_of(rank_share, size))
     kept = [leading(part.reshape(parameter.shape).astype(np.float64), rank) for part in parts]
-    left, _ = polar(np.hstack([components.left for components in kept]))
-    right, _ = polar(np.hstack([components.right for components in kept]))
-    values = np.concatenate([components.values for components in kept])
+    left, values, right = (np.hstack(parts) for parts in zip(*kept, strict=True))
+    del kept  # these take 64 MiB for the largest matrices of ViT-L/14
+    left, right = polar(left)[0], polar(right)[0]
     left *= values
     return (left @ right.T).astype(np.float32)
 
