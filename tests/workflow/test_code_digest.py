@@ -156,7 +156,7 @@ def test_an_edit_of_a_module_reaches_exactly_the_steps_that_import_it(edit: Edit
         "tatr.merging.sensitivities.zero_shot": {"sensitivity"},
         "tatr.merging.sensitivities.gradient": set(),
         "tatr.merging.mask": {"mask"},
-        "tatr.vectors.order_statistics": {"mask", "sensitivity"},
+        "tatr.vectors.order_statistics": {"mask"},
         "tatr.training.finetuning": {"finetuning"},
         "tatr.clip.towers": {"evaluation", "gradient", "finetuning", "head"},
         "tatr.report.tables": {"tables"},

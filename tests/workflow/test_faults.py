@@ -7,7 +7,7 @@ from pathlib import Path
 import edits
 import pytest
 from checkout import Checkout
-from jobs import merged
+from jobs import evaluated, merged
 
 MASK = "mask:zero_shot_tau-0.02"
 TAU = "zero_shot, tau: 0.01"
@@ -70,8 +70,8 @@ class TestEditWhileJobsWait:
 class TestKill:
     def test_restart_after_kill_gives_the_same_digests(self, copied: Checkout, tmp_path: Path) -> None:
         undisturbed = copied.manifests()
-        label = "task_arithmetic+gradient_n-8_tau-0.01"
-        lost = merged(label, "search")
+        label = "weight_average"
+        lost = merged(label, "1")
         edits.delete(*(copied.artefact(job) for job in lost))
 
         killed = copied.snakemake(PYTHONPATH=kill_in_the_middle_of(f"merge/{label}", tmp_path))
@@ -144,7 +144,7 @@ class TestDamage:
         done = waiting.snakemake()
 
         assert done.returncode != 0
-        assert f"{store.name}/vector.zarr: damaged" in done.stderr
+        assert f"{store.name}/vector.zarr/c/0: damaged" in done.stderr
         assert not list(waiting.results.glob("mask/*0.02*"))
 
     def test_deleted_artefact_is_made_anew_alone(self, copied: Checkout) -> None:
@@ -161,7 +161,7 @@ class TestDamage:
         manifest.write_text(manifest.read_text().replace('"device": "cpu"', '"device": "cuda"'))
         edits.touch([manifest])
 
-        assert copied.dry_run() == merged("task_arithmetic+zero_shot_tau-0.01", "0.3")
+        assert copied.dry_run() == evaluated("task_arithmetic+zero_shot_tau-0.01", "0.3")
 
 
 class TestFailure:

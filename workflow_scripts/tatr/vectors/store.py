@@ -39,7 +39,7 @@ class StoredVector:
             chunk = path / "c" / str(index)
             found = chunk.stat().st_size if chunk.is_file() else 0
             if not found or (found != expected and not compressed):
-                state = f"{found:,} bytes, expected {expected:,}" if found else "missing or empty"
+                state = f"damaged ({found:,} bytes, expected {expected:,})" if found else "missing or empty"
                 raise TatrError(f"{chunk}: {state}; delete {path.parent} and run again")
 
     @property
