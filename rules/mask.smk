@@ -11,7 +11,7 @@ rule mask:
         "results/benchmarks/mask/{name}.tsv"
     conda:
         "../envs/tatr.yaml"
-    threads: arithmetic_threads(2)
+    threads: arithmetic_threads(1)
     resources:
         mem_mb=1000,
         runtime=30,
