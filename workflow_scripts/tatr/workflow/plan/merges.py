@@ -14,7 +14,7 @@ from tatr.workflow.plan.ingredients import ALL_TASKS, backbone, head, images, ta
 
 def sensitivity(draft: Draft, region: TrustRegion) -> Planned:
     """Ω of the suite."""
-    needs, count = sensitivities.load(region.sensitivity).needs, exemplar_count(draft, region)
+    needs, count = sensitivities.load(region.sensitivity).needs, draft.config.gradient_count(region)
     inputs = {
         "task_vectors": task_vectors(draft) if "task_vectors" in needs else [],
         "gradients": [measurements.gradient(draft, task) for task in draft.tasks] if count else [],
@@ -101,7 +101,7 @@ def export(draft: Draft, merge: Merge) -> Planned:
     """A merge as a checkpoint for open_clip, made only on demand."""
     measured = evaluation(draft, merge)
     settings = merge.model_dump(mode="json", include={"method", "settings", "trust_region", "surgery"})
-    if merge.trust_region and (count := exemplar_count(draft, merge.trust_region)):
+    if merge.trust_region and (count := draft.config.gradient_count(merge.trust_region)):
         settings["trust_region"]["exemplars"] = count
     inputs = {
         "backbone": [backbone(draft)],
@@ -116,11 +116,6 @@ def export(draft: Draft, merge: Merge) -> Planned:
 def task_vectors(draft: Draft) -> list[Planned]:
     """Δ_k of the suite."""
     return [task_vector(draft, task) for task in draft.tasks]
-
-
-def exemplar_count(draft: Draft, region: TrustRegion) -> int | None:
-    """Exemplars per task for a trust region's gradients; None if it needs no gradients."""
-    return draft.config.gradient_count(region)
 
 
 def _evaluation(
@@ -153,7 +148,7 @@ def _module(merge: Merge) -> list[str]:
 
 
 def _region_label(draft: Draft, region: TrustRegion) -> str:
-    count = exemplar_count(draft, region)
+    count = draft.config.gradient_count(region)
     return f"{region.sensitivity}_n-{count}" if count else region.sensitivity
 
 

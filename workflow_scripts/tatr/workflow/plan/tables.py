@@ -11,7 +11,7 @@ from tatr.config.weights import Backbone
 from tatr.report.paper.matching import Match, comparison, paper_backbone, paper_row, reference_row
 from tatr.workflow.plan.artefacts import Draft, Planned
 from tatr.workflow.plan.ingredients import paper_name
-from tatr.workflow.plan.merges import evaluation, exemplar_count
+from tatr.workflow.plan.merges import evaluation
 
 
 def paper_of(draft: Draft) -> str | None:
@@ -58,7 +58,7 @@ def _paper_row(draft: Draft, merge: Merge, paper: str | None) -> Match | None:
     settings = merge.model_dump(mode="json", include={"method", "settings", "surgery"})
     settings |= {"coefficients": merge.coefficients, "trust_region": None}
     if region := merge.trust_region:
-        count = exemplar_count(draft, region)
+        count = draft.config.gradient_count(region)
         settings["trust_region"] = {"sensitivity": region.sensitivity, "taus": region.taus, "exemplars": count}
     return paper_row(settings, paper)
 
