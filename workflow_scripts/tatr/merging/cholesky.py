@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tatr.vectors.layout import cut
 from tatr.vectors.threads import in_order
 
 STEP = 256
@@ -16,7 +17,7 @@ def factorise(system: np.ndarray) -> bool:
     Args:
         system: A, float64 [n, n].
     """
-    steps = _steps(len(system))
+    steps = [*cut(slice(0, len(system)), STEP)]
     for index, columns in enumerate(steps):
         done = system[columns, : columns.start]
         try:
@@ -43,7 +44,7 @@ def solve(factor: np.ndarray, sides: np.ndarray) -> None:
         factor: what `factorise` made of A, float64 [n, n].
         sides: B, float64 [n, m].
     """
-    steps = _steps(len(factor))
+    steps = [*cut(slice(0, len(factor)), STEP)]
     inverses = [np.linalg.inv(np.tril(factor[rows, rows])) for rows in steps]
 
     def substitute(columns: slice) -> None:
@@ -55,7 +56,7 @@ def solve(factor: np.ndarray, sides: np.ndarray) -> None:
 
     # Equal shares: a last one of a few columns would take nearly as long as the others.
     width = -(-sides.shape[1] // -(-sides.shape[1] // STEP))
-    for _ in in_order(substitute, _steps(sides.shape[1], width)):
+    for _ in in_order(substitute, cut(slice(0, sides.shape[1]), width)):
         pass
 
 
@@ -63,8 +64,3 @@ def mirror(system: np.ndarray) -> None:
     """Copy what is above the diagonal below it: A again after `factorise`, but for the diagonal."""
     for row in range(len(system)):
         system[row + 1 :, row] = system[row, row + 1 :]
-
-
-def _steps(size: int, step: int | None = None) -> list[slice]:
-    step = step or STEP
-    return [slice(start, min(start + step, size)) for start in range(0, size, step)]

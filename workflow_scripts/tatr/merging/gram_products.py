@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tatr.vectors.layout import cut
 from tatr.vectors.threads import in_order
 
 RANK = 8
@@ -92,7 +93,7 @@ class _Task(NamedTuple):
         core = np.linalg.pinv((directions.T @ left).astype(np.float64), rcond=1e-5, hermitian=True)
         right = off_diagonal * core @ left.T
         probes, right_maps = np.empty((len(maps), signs.shape[1])), np.zeros((len(right), maps.shape[1]))
-        for rows in _cut(slice(0, len(maps)), ROWS):
+        for rows in cut(slice(0, len(maps)), ROWS):
             part = maps[rows].astype(np.float64)
             probes[rows] = part @ signs
             right_maps += right[:, rows] @ part
@@ -102,7 +103,7 @@ class _Task(NamedTuple):
 def _add(found: Sums, task: _Task, off_diagonal: float, rows: slice) -> None:
     rest = np.empty_like(task.gram[rows])
     step = max(1, STRIP // len(task.gram))
-    for strip in _cut(rows, step):
+    for strip in cut(rows, step):
         part = _weighted(task.gram, off_diagonal, strip)
         found.grams[strip] += part
         found.products[strip, -PROBES:] += part @ task.probes
@@ -124,9 +125,5 @@ def _weighted(gram: np.ndarray, off_diagonal: float, rows: slice) -> np.ndarray:
 
 
 def _by_rows(add: Callable[[slice], None], size: int) -> None:
-    for _ in in_order(add, _cut(slice(0, size), min(ROWS, -(-size // 8)))):
+    for _ in in_order(add, cut(slice(0, size), min(ROWS, -(-size // 8)))):
         pass
-
-
-def _cut(rows: slice, step: int) -> list[slice]:
-    return [slice(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step)]

@@ -144,7 +144,12 @@ def all_finite(values: np.ndarray) -> bool:
 
 def blocks(size: int) -> Iterator[slice]:
     """Cut `size` entries into slices of at most `BLOCK`, in order."""
-    return (slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))
+    return cut(slice(0, size), BLOCK)
+
+
+def cut(span: slice, step: int) -> Iterator[slice]:
+    """Cut a slice into consecutive ones of at most `step` entries."""
+    return (slice(start, min(start + step, span.stop)) for start in range(span.start, span.stop, step))
 
 
 def _listed(names: list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tatr.errors import TatrError
-from tatr.vectors.layout import BLOCK, blocks
+from tatr.vectors.layout import BLOCK, blocks, cut
 from tatr.vectors.threads import in_order
 
 STRIP = 2**16
@@ -146,7 +146,7 @@ def whole(vector: Vector, dtype: type = np.float32) -> np.ndarray:
 def strips(block: slice) -> list[slice]:
     """A block cut into strips of at most `STRIP` entries, counted from the block's beginning."""
     size = block.stop - block.start
-    return [slice(start, min(start + STRIP, size)) for start in range(0, size or 1, STRIP)]
+    return [*cut(slice(0, size), STRIP)] or [slice(0, 0)]
 
 
 def joined(parts: list[np.ndarray]) -> np.ndarray:
