@@ -195,3 +195,22 @@ class TestGradients:
     def test_a_count_that_no_merge_asks_for_is_not_measured(self) -> None:
         assert not names(planned(merges=self.rows({"sensitivity": "zero_shot"})), "gradient")
         assert names(planned(merges=self.rows({"exemplars": 3})), "gradient") == {"cars_n-3", "digits_n-3"}
+
+
+class TestArithmetic:
+    @pytest.mark.parametrize(("backbone", "large"), [("tiny-clip", False), (OPENAI, True)])
+    def test_only_steps_of_large_models_get_several_threads(self, backbone: Any, large: bool) -> None:
+        assert planned(PAPER if large else None, backbone=backbone).source.is_large == large
+
+    def test_one_direction_serves_all_trust_regions_unless_it_is_learnt_inside_of_each(self) -> None:
+        region = {"sensitivity": "zero_shot", "tau": [0.01, 0.02]}
+        merges = [{"method": method, "trust_region": [None, region]} for method in ("ties", "ada_merging")]
+        plan = planned(merges=merges)
+        assert sorted(label.partition("_tau")[0] for label in names(plan, "merge")) == [
+            "ada_merging",
+            "ada_merging+zero_shot",
+            "ada_merging+zero_shot",
+            "ties",
+        ]
+        for evaluation in plan.of_kind("evaluation"):
+            assert len(evaluation.inputs["masks"]) == ("_tau-" in evaluation.label)
