@@ -199,7 +199,7 @@ class TestGradients:
 
 class TestArithmetic:
     @pytest.mark.parametrize(("backbone", "large"), [("tiny-clip", False), (OPENAI, True)])
-    def test_only_steps_of_large_models_get_several_threads(self, backbone: Any, large: bool) -> None:
+    def test_only_steps_of_large_models_get_several_threads(self, backbone: str | dict[str, str], large: bool) -> None:
         assert planned(PAPER if large else None, backbone=backbone).source.is_large == large
 
     def test_one_direction_serves_all_trust_regions_unless_it_is_learnt_inside_of_each(self) -> None:
