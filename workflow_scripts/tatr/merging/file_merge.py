@@ -187,10 +187,8 @@ class FileMerge:
     def _stored(self, name: str, values: np.ndarray) -> np.ndarray:
         dtype = self.base.entries[name].dtype
         stored = to_bytes(values, dtype)
-        if dtype == "BF16":  # a bfloat16 whose exponent is all ones is infinite
-            fits = all_finite(values) and not (stored & 0x7F80 == 0x7F80).any()
-        else:
-            fits = all_finite(stored)
+        # Of a bfloat16 that is infinite or NaN all bits of the exponent are ones.
+        fits = not (stored & 0x7F80 == 0x7F80).any() if dtype == "BF16" else all_finite(stored)
         if not fits:
             raise TatrError(f"{self.output}: '{name}' would hold values that {dtype} can't (λ = {self.coefficient:g})")
         return stored
