@@ -2,6 +2,7 @@
 
 plain: forward and backward of a batch's mean loss. Another quantity (exemplars cancel), but the price to compare with.
 ours:  `tatr.measuring.gradient`, one forward and one backward pass per micro-batch.
+all:   the same through all tokens of the last block, as models of other libraries compute them.
 loop:  a forward and a backward pass per exemplar, absolute values added up.
 vmap:  torch.func's vmap(grad), absolute values added up.
 
@@ -42,6 +43,12 @@ Tensors = dict[str, Tensor]
 CLASSES, PIXELS = 100, 224
 
 
+class AllTokens(clip.Watch):
+    """Has the last block computed for all tokens."""
+
+    all_tokens = True
+
+
 class Problem:
     """A random encoder, a random head, and any number of random exemplars, drawn when they are read."""
 
@@ -60,11 +67,12 @@ class Problem:
         labels = torch.tensor([index % CLASSES for index in range(which.start, which.stop)])
         return pixels.to(self.device), labels.to(self.device)
 
-    def gradients(self, which: slice) -> dict[str, Tensor]:
+    def gradients(self, which: slice, watch: clip.Watch = clip.UNWATCHED) -> Tensors:
         """Gradients of the mean loss of some exemplars, by a plain backward pass."""
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in self.parameters.items()}
         pixels, labels = self.read(which)
-        F.cross_entropy(clip.logits(leaves, pixels, self.head, self.shape), labels).backward()
+        features = clip.image_features(leaves, pixels, self.shape, watch)
+        F.cross_entropy(clip.scores(features, self.head), labels).backward()
         return {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
 
     def ours(self, count: int) -> Tensors:
@@ -104,6 +112,10 @@ def time_all(given: argparse.Namespace, device: str) -> None:
     plain = {f"plain, batch {batch}": (batch, partial(problem.gradients, slice(0, batch))) for batch in given.batches}
     ways: dict[str, tuple[int, Callable[[], object]]] = {
         **plain,
+        **{
+            f"all, batch {batch}": (batch, partial(problem.gradients, slice(0, batch), AllTokens()))
+            for batch in given.batches
+        },
         "ours": (given.exemplars, partial(problem.ours, given.exemplars)),
         "loop": (few, partial(problem.loop, few)),
         "vmap": (few, partial(problem.vmap, few)),

@@ -79,6 +79,32 @@ def test_image_features(both: Model) -> None:
     assert_close(found, reference.encode_image(images))
 
 
+def test_the_last_block_leaves_out_only_what_nothing_depends_on(both: Model) -> None:
+    class Shapes(clip.Watch):
+        def __init__(self, *, all_tokens: bool) -> None:
+            self.all_tokens, self.inputs = all_tokens, dict[str, tuple[int, ...]]()
+
+        def linear(self, weight: str, bias: str | None, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
+            self.inputs[weight] = tuple(inputs.shape)
+
+    reference, architecture = both
+    last = f"visual.transformer.resblocks.{architecture.vision.layers - 1}"  # type: ignore[union-attr]
+    images, outcome = pixels(architecture), []
+    for watch in (Shapes(all_tokens=True), Shapes(all_tokens=False)):
+        leaves = {name: p.requires_grad_() for name, p in clip.to_tensors(parameters(reference)).items()}
+        features = clip.image_features(leaves, images, architecture, watch)
+        (features * torch.arange(features.shape[-1])).sum().backward()
+        outcome.append((watch.inputs, features.detach(), {n: p.grad for n, p in leaves.items() if p.grad is not None}))
+    (every, full, expected), (pooled, features, gradients) = outcome
+    assert_close(features, full)
+    assert gradients.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert (gradients[name] - gradient).norm() <= 1e-4 * gradient.norm(), name
+    cut = [f"{last}.attn.out_proj.weight", f"{last}.mlp.c_fc.weight", f"{last}.mlp.c_proj.weight"]
+    assert [name for name, shape in every.items() if pooled[name] != shape] == cut
+    assert all(pooled[name] == (every[name][0], every[name][2]) for name in cut)
+
+
 @torch.no_grad()
 def test_text_features(both: Model) -> None:
     reference, architecture = both

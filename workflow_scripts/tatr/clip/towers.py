@@ -8,7 +8,7 @@ transformers are left to these classes after all (`tatr.clip.open_clip_towers`).
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 
@@ -27,8 +27,12 @@ Parameters = Mapping[str, Tensor]
 class Watch:
     """Is told of all that the image encoder computes with its parameters in a forward pass; this one ignores it.
 
-    B images of T tokens; after the last block only the class token is left, and there is no axis of tokens.
+    B images of T tokens. Only the class token leaves the last block; where it is the only one left, there is no axis of
+    tokens.
     """
+
+    all_tokens = False
+    """Whether the last block is to compute what no output depends on: all tokens after its attention."""
 
     def linear(self, weight: str, bias: str | None, inputs: Tensor, outputs: Tensor) -> None:
         """A linear map from inputs [B, T, in] or [B, in] to outputs [B, T, out] or [B, out].
@@ -85,10 +89,9 @@ def image_features(
     x = torch.cat([token, patches], dim=1) + p["visual.positional_embedding"]
     watch.embeddings(x)
     x = _layer_norm(x, p, "visual.ln_pre", watch)
-    x = _transformer(
-        x, p, "visual.transformer.resblocks", tower, causal=False, watch=watch, checkpointing=checkpointing
-    )
-    x = _layer_norm(x[:, 0], p, "visual.ln_post", watch)
+    blocks = "visual.transformer.resblocks"
+    x = _transformer(x, p, blocks, tower, watch, pooled=not watch.all_tokens, checkpointing=checkpointing)
+    x = _layer_norm(x[:, 0] if watch.all_tokens else x, p, "visual.ln_post", watch)
     features = x @ p["visual.proj"]
     watch.linear("visual.proj", None, x, features)
     return features
@@ -133,35 +136,36 @@ def _transformer(
     p: Parameters,
     prefix: str,
     tower: Tower,
-    *,
-    causal: bool,
     watch: Watch = UNWATCHED,
+    *,
+    causal: bool = False,
+    pooled: bool = False,
     checkpointing: bool = False,
 ) -> Tensor:
+    """Tokens [B, T, width] to tokens; pooled, to the first of them, [B, width]."""
     activate: Callable[[Tensor], Tensor] = _quick_gelu if tower.quick_gelu else F.gelu
 
-    def block(x: Tensor, name: str) -> Tensor:
+    def block(x: Tensor, name: str, pooled: bool) -> Tensor:
         normal = _layer_norm(x, p, f"{name}.ln_1", watch)
-        x = x + _attention(normal, p, f"{name}.attn", tower.heads, watch, causal=causal)
+        mixed = _attention(normal, p, f"{name}.attn", tower.heads, watch, causal=causal, pooled=pooled)
+        x = (x[:, 0] if pooled else x) + mixed
         normal = _layer_norm(x, p, f"{name}.ln_2", watch)
         hidden = activate(_linear(normal, p, f"{name}.mlp.c_fc.weight", f"{name}.mlp.c_fc.bias", watch))
         return x + _linear(hidden, p, f"{name}.mlp.c_proj.weight", f"{name}.mlp.c_proj.bias", watch)
 
+    # Nothing in a block is random.
+    through = partial(checkpoint, block, use_reentrant=False, preserve_rng_state=False) if checkpointing else block
     for i in range(tower.layers):
-        name = f"{prefix}.{i}"
-        if checkpointing:
-            x = checkpoint(block, x, name, use_reentrant=False, preserve_rng_state=False)  # nothing random in a block
-        else:
-            x = block(x, name)
+        x = through(x, f"{prefix}.{i}", pooled and i == tower.layers - 1)
     return x
 
 
-def _attention(x: Tensor, p: Parameters, name: str, heads: int, watch: Watch, *, causal: bool) -> Tensor:
+def _attention(x: Tensor, p: Parameters, name: str, heads: int, watch: Watch, *, causal: bool, pooled: bool) -> Tensor:
     batch, length, width = x.shape
     qkv = _linear(x, p, f"{name}.in_proj_weight", f"{name}.in_proj_bias", watch)
     q, k, v = qkv.view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
-    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    mixed = mixed.transpose(1, 2).reshape(batch, length, width)
+    mixed = F.scaled_dot_product_attention(q[:, :, :1] if pooled else q, k, v, is_causal=causal)
+    mixed = mixed.transpose(1, 2).reshape(batch, width) if pooled else mixed.transpose(1, 2).reshape(x.shape)
     return _linear(mixed, p, f"{name}.out_proj.weight", f"{name}.out_proj.bias", watch)
 
 

@@ -78,7 +78,12 @@ def input_grams(
 
 
 class InputGrams(clip.Watch):
-    """Adds up x xᵀ over the inputs of each linear map, in every forward pass that it watches."""
+    """Adds up x xᵀ over the inputs of each linear map, in every forward pass that it watches.
+
+    RegMean is a regression over the inputs of every map, those that no output depends on included, as published.
+    """
+
+    all_tokens = True
 
     def __init__(self) -> None:
         """Begin with nothing."""

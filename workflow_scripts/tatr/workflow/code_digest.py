@@ -6,7 +6,7 @@ steps that import it, directly or through other modules, and of no others.
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -63,25 +63,29 @@ def _file(name: str) -> Path | None:
 
 @cache
 def _tree(name: str) -> str:
-    return "".join(_dump(_parse(name)))
+    texts: list[str] = []
+    _dump(_parse(name), texts)
+    return "".join(texts)
 
 
-def _dump(node: object) -> Iterator[str]:
+def _dump(node: object, texts: list[str]) -> None:
     # Not `ast.dump`: its text differs between Python versions. Empty fields are left out, as newer versions add some.
+    # Into a list, as every job pays for this: generators within generators take twice as long.
     if isinstance(node, ast.AST):
-        yield f"({type(node).__name__}"
-        for field, value in ast.iter_fields(node):
+        texts.append(f"({type(node).__name__}")
+        for field in node._fields:
+            value = getattr(node, field, None)
             if value is not None and value != [] and field not in ("type_comment", "kind"):
-                yield f" {field}="
-                yield from _dump(value)
-        yield ")"
+                texts.append(f" {field}=")
+                _dump(value, texts)
+        texts.append(")")
     elif isinstance(node, list):
         for item in node:
             if not _is_docstring(item):
-                yield from _dump(item)
-                yield ","
+                _dump(item, texts)
+                texts.append(",")
     else:
-        yield repr(node)
+        texts.append(repr(node))
 
 
 def _is_docstring(node: object) -> bool:
