@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-LOOK = 0.01
-"""Seconds between two looks at a process."""
+LOOK = 0.05
+"""Seconds between two looks at a process: a look takes a millisecond, of a core that the process may need."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ example: make benchmark-peers
 
 import argparse
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,8 @@ from measuring import Run, in_turn, measure, scratch_folder
 from random_models import Shapes, image_tower, size_of, write_models
 from rich.console import Console
 from rich.table import Table
+
+from tatr.digests import file_digest
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENDERS = ("ours", "mergekit", "fusion-bench")
@@ -130,7 +133,14 @@ class Benchmark:
         """Run a contender with its code compiled ahead, wherever its packages lie."""
         environment = {"PYTHONPYCACHEPREFIX": str(self.folder / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
         environment["PYTHONPATH"] = str(self.peers) if peer else ""
+        self._settle()
         return measure(line, memory_limit=self.memory_limit, environment=environment)
+
+    def _settle(self) -> None:
+        """Have all inputs in memory and nothing left to write, so that it does not matter what ran before."""
+        os.sync()
+        for path in (self.base, *self.models):
+            file_digest(path)
 
     def ours(self, method: Method, output: Path) -> Run:
         """Our command."""
