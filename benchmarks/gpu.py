@@ -153,7 +153,7 @@ def absolute_gradients(encoder: Encoder, task: Task, count: int, device: str) ->
 
 def test_accuracy(encoder: Encoder, task: Task, device: str, precision: str) -> float:
     """Of θ_pre."""
-    return evaluate(encoder, [], [task], [0.0], device, precision=precision)["average"]
+    return evaluate(encoder, [], [task], [0.0], device, precision=precision).scores["average"]
 
 
 def timed(work: Callable[[], object], device: str) -> tuple[float, float | None]:

@@ -1,5 +1,7 @@
 """Evaluate θ_pre + λ·v on every task: λ and τ chosen on validation if there are several, accuracy measured on test.
 
+What it answered for each test image is kept beside the scores.
+
 Masks restrict v to trust regions. Several are those of several τ, in the order of the setting `taus`. They belong to
 one direction, or to one each where a method learns inside the region.
 """
@@ -11,6 +13,7 @@ from tatr.workflow.step import Step
 def run(job: Job) -> None:
     from tatr.clip.correction import load_modules
     from tatr.measuring.evaluation import evaluate
+    from tatr.measuring.predictions import FILE, save_predictions
     from tatr.training.devices import choose
     from tatr.workflow.directions import open_directions
     from tatr.workflow.opening import open_encoder, open_task
@@ -22,8 +25,9 @@ def run(job: Job) -> None:
     modules = load_modules(job.one("surgery") / "surgery.safetensors", job.device) if job.inputs["surgery"] else None
     taus, precision = job.settings.get("taus", ()), job.settings.get("precision", "fp32")
     coefficients = job.settings["coefficients"]
-    scores = evaluate(encoder, directions, tasks, coefficients, job.device, taus, modules, precision)
+    scores, predictions = evaluate(encoder, directions, tasks, coefficients, job.device, taus, modules, precision)
     job.add_json("scores.json", scores)
+    job.add(FILE, save_predictions(predictions, job.folder / FILE))
 
 
 STEP = Step(

@@ -1,4 +1,5 @@
-"""Gather the evaluations into the methods table (methods.csv, methods.md), and what was searched (search.csv).
+"""Gather the evaluations into the methods table (methods.csv, methods.md), what trust regions change task by task
+(paired.csv), and what was searched (search.csv).
 
 Where the paper has some of the rows, its figures next to ours, too (paper.csv, paper.md, paper.html).
 """
@@ -10,14 +11,16 @@ from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
+    from tatr.measuring.predictions import FILE, load_predictions
     from tatr.measuring.sanity import deviations
     from tatr.report.table_files import files
 
     evaluations = [*job.inputs["references"], *job.inputs["merges"]]
     scores = {e.manifest.name: json.loads((e / "scores.json").read_text()) for e in evaluations}
+    answers = {evaluation.manifest.name: load_predictions(evaluation / FILE) for evaluation in evaluations}
     sanity = json.loads((job.one("sanity") / "sanity.json").read_text()) if job.inputs["sanity"] else {}
     warnings = deviations(sanity, job.settings["names"]) if sanity else []
-    for name, text in files(job.settings, scores, warnings).items():
+    for name, text in files(job.settings, scores, answers, warnings).items():
         (job.folder / name).write_text(text, encoding="utf-8")
         job.add_file(name)
 

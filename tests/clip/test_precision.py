@@ -107,7 +107,7 @@ def test_a_model_trained_in_bf16_is_float32(encoder: Encoder, task: Task) -> Non
 
 
 def test_evaluation_in_bf16_finds_nearly_the_same(encoder: Encoder, task: Task) -> None:
-    one, other = (evaluate(encoder, [], [task], [0.0], "cpu", precision=p) for p in ("fp32", "bf16"))
+    one, other = (evaluate(encoder, [], [task], [0.0], "cpu", precision=p).scores for p in ("fp32", "bf16"))
     assert abs(one["average"] - other["average"]) < 0.1
     with pytest.raises(TatrError, match="precision = 'fp16': expected one of fp32, tf32, bf16"):
         evaluate(encoder, [], [task], [0.0], "cpu", precision="fp16")

@@ -15,9 +15,12 @@ from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
 from tatr.data import task as task_module
 from tatr.data.task import Task
+from tatr.digests import file_digest
 from tatr.errors import TatrError
 from tatr.measuring import evaluation
 from tatr.measuring.evaluation import evaluate
+from tatr.measuring.predictions import FILE, Predictions, load_predictions, save_predictions
+from tatr.weights.encoder_file import save_tensors
 
 Splits = dict[str, tuple[np.ndarray, np.ndarray]]
 CLASSES = 3
@@ -37,6 +40,16 @@ def predictions(encoder: Encoder, images: np.ndarray, flat: np.ndarray, head: to
     p = clip.to_tensors(encoder.layout.unflatten(flat))
     found = clip.logits(p, clip.normalise(images, encoder.architecture), head, encoder.architecture)
     return found.argmax(dim=-1).numpy()
+
+
+@torch.no_grad()
+def losses(encoder: Encoder, labels: np.ndarray, coefficient: float) -> np.ndarray:
+    """−log p of the right class for the test images, of θ_pre + λ·v."""
+    flat = encoder.flat + np.float32(coefficient) * direction_of(encoder)
+    pixels = clip.normalise(draw(encoder, 60, 2), encoder.architecture)
+    p = clip.to_tensors(encoder.layout.unflatten(flat))
+    logits = clip.logits(p, pixels, head_of(encoder), encoder.architecture).double().numpy()
+    return np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(60), labels]
 
 
 def direction_of(encoder: Encoder) -> np.ndarray:
@@ -66,31 +79,70 @@ def test_accuracy_counts_right_answers(encoder: Encoder, tmp_path: Path, monkeyp
         save(tmp_path, encoder, right[:50], right, "b"),
     ]
     whole = evaluate(encoder, [direction_of(encoder)], tasks, [0.5], "cpu")
-    assert whole["scores"]["a"] == {"correct": 45, "images": 60, "accuracy": 0.75, "skipped": 0}
-    assert whole["scores"]["b"]["accuracy"] == 1
-    assert whole["average"] == pytest.approx(0.875)
-    assert whole["coefficient"] == 0.5
-    assert whole["search"] == []
+    assert whole.scores["scores"]["a"] == {
+        **{"correct": 45, "images": 60, "accuracy": 0.75, "skipped": 0},
+        "loss": pytest.approx(float(losses(encoder, labels, 0.5).mean()), rel=1e-5),
+    }
+    assert whole.scores["scores"]["b"]["accuracy"] == 1
+    assert whole.scores["average"] == pytest.approx(0.875)
+    assert whole.scores["coefficient"] == 0.5
+    assert whole.scores["search"] == []
     monkeypatch.setattr(evaluation, "BATCH", 7)
-    assert evaluate(encoder, [direction_of(encoder)], tasks, [0.5], "cpu") == whole
+    again = evaluate(encoder, [direction_of(encoder)], tasks, [0.5], "cpu")
+    assert again.scores["scores"]["a"]["correct"] == 45
+    assert again.scores["average"] == whole.scores["average"]
+
+
+def test_it_keeps_what_the_model_answered_for_every_image(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = best_at(encoder, 60, 2, 0.5)
+    labels = np.roll(expected, 3)
+    task = save(tmp_path, encoder, np.zeros(50, np.int64), labels)
+    for batch in (256, 7, 60):
+        monkeypatch.setattr(evaluation, "BATCH", batch)
+        found = evaluate(encoder, [direction_of(encoder)], [task], [0.5], "cpu").predictions["task"]
+        np.testing.assert_array_equal(found.predicted, expected)
+        np.testing.assert_array_equal(found.labels, labels)
+        np.testing.assert_allclose(found.losses, losses(encoder, labels, 0.5), rtol=1e-4)
+        np.testing.assert_array_equal(found.right, expected == labels)
+        assert [array.dtype for array in (found.predicted, found.labels, found.losses)] == [np.int32, np.int32, "<f4"]
+
+
+def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    by_task = {
+        name: Predictions(*rng.integers(0, 9, (2, size), np.int32), rng.random(size, np.float32))
+        for name, size in (("b", 5), ("a", 3))
+    }
+    digest = save_predictions(by_task, tmp_path / FILE)
+    assert digest == file_digest(tmp_path / FILE)
+    found = load_predictions(tmp_path / FILE)
+    assert found.keys() == by_task.keys()
+    for name, expected in by_task.items():
+        for field in ("predicted", "labels", "losses"):
+            np.testing.assert_array_equal(getattr(found[name], field), getattr(expected, field))
+    save_tensors({"a/labels": np.zeros(3), "a/losses": np.zeros(3)}, tmp_path / FILE)
+    with pytest.raises(TatrError, match=r"predictions\.safetensors: holds no predictions of 'a'; delete .* run again"):
+        load_predictions(tmp_path / FILE)
 
 
 def test_without_a_direction_it_is_the_pretrained_model(encoder: Encoder, tmp_path: Path) -> None:
     task = save(tmp_path, encoder, np.zeros(50, np.int64), best_at(encoder, 60, 2, 0))
-    assert evaluate(encoder, [], [task], [0.0], "cpu")["average"] == 1
+    assert evaluate(encoder, [], [task], [0.0], "cpu").scores["average"] == 1
 
 
 def test_the_coefficient_is_the_best_on_validation_whatever_is_best_on_test(encoder: Encoder, tmp_path: Path) -> None:
     candidates = [0.0, 0.5, 1.0]
     validation, test = best_at(encoder, 50, 1, 1.0), best_at(encoder, 60, 2, 0.0)
     result = evaluate(encoder, [direction_of(encoder)], [save(tmp_path, encoder, validation, test)], candidates, "cpu")
-    assert result["coefficient"] == 1.0
-    assert [row["coefficient"] for row in result["search"]] == candidates
-    assert result["search"][2]["validation"] == 1 > result["search"][0]["validation"]
-    assert result["average"] < 1  # at λ = 0 it would be 1: the test labels did not choose
+    assert result.scores["coefficient"] == 1.0
+    assert [row["coefficient"] for row in result.scores["search"]] == candidates
+    assert result.scores["search"][2]["validation"] == 1 > result.scores["search"][0]["validation"]
+    assert result.scores["average"] < 1  # at λ = 0 it would be 1: the test labels did not choose
     permuted = save(tmp_path / "again", encoder, validation, test[::-1].copy())
     other = evaluate(encoder, [direction_of(encoder)], [permuted], candidates, "cpu")
-    assert other["search"] == result["search"]
+    assert other.scores["search"] == result.scores["search"]
 
 
 def test_test_labels_are_read_once_and_only_after_the_choice(
@@ -117,21 +169,21 @@ def test_test_labels_are_read_once_and_only_after_the_choice(
 def test_of_equally_good_coefficients_the_smallest_is_taken(encoder: Encoder, tmp_path: Path) -> None:
     task = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64))
     nothing = np.zeros(encoder.layout.size, np.float32)
-    assert evaluate(encoder, [nothing], [task], [0.5, 0.1, 0.3], "cpu")["coefficient"] == 0.1
+    assert evaluate(encoder, [nothing], [task], [0.5, 0.1, 0.3], "cpu").scores["coefficient"] == 0.1
 
 
 def test_tau_and_the_coefficient_are_chosen_together(encoder: Encoder, tmp_path: Path) -> None:
     good, bad = direction_of(encoder), -direction_of(encoder)
     task = save(tmp_path, encoder, best_at(encoder, 50, 1, 1.0), best_at(encoder, 60, 2, 1.0))
     result = evaluate(encoder, [bad, good], [task], [0.5, 1.0], "cpu", taus=[0.02, 0.01])
-    assert (result["direction"], result["tau"], result["coefficient"]) == (1, 0.01, 1.0)
-    assert [(row["tau"], row["coefficient"]) for row in result["search"]] == [
+    assert (result.scores["direction"], result.scores["tau"], result.scores["coefficient"]) == (1, 0.01, 1.0)
+    assert [(row["tau"], row["coefficient"]) for row in result.scores["search"]] == [
         (0.02, 0.5),
         (0.02, 1.0),
         (0.01, 0.5),
         (0.01, 1.0),
     ]
-    assert result["average"] == result["search"][3]["validation"] == 1
+    assert result.scores["average"] == result.scores["search"][3]["validation"] == 1
     with pytest.raises(TatrError, match="2 directions but 1 values of tau"):
         evaluate(encoder, [bad, good], [task], [0.5], "cpu", taus=[0.01])
 
@@ -140,7 +192,7 @@ def test_of_equally_good_trust_regions_the_largest_tau_is_taken(encoder: Encoder
     task = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64))
     nothing = 3 * [np.zeros(encoder.layout.size, np.float32)]
     result = evaluate(encoder, nothing, [task], [0.5, 0.1], "cpu", taus=[0.01, 0.05, 0.02])
-    assert (result["tau"], result["coefficient"], result["direction"]) == (0.05, 0.1, 1)
+    assert (result.scores["tau"], result.scores["coefficient"], result.scores["direction"]) == (0.05, 0.1, 1)
 
 
 def test_surgery_corrects_the_features_of_its_task(encoder: Encoder, tmp_path: Path) -> None:
@@ -155,7 +207,7 @@ def test_surgery_corrects_the_features_of_its_task(encoder: Encoder, tmp_path: P
     labels = (F.normalize(by_hand, dim=-1) @ head_of(encoder).T).argmax(dim=-1).numpy()
     assert (labels != best_at(encoder, 60, 2, 0)).any()
     task = save(tmp_path, encoder, np.zeros(50, np.int64), labels)
-    assert evaluate(encoder, [], [task], [0.0], "cpu", surgery={"task": (down, up.T)})["average"] == 1
+    assert evaluate(encoder, [], [task], [0.0], "cpu", surgery={"task": (down, up.T)}).scores["average"] == 1
     with pytest.raises(TatrError, match="surgery: has no module for task 'task'; it has other"):
         evaluate(encoder, [], [task], [0.0], "cpu", surgery={"other": (down, up.T)})
 
@@ -184,7 +236,7 @@ def test_labels_that_the_head_does_not_know_are_refused(encoder: Encoder, tmp_pa
 
 def test_images_that_could_not_be_decoded_are_told_beside_the_scores(encoder: Encoder, tmp_path: Path) -> None:
     stored = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64), "other")
-    scores = evaluate(encoder, [], [stored, replace(stored, name="b", skipped=2)], [0.0], "cpu")["scores"]
+    scores = evaluate(encoder, [], [stored, replace(stored, name="b", skipped=2)], [0.0], "cpu").scores["scores"]
     assert (scores["other"]["skipped"], scores["b"]["skipped"]) == (0, 2)
     assert scores["b"]["images"] == 60
 

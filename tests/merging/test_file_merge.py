@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tatr import TatrError, merge, merge_files
+from tatr.merging import sensitivities
 from tatr.merging.methods import load, names
 from tatr.vectors import layout, order_statistics, vector
 from tatr.weights.safetensors_file import SafetensorsFile, write_safetensors
@@ -91,6 +92,18 @@ def test_zero_shot_tatr_in_bfloat16_shards_is_its_formula(
     np.testing.assert_array_equal(flat(merged)[~kept], before[~kept])
     assert record["merged"] == {"tensors": 10, "parameters": len(before), "kept": int(kept.sum())}
     assert np.isclose(record["threshold"], np.sort(omega)[-int(0.1 * len(omega))])
+
+
+def test_another_sensitivity_that_needs_no_data_can_be_asked_for(
+    base: Path, tuned: dict[str, Path], tmp_path: Path, small_blocks: None
+) -> None:
+    record = merge_files(base, tuned, tmp_path / "out", coefficient=0.3, tau=0.3, sensitivity="random")
+    assert record["sensitivity"] == "random"
+    parameters = record["merged"]["parameters"]
+    omega = sensitivities.load("random").of(task_vectors=2 * [np.zeros(parameters, np.float32)])[0:parameters]
+    assert record["threshold"] == np.sort(omega)[-int(0.3 * parameters)]
+    before, merged = flat(load_folder(base)), flat(load_folder(tmp_path / "out"))
+    assert 0.65 < (merged != before).mean() <= record["merged"]["kept"] / parameters < 0.71
 
 
 def test_the_output_has_the_base_s_files_types_order_and_tokenizer(
@@ -250,6 +263,9 @@ def test_mistakes_are_named_and_leave_nothing(base: Path, tuned: dict[str, Path]
         ({"method": "ties", "densty": 0.2}, r"ties: takes no setting densty \(its settings: density, combine, scope\)"),
         ({"method": "ties", "density": 0}, "density = 0 is out of range"),
         ({"tau": 1.0}, "tau = 1"),
+        ({"tau": 0.1, "sensitivity": "gradient"}, "gradient needs gradients on images of all tasks; use the pipeline"),
+        ({"tau": 0.1, "sensitivity": "grad"}, "sensitivity 'grad': unknown; expected one of"),
+        ({"sensitivity": "random"}, "sensitivity: 'random' without tau; say which share"),
         ({"coefficient": 1e39}, "'model.embed_tokens.weight' would hold values that BF16 can't"),
         ({"coefficient": float("nan")}, "would hold values"),
         ({"ignore": ["lm_haed.*"]}, "'lm_haed.*': no tensor is called so"),

@@ -51,6 +51,25 @@ def test_trust_region_is_its_formula(
     assert (~kept).sum() == int(0.25 * len(omega))
 
 
+def test_a_sensitivity_can_be_asked_for(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:
+    gradients = {task: {n: abs(v) for n, v in some_state(10 + k).items()} for k, task in enumerate(TASKS)}
+    given = {task: {n: g[n] for n in ("w", "b")} for task, g in gradients.items()}
+    chosen = merge(pretrained, finetuned, tau=0.25, gradients=given, sensitivity="ntk")
+    deltas = [flat(state) - flat(pretrained) for state in finetuned.values()]
+    weights = [flat(gradients[task]) for task in TASKS]
+    omega = sum(weights[j] * weights[i] for i in range(3) for j in range(3) if i != j)
+    kept = omega < np.sort(omega)[-int(0.25 * len(omega))]
+    np.testing.assert_allclose(flat(chosen), flat(pretrained) + 0.3 * sum(deltas) * kept, rtol=1e-5)
+    default = merge(pretrained, finetuned, tau=0.25, gradients=given)
+    np.testing.assert_array_equal(
+        flat(merge(pretrained, finetuned, tau=0.25, gradients=given, sensitivity="gradient")), flat(default)
+    )
+    with pytest.raises(TatrError, match="'ntk': needs gradients, which were not given"):
+        merge(pretrained, finetuned, tau=0.25, sensitivity="ntk")
+    with pytest.raises(TatrError, match="sensitivity: 'ntk' without tau"):
+        merge(pretrained, finetuned, sensitivity="ntk")
+
+
 def test_types_and_order_are_those_of_the_pretrained_model(
     pretrained: StateDict, finetuned: dict[str, StateDict]
 ) -> None:

@@ -1,6 +1,7 @@
 """The methods table: rows, averages, ranks among merges, Markdown."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,20 @@ import pytest
 
 from tatr.config.loading import RESERVED
 from tatr.digests import file_digest
+from tatr.measuring.predictions import FILE as PREDICTIONS
+from tatr.measuring.predictions import Predictions, save_predictions
+from tatr.measuring.uncertainty import average_accuracy, average_difference
 from tatr.report.tables import (
+    DIFFERENCE,
     NOTES,
+    STATEMENTS,
+    explanations,
     formatted,
     load_table,
     markdown,
     marked_tasks,
     methods_table,
+    paired_table,
     ranks,
     search_table,
     signed,
@@ -38,6 +46,27 @@ def scores(coefficient: float, **accuracies: float) -> dict[str, Any]:
     }
 
 
+def answered(seed: int = 0, images: int = 1000, **accuracies: float) -> dict[str, Predictions]:
+    """Answers with these accuracies; which images are right depends on the seed."""
+    found = {}
+    for index, (task, accuracy) in enumerate(accuracies.items()):
+        right = np.random.default_rng([seed, index]).permutation(images) < round(accuracy * images)
+        labels = np.zeros(images, np.int32)
+        found[task] = Predictions((~right).astype(np.int32), labels, np.ones(images, np.float32))
+    return found
+
+
+def answers_of(evaluations: dict[str, Any]) -> dict[str, dict[str, Predictions]]:
+    return {
+        name: answered(**{task: score["accuracy"] for task, score in result["scores"].items()})
+        for name, result in evaluations.items()
+    }
+
+
+def table_of(rows: list[dict[str, Any]], evaluations: dict[str, Any]) -> pd.DataFrame:
+    return methods_table(rows, evaluations, answers_of(evaluations), TASKS)
+
+
 @pytest.fixture
 def table() -> pd.DataFrame:
     evaluations = {
@@ -56,12 +85,12 @@ def table() -> pd.DataFrame:
         {"name": "TA", "reference": False, "evaluations": ["ta"]},
         {"name": "TATR", "reference": False, "evaluations": ["tatr"]},
     ]
-    return methods_table(rows, evaluations, TASKS)
+    return table_of(rows, evaluations)
 
 
 def test_accuracies_are_percent_in_the_order_of_rows_and_tasks(table: pd.DataFrame) -> None:
     assert list(table.index) == ["Pre-trained", "Individual", "Average", "TA", "TATR"]
-    assert list(table.columns) == ["cars", "digits", "average", "coefficient", "tau", "unlabelled"]
+    assert list(table.columns) == ["cars", "digits", "average", *STATEMENTS]
     np.testing.assert_allclose(table.loc["TA"][:4].astype(float), [80, 60, 70, 0.3])
     np.testing.assert_allclose(table.loc["Individual"][:3].astype(float), [99, 97, 98])
 
@@ -83,18 +112,58 @@ def test_what_reads_the_same_is_ranked_the_same(table: pd.DataFrame) -> None:
 
 def test_cells_show_the_asked_decimals_names_and_marks(table: pd.DataFrame) -> None:
     text = formatted(table, {"cars": "Cars"}, 2, {0: "{}", 1: "<{}>", 2: "({})"})
-    assert list(text.columns) == ["Cars", "digits", "average", "λ"]
-    assert text.loc["TATR"].tolist() == ["<80.02>", "(65.00)", "<72.51>", "0.3"]
+    assert list(text.columns) == ["Cars", "digits", "average", "λ", "95 %"]
+    assert text.loc["TATR"].tolist()[:-1] == ["<80.02>", "(65.00)", "<72.51>", "0.3"]
     alike = formatted(table, {"cars": "Mine", "digits": "Mine"}, 1, {0: "{}", 1: "{}", 2: "{}"})
-    assert alike.loc["Pre-trained"].tolist() == ["50.0", "40.0", "45.0", ""]
-    assert text.loc["Pre-trained"].tolist() == ["50.00", "40.00", "45.00", ""]
+    assert alike.loc["Pre-trained"].tolist()[:-1] == ["50.0", "40.0", "45.0", ""]
+    assert text.loc["Pre-trained"].tolist()[:-1] == ["50.00", "40.00", "45.00", ""]
 
 
 def test_markdown_is_a_table_with_bold_and_italics(table: pd.DataFrame) -> None:
     lines = markdown(table, {"cars": "Cars"}, 1).splitlines()
-    assert lines[:2] == ["| Method | Cars | digits | average | λ |", "| --- | ---: | ---: | ---: | ---: |"]
-    assert lines[-1] == "| TATR | **80.0** | *65.0* | **72.5** | 0.3 |"
-    assert len(lines) == 7
+    assert lines[:2] == [
+        "| Method | Cars | digits | average | λ | 95 % |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    assert lines[6].startswith("| TATR | **80.0** | *65.0* | **72.5** | 0.3 |")
+    assert lines[7:10] == [
+        "",
+        "**Bold**: the best merge of a column, *italics*: the second best, whatever the intervals.",
+        "",
+    ]
+    assert lines[10].startswith("95 %: interval")
+    assert len(lines) == 11
+
+
+def test_what_a_trust_region_changes_has_an_interval_of_its_own() -> None:
+    evaluations = {"ta": scores(0.3, cars=0.8, digits=0.6), "tatr": scores(0.3, cars=0.82, digits=0.66)}
+    rows: list[dict[str, Any]] = [
+        {"name": "TA", "reference": False, "evaluations": ["ta"]},
+        {"name": "TATR", "reference": False, "evaluations": ["tatr"], "without": ["ta"]},
+    ]
+    answers = answers_of(evaluations)  # of one seed: what the better one adds, the other lacks
+    table = methods_table(rows, evaluations, answers, TASKS)
+    _, low, high = average_difference(answers["tatr"], answers["ta"])
+    np.testing.assert_allclose(table.loc["TATR"][[*STATEMENTS[-3:]]].astype(float), [4, 100 * low, 100 * high])
+    assert 3 < 100 * low < 4 < 100 * high < 5
+    assert table.loc["TA"][[*STATEMENTS[-3:]]].isna().all()
+    _, low, high = average_accuracy(answers["ta"])
+    np.testing.assert_allclose(table.loc["TA"][["average_low", "average_high"]].astype(float), [100 * low, 100 * high])
+    text = formatted(table, {}, 1, {0: "{}", 1: "**{}**", 2: "{}"})
+    assert text[DIFFERENCE].tolist()[0] == ""
+    assert re.fullmatch(r"\*\*\+4\.0\*\* \[\+3\.\d, \+4\.\d\]", text[DIFFERENCE].tolist()[1])
+    assert f"{DIFFERENCE}: the average minus that of the same row" in markdown(table, {}, 1)
+    paired = paired_table(rows, answers)
+    assert paired["method"].tolist() == 2 * ["TATR"]
+    assert paired[["task", "gained", "lost", "images"]].to_numpy().tolist() == [
+        ["cars", 20, 0, 1000],
+        ["digits", 60, 0, 1000],
+    ]
+    np.testing.assert_allclose(paired["p_value"], [2.0**-19, 2.0**-59])
+    # Other images are right: the same averages say much less.
+    apart = methods_table(rows, evaluations, answers | {"tatr": answered(1, cars=0.81, digits=0.6)}, TASKS)
+    (unsure,) = formatted(apart, {}, 1, {0: "{}", 1: "**{}**", 2: "{}"})[DIFFERENCE].tolist()[1:]
+    assert re.fullmatch(r"\+0\.5 \[−\d\.\d, \+\d\.\d\]", unsure)
 
 
 def test_a_chosen_tau_has_a_column_and_what_was_tried_a_table() -> None:
@@ -106,11 +175,11 @@ def test_a_chosen_tau_has_a_column_and_what_was_tried_a_table() -> None:
     tuned = scores(0.3, cars=0.8, digits=0.6) | {"tau": 0.1, "search": search}
     evaluations = {"fixed": scores(1, cars=0.5, digits=0.5), "tuned": tuned}
     rows = [{"name": name, "reference": False, "evaluations": [name]} for name in evaluations]
-    table = methods_table(rows, evaluations, TASKS)
+    table = table_of(rows, evaluations)
     lines = markdown(table, {}, 1).splitlines()
-    assert lines[0] == "| Method | cars | digits | average | τ | λ |"
-    assert lines[-1].endswith("| 10 % | 0.3 |")
-    assert lines[-2].endswith("|  | 1 |")
+    assert lines[0] == "| Method | cars | digits | average | τ | λ | 95 % |"
+    assert "| 10 % | 0.3 |" in lines[3]
+    assert "|  | 1 |" in lines[2]
     tried = search_table(rows, evaluations)
     assert tried["method"].tolist() == 4 * ["tuned"]
     assert tried["taken"].tolist() == [False, False, False, True]
@@ -121,12 +190,12 @@ def test_rows_that_learn_from_unlabelled_images_are_marked_and_the_marks_explain
     splits = {"a": None, "b": "test", "c": "validation"}
     rows: list[dict[str, Any]] = [{"name": name, "reference": False, "evaluations": ["x"]} for name in splits]
     rows = [row | ({"unlabelled": split} if split else {}) for row, split in zip(rows, splits.values(), strict=True)]
-    table = methods_table(rows, {"x": scores(1, cars=0.5, digits=0.5)}, TASKS)
+    table = table_of(rows, {"x": scores(1, cars=0.5, digits=0.5)})
     table.to_csv(tmp_path / "methods.csv")
     pd.testing.assert_frame_equal(load_table(tmp_path / "methods.csv"), table)
     text = markdown(load_table(tmp_path / "methods.csv"), {}, 1)
     assert [line.split(" |")[0] for line in text.splitlines()[2:5]] == ["| a", "| b †", "| c ‡"]
-    assert text.splitlines()[5:] == ["", f"† {NOTES['†']}", "", f"‡ {NOTES['‡']}"]
+    assert text.splitlines()[8:] == [*explanations(table), "", f"† {NOTES['†']}", "", f"‡ {NOTES['‡']}"]
     assert "†" not in markdown(table.iloc[[0]], {}, 1)
 
 
@@ -150,8 +219,9 @@ def test_images_that_could_not_be_decoded_are_counted_under_the_table(table: pd.
     names = marked_tasks(TASKS, {"cars": "Cars"}, {"digits": 3})
     assert names == {"cars": "Cars", "digits": "digits §"}
     lines = markdown(table, names, 1, ["§ three"], ["look out"]).splitlines()
-    assert lines[0] == "| Method | Cars | digits § | average | λ |"
-    assert lines[-4:] == ["", "**⚠ look out**", "", "§ three"]
+    assert lines[0] == "| Method | Cars | digits § | average | λ | 95 % |"
+    assert lines[7:9] == ["", "**⚠ look out**"]
+    assert lines[-2:] == ["", "§ three"]
 
 
 @pytest.mark.parametrize(
@@ -163,12 +233,15 @@ def test_differences_have_a_sign_unless_they_read_as_zero(value: float, shown: s
 
 @pytest.fixture
 def saved(make_artefact: Callable[..., Artefact]) -> Callable[..., Path]:
-    """Save an artefact of one JSON file; returns its manifest's path."""
+    """Save an artefact of one JSON file, and the answers that belong to scores; returns its manifest's path."""
 
     def save(kind: str, name: str, file: str, value: dict[str, Any]) -> Path:
         def write(folder: Path) -> dict[str, str]:
             (folder / file).write_text(json.dumps(value))
-            return {file: file_digest(folder / file)}
+            content = {file: file_digest(folder / file)}
+            if kind == "evaluation":
+                content[PREDICTIONS] = save_predictions(answers_of({"": value})[""], folder / PREDICTIONS)
+            return content
 
         return make_artefact(kind, name, {}, write).folder / FILE
 
@@ -204,7 +277,9 @@ class TestCommands:
 
     def test_without_paper_and_sanity_there_are_no_further_files(self, tabulate: Callable[..., Artefact]) -> None:
         table = tabulate()
-        assert table.manifest.content.keys() == {"methods.csv", "methods.md", "search.csv", "remarks.json"}
+        assert table.manifest.content.keys() == {
+            *("methods.csv", "methods.md", "paired.csv", "search.csv", "remarks.json")
+        }
         assert json.loads((table / "remarks.json").read_text()) == {"skipped": {"cars": 2}, "warnings": []}
         assert "| Method | Cars § | digits |" in (table / "methods.md").read_text()
         assert "⚠" not in (table / "methods.md").read_text()

@@ -1,5 +1,6 @@
 """Ω: the streamed sum over pairs of tasks against the double sum it stands for."""
 
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
@@ -129,7 +131,9 @@ def test_one_task_alone_and_missing_gradients_are_refused() -> None:
 
 
 def test_an_unknown_sensitivity_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(TatrError, match=r"sensitivity 'hessian': unknown; expected one of gradient, zero_shot"):
+    with pytest.raises(
+        TatrError, match=r"sensitivity 'hessian': unknown; expected one of gradient, ntk, random, zero_shot"
+    ):
         load("hessian")
 
 
@@ -143,27 +147,46 @@ def test_a_sensitivity_is_documented(name: str) -> None:
 
 @given(tasks())
 def test_another_sensitivity_is_one_function(given_tasks: tuple[np.ndarray, np.ndarray]) -> None:
-    @sensitivity("TATR by gradients alone")
-    def ntk(gradients: Sequence[Vector]) -> Vector:
-        return cross_sum(gradients, gradients)
+    @sensitivity("TATR by gradients twice as large")
+    def doubled(gradients: Sequence[Vector]) -> Vector:
+        return cross_sum(gradients, [2 * gradient for gradient in gradients])
 
     gradients, _ = given_tasks
-    assert (ntk.name, ntk.needs) == ("ntk", ["gradients"])
-    found = ntk.of(gradients=gradients)[0 : gradients.shape[1]]
+    assert (doubled.name, doubled.needs) == ("doubled", ["gradients"])
+    found = doubled.of(gradients=gradients)[0 : gradients.shape[1]]
+    np.testing.assert_allclose(found, double_sum(gradients, 2 * gradients), rtol=1e-6, atol=0)
+
+
+@given(tasks())
+def test_ntk_equals_the_double_sum_of_gradients(given_tasks: tuple[np.ndarray, np.ndarray]) -> None:
+    gradients, _ = given_tasks
+    found = load("ntk").of(gradients=gradients)[0 : gradients.shape[1]]
     np.testing.assert_allclose(found, double_sum(gradients, gradients), rtol=1e-6, atol=0)
 
 
+def test_a_random_region_is_uniform_the_same_every_time_and_however_it_is_cut() -> None:
+    vectors = np.ones((2, 200_001), np.float32)
+    whole = load("random").of(task_vectors=vectors)[0:200_001]
+    cuts = [0, 1, 7, 8, 9, 4000, 65_536, 100_003, 200_001]
+    omega = load("random").of(task_vectors=-vectors)  # whatever the task vectors are
+    parts = [omega[start:stop] for start, stop in itertools.pairwise(cuts)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert whole.dtype == np.float32
+    assert stats.kstest(whole, "uniform").pvalue > 1e-3
+    assert abs(np.corrcoef(whole[1:], whole[:-1])[0, 1]) < 0.01
+
+
 def test_a_module_put_into_the_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "ntk.py").write_text(
+    (tmp_path / "mine.py").write_text(
         "from tatr.merging.sensitivities import cross_sum, sensitivity\n\n"
-        "@sensitivity('TATR-NTK')\n"
-        "def ntk(gradients):\n    return cross_sum(gradients, gradients)\n"
+        "@sensitivity('Mine')\n"
+        "def mine(gradients):\n    return cross_sum(gradients, gradients)\n"
     )
     monkeypatch.setattr(sensitivities, "__path__", [*sensitivities.__path__, str(tmp_path)])
-    assert names() == ["gradient", "ntk", "zero_shot"]
-    assert load("ntk").of(gradients=np.ones((3, 4), np.float32))[0:4].tolist() == [6.0] * 4
+    assert names() == ["gradient", "mine", "ntk", "random", "zero_shot"]
+    assert load("mine").of(gradients=np.ones((3, 4), np.float32))[0:4].tolist() == [6.0] * 4
     load.cache_clear()
-    sys.modules.pop("tatr.merging.sensitivities.ntk")
+    sys.modules.pop("tatr.merging.sensitivities.mine")
 
 
 def test_magnitudes_are_computed_when_they_are_read() -> None:

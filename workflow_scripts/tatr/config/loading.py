@@ -14,7 +14,10 @@ from tatr.config.tasks import Data
 from tatr.errors import TatrError
 from tatr.training.recipes.fine_tuning import FineTuning
 
-RESERVED = ("method", "average", "coefficient", "tau", "unlabelled")
+RESERVED = (
+    *("method", "average", "coefficient", "tau", "unlabelled", "average_low", "average_high"),
+    *("difference", "difference_low", "difference_high"),
+)
 """Columns of tables other than the tasks'."""
 
 

@@ -63,7 +63,9 @@ def _needs_gradients(sensitivity: str) -> bool:
 class TrustRegion(Section):
     """Which parameters a merge may change."""
 
-    sensitivity: SensitivityName = Field("gradient", description="how Ω is made; gradient: Eq. 8; zero_shot: Eq. 7")
+    sensitivity: SensitivityName = Field(
+        "gradient", description="how Ω is made; gradient: Eq. 8; zero_shot: Eq. 7; ntk: Table 6; random: a control"
+    )
     tau: Annotated[Annotated[float, Field(ge=0, lt=1)] | ShareSearch, BeforeValidator(_tau)] = Field(
         0.01, description="share of the parameters, the most sensitive ones, left as is; or {search: [...]}"
     )
@@ -147,6 +149,13 @@ class Merge(Section):
     def taus(self) -> list[float | None]:
         """Candidates for τ; one means no search, None no trust region."""
         return [*self.trust_region.taus] if self.trust_region else [None]
+
+    def is_without_region(self, other: "Merge") -> bool:
+        """Whether this is another merge but for its trust region, which this one lacks (names don't count)."""
+        same = all(
+            getattr(self, key) == getattr(other, key) for key in ("method", "settings", "coefficients", "surgery")
+        )
+        return same and self.trust_region is None and other.trust_region is not None
 
     @property
     def changed_settings(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-COMMANDS = {"merge-files": "merge_files", "show": "show", "verify": "verify"}
+COMMANDS = {"compare": "compare", "merge-files": "merge_files", "show": "show", "verify": "verify"}
 """Subcommands, and the modules of this package that run them."""
 
 

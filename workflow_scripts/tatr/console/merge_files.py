@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
             given["tau"],
             given["ignore"],
             settings,
+            given["sensitivity"],
         )
         _print_plan(merge)
         record = merge.run()
@@ -78,6 +79,7 @@ def _method(arguments: Sequence[str] | None) -> "Method":
 
 
 def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
+    from tatr.merging import sensitivities
     from tatr.merging.file_merge import NEEDS_DATA
     from tatr.merging.methods import load, names
 
@@ -98,6 +100,12 @@ def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--tau", type=float, metavar="τ", help="leave this share of the parameters as it is: trust region (default: no)"
+    )
+    needing_none = [name for name in sensitivities.names() if "gradients" not in sensitivities.load(name).needs]
+    parser.add_argument(
+        "--sensitivity",
+        metavar="NAME",
+        help=f"of parameters to be left: {' or '.join(needing_none)} (default: zero_shot)",
     )
     parser.add_argument(
         "--ignore",

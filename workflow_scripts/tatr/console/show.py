@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     from rich.console import Console
     from rich.table import Table
 
-    from tatr.report.tables import formatted, load_table, marked_tasks, notes, references, skipped_notes
+    from tatr.report import tables
     from tatr.workflow.artefact import Artefact
 
     artefact = Artefact.open(given.table, "tables")
@@ -36,13 +36,14 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     remarks: dict[str, Any] = {"skipped": {}, "warnings": []}  # of a table made before there were any
     if "remarks.json" in content:
         remarks = json.loads((artefact / "remarks.json").read_text())
-    table = load_table(artefact / "methods.csv")
+    table = tables.load_table(artefact / "methods.csv")
     marks = {0: "{}", 1: "[bold green]{}[/]", 2: "[underline]{}[/]"}
-    names = marked_tasks(settings["tasks"], settings["names"], remarks["skipped"])
-    text = formatted(table, names, settings["digits"], marks)
-    console = Console(width=None if Console().is_terminal else 160)
-    narrow = console.width < 150  # then headings are cut and names folded, but never a number
-    footnotes = [*notes(table), *skipped_notes(settings["names"], remarks["skipped"])]
+    names = tables.marked_tasks(settings["tasks"], settings["names"], remarks["skipped"])
+    text = tables.formatted(table, names, settings["digits"], marks)
+    console = Console(width=None if Console().is_terminal else 190)
+    narrow = console.width < 180  # then headings are cut and names folded, but never a number
+    footnotes = [*tables.explanations(table), *tables.notes(table)]
+    footnotes += tables.skipped_notes(settings["names"], remarks["skipped"])
     shown = Table(
         box=box.SIMPLE,
         title="Test accuracy in %",
@@ -51,13 +52,15 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     )
     shown.add_column("Method", overflow="fold")
     for column in text.columns:
-        shown.add_column(column[:5] if narrow else column, justify="right", no_wrap=True, min_width=5)
+        shown.add_column(
+            column[:5] if narrow and column in names.values() else column, justify="right", no_wrap=True, min_width=5
+        )
     for index, (name, row) in enumerate(zip(text.index, text.to_numpy().tolist(), strict=True)):
-        shown.add_row(str(name), *row, end_section=index == references(table) - 1)
+        shown.add_row(str(name), *row, end_section=index == tables.references(table) - 1)
     console.print(shown)
     for warning in remarks["warnings"]:
         console.print(f"warning: {warning}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-    made = [artefact / name for name in ("methods.csv", "methods.md", "paper.md") if name in content]
+    made = [artefact / name for name in ("methods.csv", "methods.md", "paired.csv", "paper.md") if name in content]
     for path in (*made, *given.others):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     return 0

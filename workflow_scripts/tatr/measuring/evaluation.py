@@ -4,10 +4,11 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tatr.clip import towers as clip
@@ -17,6 +18,7 @@ from tatr.data.batches import batches
 from tatr.data.read_ahead import one_behind
 from tatr.data.task import Task
 from tatr.errors import TatrError
+from tatr.measuring.predictions import Predictions
 from tatr.progress import progress
 from tatr.vectors.apply import apply
 from tatr.vectors.vector import Vector, whole
@@ -37,6 +39,18 @@ class Candidate:
     coefficient: float
 
 
+class Evaluated(NamedTuple):
+    """What is known of a model after it was evaluated."""
+
+    scores: dict[str, Any]
+    """`coefficient` (λ), `tau` (None if there was no choice) and `direction` (its index); `search` (per candidate, the
+    mean validation accuracy); `scores` (per task: correct answers, images, accuracy in [0, 1], mean loss in nats, and
+    skipped: images that could not be decoded and are not counted in the others); `average` (mean accuracy over
+    tasks)."""
+    predictions: dict[str, Predictions]
+    """Per task, of its test images."""
+
+
 def evaluate(
     encoder: Encoder,
     directions: Sequence[Vector],
@@ -46,7 +60,7 @@ def evaluate(
     taus: Sequence[float] = (),
     surgery: Mapping[str, Module] | None = None,
     precision: str = "fp32",
-) -> dict[str, Any]:
+) -> Evaluated:
     """Choose λ and τ on the validation splits (if there is a choice) and measure accuracy on the test splits.
 
     Args:
@@ -58,11 +72,6 @@ def evaluate(
         taus: τ of each direction, where there are several.
         surgery: per task, the module that corrects its features.
         precision: of the image encoder, "fp32", "tf32" or "bf16" (see `tatr.clip.encoder.encode`).
-
-    Returns:
-        `coefficient` (λ), `tau` (None if there was no choice) and `direction` (its index); `search` (per candidate, the
-        mean validation accuracy); `scores` (per task: correct answers, images, accuracy in [0, 1], and skipped: images
-        that could not be decoded and are not counted in the others); `average` (mean accuracy over tasks).
 
     Raises:
         TatrError: not one τ per direction, an empty split, outputs that are not finite, or no module for a task.
@@ -80,16 +89,16 @@ def evaluate(
     ]
     search: list[dict[str, Any]] = []
     for candidate in progress(candidates, "choosing on validation") if len(candidates) > 1 else ():
-        validation = _mean(_scores(models, candidate, tasks, "validation"))
+        validation = _average(_predictions(models, candidate, tasks, "validation"))
         search.append({"tau": candidate.tau, "coefficient": candidate.coefficient, "validation": validation})
         logger.info("tau %s, coefficient %g: %.4f on validation", candidate.tau, candidate.coefficient, validation)
     # Of equals, the merge that stays closest to θ_pre: the smallest λ, then the largest τ.
     order = [(-row["validation"], c.coefficient, -(c.tau or 0)) for row, c in zip(search, candidates, strict=False)]
     best = candidates[order.index(min(order))] if order else candidates[0]
-    scores = _scores(models, best, tasks, "test")
-    for task in tasks:
-        scores[task.name]["skipped"] = task.skipped
-    return {**asdict(best), "search": search, "scores": scores, "average": _mean(scores)}
+    predictions = _predictions(models, best, tasks, "test")
+    scores = {task.name: _score(predictions[task.name]) | {"skipped": task.skipped} for task in tasks}
+    average = _average(predictions)
+    return Evaluated({**asdict(best), "search": search, "scores": scores, "average": average}, predictions)
 
 
 @dataclass(frozen=True)
@@ -119,28 +128,41 @@ class Models:
         return clip.scores(features, task.head)
 
 
-def _scores(models: Models, candidate: Candidate, tasks: Sequence[Task], split: str) -> dict[str, dict[str, float]]:
-    parameters, scores = models.parameters(candidate), {}
+def _predictions(models: Models, candidate: Candidate, tasks: Sequence[Task], split: str) -> dict[str, Predictions]:
+    parameters, found = models.parameters(candidate), {}
     for task in tasks:
         images, labels = task.split(split)
         if not len(images):
             raise TatrError(f"{task.images}: the {split} split is empty; accuracy can't be measured")
         start = time.perf_counter()
         outputs = (models.logits(parameters, task, batch) for batch in batches(images, BATCH, models.device))
-        predicted = np.concatenate([_classes(logits, task) for logits in one_behind(outputs)])
+        answers = (
+            _answers(logits, labels[first : first + BATCH], task)
+            for first, logits in zip(range(0, len(images), BATCH), one_behind(outputs), strict=True)
+        )
+        predictions = Predictions.joined(answers, labels)
         rate = len(images) / (time.perf_counter() - start)
-        correct = int((predicted == labels).sum())
-        scores[task.name] = {"correct": correct, "images": len(images), "accuracy": correct / len(images)}
-        logger.info("%s: %.4f on %s, %.0f images/s", task.name, scores[task.name]["accuracy"], split, rate)
-    return scores
+        logger.info("%s: %.4f on %s, %.0f images/s", task.name, predictions.right.mean(), split, rate)
+        found[task.name] = predictions
+    return found
 
 
-def _classes(logits: Tensor, task: Task) -> np.ndarray:
-    """The predicted classes, int64 [B]; waits for a GPU."""
+def _answers(logits: Tensor, labels: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """The predicted classes and the losses, each [B]; waits for a GPU."""
     if not logits.isfinite().all():
         raise TatrError(f"{task.name}: the model's outputs are not finite; the merge's coefficient may be too large")
-    return logits.argmax(dim=-1).cpu().numpy()
+    losses = F.cross_entropy(logits.float(), torch.from_numpy(labels).to(logits.device), reduction="none")
+    return logits.argmax(dim=-1).cpu().numpy(), losses.cpu().numpy()
 
 
-def _mean(scores: Mapping[str, Mapping[str, float]]) -> float:
-    return sum(score["accuracy"] for score in scores.values()) / len(scores)
+def _score(predictions: Predictions) -> dict[str, float]:
+    """Of one task's test images."""
+    correct, images = int(predictions.right.sum()), len(predictions)
+    loss = float(predictions.losses.mean(dtype=np.float64))
+    return {"correct": correct, "images": images, "accuracy": correct / images, "loss": loss}
+
+
+def _average(predictions: Mapping[str, Predictions]) -> float:
+    """Mean accuracy over tasks."""
+    scores = [_score(of_task)["accuracy"] for of_task in predictions.values()]
+    return sum(scores) / len(scores)

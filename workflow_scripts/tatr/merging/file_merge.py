@@ -49,6 +49,7 @@ def merge_files(
     method: str = "task_arithmetic",
     coefficient: float | None = None,
     tau: float | None = None,
+    sensitivity: str | None = None,
     ignore: Sequence[str] = (),
     **settings: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
@@ -61,8 +62,9 @@ def merge_files(
             tokenizer, and `merge.json`.
         method: a name of `tatr.merging.methods` that needs no data.
         coefficient: λ; None takes the method's usual one.
-        tau: share of the merged parameters, the most sensitive ones (zero-shot, Eq. 7 of arXiv 2501.15065), that stay
-            as they are in θ_pre; None merges all.
+        tau: share of the merged parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all.
+        sensitivity: how sensitive they are, a name of `tatr.merging.sensitivities` that needs no data; None takes
+            `zero_shot` (Eq. 7 of arXiv 2501.15065).
         ignore: patterns (`lm_head.*`) of tensors that are left as they are in the base.
         settings: of the method.
 
@@ -73,7 +75,7 @@ def merge_files(
         TatrError: names or shapes differ, a file is damaged, values are not finite, the disk has too little space, or
             an argument is out of range.
     """
-    return prepare(base, finetuned, output, method, coefficient, tau, ignore, settings).run()
+    return prepare(base, finetuned, output, method, coefficient, tau, ignore, settings, sensitivity).run()
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class FileMerge:
     method: str
     coefficient: float
     tau: float | None
+    sensitivity: str
     settings: Mapping[str, Any]
     layout: Layout
     """Of the tensors that are merged, in the order of the base's files."""
@@ -143,7 +146,7 @@ class FileMerge:
         """The mask, and the threshold that it was made with."""
         if self.tau is None:
             return None, None
-        omega = sensitivities.load("zero_shot").of(task_vectors=vectors)
+        omega = sensitivities.load(self.sensitivity).of(task_vectors=vectors)
         self.meter.phase("trust region", self._merged_bytes())
         (threshold,) = thresholds(omega, [self.tau])
         return mask(omega, threshold.epsilon), threshold
@@ -209,6 +212,7 @@ class FileMerge:
             "settings": self.all_settings,
             "coefficient": self.coefficient,
             "tau": self.tau,
+            "sensitivity": None if self.tau is None else self.sensitivity,
             "threshold": epsilon if epsilon is None or math.isfinite(epsilon) else None,
             "merged": {"tensors": len(self.layout.parameters), "parameters": self.layout.size, "kept": kept},
             "from_base": dict(self.unmerged),
@@ -225,6 +229,7 @@ def prepare(
     tau: float | None,
     ignore: Sequence[str],
     settings: Mapping[str, Any],
+    sensitivity: str | None = None,
 ) -> FileMerge:
     """Open all files and compare names, shapes, types and unmergeable tensors; arguments as in `merge_files`."""
     chosen, output = load(method), Path(output)
@@ -238,6 +243,11 @@ def prepare(
     chosen.check(settings)
     if tau is not None and not 0 <= tau < 1:
         raise TatrError(f"tau = {tau:g}: expected a share of the parameters, from 0 to below 1 (0.01 for 1 %)")
+    if tau is None and sensitivity is not None:
+        raise TatrError(f"sensitivity: '{sensitivity}' without tau; say which share of the parameters to leave out")
+    sensitivity = sensitivity or "zero_shot"
+    if "gradients" in sensitivities.load(sensitivity).needs:
+        raise TatrError(f"sensitivity: {sensitivity} needs gradients on images of all tasks; use the pipeline for it")
     if not finetuned:
         raise TatrError("no fine-tuned models to merge")
     if output.exists():
@@ -249,7 +259,7 @@ def prepare(
     if (free := free_space(output)) < opened.nbytes:
         raise TatrError(f"{output}: needs {opened.nbytes / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on this disk")
     coefficient = chosen.coefficient if coefficient is None else coefficient
-    return FileMerge(opened, models, output, method, coefficient, tau, settings, layout, unmerged)
+    return FileMerge(opened, models, output, method, coefficient, tau, sensitivity, settings, layout, unmerged)
 
 
 def free_space(path: Path) -> int:

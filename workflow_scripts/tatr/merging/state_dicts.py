@@ -28,6 +28,7 @@ def merge(
     coefficient: float | None = None,
     tau: float | None = None,
     gradients: Mapping[str, StateDict] | None = None,
+    sensitivity: str | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
     """Merge fine-tuned models into one: θ_pre + λ·v, with v restricted to the trust region if `tau` is given.
@@ -38,8 +39,9 @@ def merge(
         method: a name of `tatr.merging.methods`.
         coefficient: λ; None takes the method's usual one.
         tau: share of the parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all.
-        gradients: per task, the mean absolute per-exemplar gradient at θ_pre (see `mean_absolute_gradient`);
-            None uses |Δ_k| instead (zero-shot, Eq. 7).
+        gradients: per task, the mean absolute per-exemplar gradient at θ_pre (see `mean_absolute_gradient`).
+        sensitivity: how Ω is made, a name of `tatr.merging.sensitivities`; None takes `gradient` where gradients are
+            given, else `zero_shot`, which uses |Δ_k| instead (Eq. 7).
         settings: of the method.
 
     Returns:
@@ -54,7 +56,10 @@ def merge(
     base = remembered(_flat(layout, floating, "pretrained"))
     models = [_flat(layout, _match(state, pretrained, task), task) for task, state in finetuned.items()]
     vectors = [task_vector(model, base) for model in models]
-    region = None if tau is None else _trust_region(vectors, _in_order(gradients, finetuned, layout), tau)
+    if tau is None and sensitivity is not None:
+        raise TatrError(f"sensitivity: '{sensitivity}' without tau; say which share of the parameters to leave out")
+    name = sensitivity or ("zero_shot" if gradients is None else "gradient")
+    region = None if tau is None else _trust_region(name, vectors, _in_order(gradients, finetuned, layout), tau)
     merged_direction = direction(method, MergeInputs(vectors, layout), settings)
     if coefficient is None:
         coefficient = load(method).coefficient
@@ -65,10 +70,11 @@ def merge(
     return {name: _like(tensor, views[name]) if name in views else tensor for name, tensor in pretrained.items()}
 
 
-def _trust_region(task_vectors: Sequence[Vector], gradients: Sequence[Vector] | None, tau: float) -> Vector:
+def _trust_region(
+    sensitivity: str, task_vectors: Sequence[Vector], gradients: Sequence[Vector] | None, tau: float
+) -> Vector:
     # Ω is computed whenever it is read: one pass finds its threshold, applying the mask is one more.
-    chosen = sensitivities.load("zero_shot" if gradients is None else "gradient")
-    omega = chosen.of(task_vectors=task_vectors, gradients=gradients)
+    omega = sensitivities.load(sensitivity).of(task_vectors=task_vectors, gradients=gradients)
     ((epsilon, _),) = thresholds(omega, [tau])
     return mask(omega, epsilon)
 

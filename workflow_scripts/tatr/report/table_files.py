@@ -5,28 +5,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tatr.report.paper.comparison import files as comparison_files
-from tatr.report.tables import markdown, marked_tasks, methods_table, search_table, skipped, skipped_notes
+from tatr.report.tables import (
+    Answers,
+    markdown,
+    marked_tasks,
+    methods_table,
+    paired_table,
+    search_table,
+    skipped,
+    skipped_notes,
+)
 
 
-def files(settings: Mapping[str, Any], scores: Mapping[str, Any], warnings: Sequence[str] = ()) -> dict[str, str]:
+def files(
+    settings: Mapping[str, Any], scores: Mapping[str, Any], answers: Answers, warnings: Sequence[str] = ()
+) -> dict[str, str]:
     """All files of a table, as text.
 
     Args:
         settings: `rows` and `tasks` (see `methods_table`), `names` (display names of tasks), `digits` (decimals) and,
             where the paper has some of the rows, `paper` (see `tatr.report.paper.matching.comparison`).
-        scores: per evaluation, what `tatr.measuring.evaluation.evaluate` returned.
+        scores: per evaluation, those of `tatr.measuring.evaluation.evaluate`.
+        answers: per evaluation, its predictions.
         warnings: what a reader must not miss.
 
     Returns:
-        Per file name its text: methods.csv, methods.md, search.csv, remarks.json; with `paper` also paper.csv, paper.md
-        and paper.html.
+        Per file name its text: methods.csv, methods.md, paired.csv, search.csv, remarks.json; with `paper` also
+        paper.csv, paper.md and paper.html.
     """
     rows, tasks, names, digits = (settings[key] for key in ("rows", "tasks", "names", "digits"))
-    table, left_out = methods_table(rows, scores, tasks), skipped(scores)
+    table, left_out = methods_table(rows, scores, answers, tasks), skipped(scores)
     columns, notes = marked_tasks(tasks, names, left_out), skipped_notes(names, left_out)
     texts = {
         "methods.csv": table.to_csv(),
         "methods.md": markdown(table, columns, digits, notes, warnings),
+        "paired.csv": paired_table(rows, answers).to_csv(index=False),
         "search.csv": search_table(rows, scores).to_csv(index=False),
         "remarks.json": json.dumps({"skipped": left_out, "warnings": [*warnings]}, indent=1) + "\n",
     }

@@ -4,10 +4,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from tatr.measuring.predictions import Predictions
+from tatr.measuring.uncertainty import average_accuracy, average_difference, discordances
 from tatr.report.markdown import table as markdown_table
 from tatr.report.markdown import with_remarks
+
+Answers = Mapping[str, Mapping[str, Predictions]]
+"""Per evaluation and task."""
+
+STATEMENTS = (
+    "coefficient",
+    "tau",
+    "unlabelled",
+    "average_low",
+    "average_high",
+    "difference",
+    "difference_low",
+    "difference_high",
+)
+"""Columns that are no accuracies."""
 
 UNLABELLED = {"test": "†", "validation": "‡"}
 """The mark of a row that learns from unlabelled images, by the split of these images."""
@@ -15,24 +33,33 @@ UNLABELLED = {"test": "†", "validation": "‡"}
 SKIPPED = "§"
 """The mark of a task with test images that could not be decoded."""
 
+DIFFERENCE = "over none"
+"""The heading of what a row's trust region changes."""
+
 NOTES = {
     "†": "adapted on the unlabelled test images",
     "‡": "adapted on unlabelled images held out of the training images",
 }
 
 
-def methods_table(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any], tasks: Sequence[str]) -> pd.DataFrame:
-    """Accuracies in percent.
+def methods_table(
+    rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any], answers: Answers, tasks: Sequence[str]
+) -> pd.DataFrame:
+    """Accuracies in percent, and how certain they are.
 
     Args:
         rows: `name`; `evaluations`: the names of the evaluations that together hold the row's scores; `reference`:
-            true for rows that are not merges; `unlabelled`: the split whose unlabelled images it learnt from, if any.
-        scores: per evaluation, what `tatr.measuring.evaluation.evaluate` returned.
+            true for rows that are not merges; `unlabelled`: the split whose unlabelled images it learnt from, if any;
+            `without`: the evaluations of the same row without its trust region, if it has one and the table that row.
+        scores: per evaluation, those of `tatr.measuring.evaluation.evaluate`.
+        answers: per evaluation, its predictions.
         tasks: columns, in order.
 
     Returns:
         Index `method`; a column per task, then `average` (their mean), `coefficient` (λ, NaN for references), `tau`
-        (NaN unless it was chosen on validation) and `unlabelled` (the split, or an empty text).
+        (NaN unless it was chosen on validation), `unlabelled` (the split, or an empty text), `average_low` and `_high`
+        (the average's interval), and `difference`, `_low` and `_high`: what the trust region changes of the average
+        (paired, in points; NaN without such a pair). Intervals are those of `tatr.measuring.uncertainty`.
     """
     lines = []
     for row in rows:
@@ -43,8 +70,45 @@ def methods_table(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any], 
         coefficient = float("nan") if row["reference"] else results[0]["coefficient"]
         tau = float("nan") if results[0]["tau"] is None else results[0]["tau"]
         line = {"method": row["name"], **percent, "average": average, "coefficient": coefficient, "tau": tau}
-        lines.append(line | {"unlabelled": row.get("unlabelled", "")})
+        lines.append(line | {"unlabelled": row.get("unlabelled", "")} | _intervals(row, answers))
     return pd.DataFrame(lines).set_index("method")
+
+
+def paired_table(rows: Sequence[Mapping[str, Any]], answers: Answers) -> pd.DataFrame:
+    """What the trust region changes, task by task, for each row that has one, and a row without it to compare with.
+
+    Args:
+        rows: as in `methods_table`.
+        answers: per evaluation, its predictions.
+
+    Returns:
+        Columns `method`, `task`, `gained` and `lost` (test images that only the row with, or only the one without it
+        classifies correctly), `images`, `difference` (in points) and `p_value` (of McNemar's exact test).
+    """
+    lines = [
+        {
+            **{"method": row["name"], "task": task},
+            **{"gained": pair.gained, "lost": pair.lost, "images": pair.images},
+            **{"difference": 100 * pair.difference, "p_value": pair.p_value},
+        }
+        for row in rows
+        if row.get("without")
+        for task, pair in discordances(_joined(row["evaluations"], answers), _joined(row["without"], answers)).items()
+    ]
+    return pd.DataFrame(lines, columns=["method", "task", "gained", "lost", "images", "difference", "p_value"])
+
+
+def _intervals(row: Mapping[str, Any], answers: Answers) -> dict[str, float]:
+    own = _joined(row["evaluations"], answers)
+    _, low, high = average_accuracy(own)
+    found = {"average_low": low, "average_high": high}
+    difference = average_difference(own, _joined(row["without"], answers)) if row.get("without") else 3 * (np.nan,)
+    found |= zip(("difference", "difference_low", "difference_high"), difference, strict=True)
+    return {key: 100 * value for key, value in found.items()}
+
+
+def _joined(evaluations: Iterable[str], answers: Answers) -> dict[str, Predictions]:
+    return {task: its for name in evaluations for task, its in answers[name].items()}
 
 
 def search_table(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]) -> pd.DataFrame:
@@ -89,13 +153,14 @@ def skipped_notes(names: Mapping[str, str], skipped: Mapping[str, int]) -> list[
 
 
 def load_table(path: Path) -> pd.DataFrame:
-    """Read a methods table that was written as CSV."""
-    return pd.read_csv(path, index_col="method", dtype={"unlabelled": str}).fillna({"unlabelled": ""})
+    """Read a methods table that was written as CSV; one that was made before there were intervals has NaN for them."""
+    table = pd.read_csv(path, index_col="method", dtype={"unlabelled": str}).fillna({"unlabelled": ""})
+    return table.assign(**{name: np.nan for name in STATEMENTS if name not in table})
 
 
 def accuracies(table: pd.DataFrame) -> pd.DataFrame:
     """The columns of accuracies: tasks and average."""
-    return table.drop(columns=["coefficient", "tau", "unlabelled"])
+    return table.drop(columns=[*STATEMENTS], errors="ignore")
 
 
 def references(table: pd.DataFrame) -> int:
@@ -131,8 +196,20 @@ def formatted(table: pd.DataFrame, names: Mapping[str, str], digits: int, marks:
     if table["tau"].notna().any():
         text["τ"] = ["" if pd.isna(value) else f"{100 * value:g} %" for value in table["tau"]]
     text["λ"] = ["" if pd.isna(value) else f"{value:g}" for value in table["coefficient"]]
+    if table["average_low"].notna().any():
+        ends = zip(table["average_low"], table["average_high"], strict=True)
+        text["95 %"] = [f"{rounded(low, digits)}–{rounded(high, digits)}" for low, high in ends]
+    if table["difference"].notna().any():
+        told = (table["difference_low"] > 0) | (table["difference_high"] < 0)
+        differences = zip(told, *(table[name] for name in STATEMENTS[-3:]), strict=True)
+        text[DIFFERENCE] = [_difference(values, digits, marks[int(told)]) for told, *values in differences]
     text.index = marked_names(table)
     return text
+
+
+def _difference(values: Sequence[float], digits: int, mark: str) -> str:
+    value, low, high = (signed(value, digits) for value in values)
+    return "" if pd.isna(values[0]) else f"{mark.format(value)} [{low}, {high}]"
 
 
 def rounded(value: float, digits: int) -> str:
@@ -158,6 +235,19 @@ def notes(table: pd.DataFrame) -> list[str]:
     return [f"{mark} {NOTES[mark]}" for mark in marks]
 
 
+def explanations(table: pd.DataFrame) -> list[str]:
+    """What the headings of intervals and differences mean, for those that occur."""
+    found = []
+    if table["average_low"].notna().any():
+        found.append("95 %: interval of the average over test images (bootstrap, each task's images drawn anew)")
+    if table["difference"].notna().any():
+        found.append(
+            f"{DIFFERENCE}: the average minus that of the same row without a trust region, in points, with its 95 % "
+            "interval (the same bootstrap over pairs of answers)"
+        )
+    return found
+
+
 def markdown(
     table: pd.DataFrame,
     names: Mapping[str, str],
@@ -165,7 +255,7 @@ def markdown(
     extra_notes: Sequence[str] = (),
     warnings: Sequence[str] = (),
 ) -> str:
-    """The table in Markdown: best in bold, second best in italics.
+    """The table in Markdown: best in bold, second best in italics; differences in bold where they exclude zero.
 
     Args:
         table: of `methods_table`.
@@ -177,4 +267,6 @@ def markdown(
     text = formatted(table, names, digits, {0: "{}", 1: "**{}**", 2: "*{}*"})
     rows = [[str(name), *row] for name, row in zip(text.index, text.to_numpy().tolist(), strict=True)]
     written = markdown_table([["Method", *text.columns], *rows], "l" + "r" * len(text.columns))
-    return with_remarks(written, warnings, [*notes(table), *extra_notes])
+    marked = "**Bold**: the best merge of a column, *italics*: the second best, whatever the intervals"
+    marked += "; of differences, bold where the interval excludes zero." if DIFFERENCE in text else "."
+    return with_remarks(written, warnings, [marked, *explanations(table), *notes(table), *extra_notes])

@@ -48,6 +48,9 @@ def figure_settings(draft: Draft) -> dict[str, Any]:
 
 def _row(draft: Draft, merge: Merge) -> dict[str, Any]:
     row = {"name": merge.row_name, "evaluations": [evaluation(draft, merge).name], "reference": False}
+    without = next((other for other in draft.config.merges if other.is_without_region(merge)), None)
+    if without:
+        row["without"] = [evaluation(draft, without).name]
     return row | ({"unlabelled": merge.unlabelled} if merge.unlabelled else {})
 
 

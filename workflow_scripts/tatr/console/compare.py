@@ -1,0 +1,166 @@
+"""Compare two results: which settings differ, and by how much accuracy, with its interval, paired image by image.
+
+Each is a configuration that was run, a table or an evaluation (its folder or manifest). Of tables and configurations,
+rows of the same name are compared.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tatr.errors import TatrError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tatr.measuring.predictions import Predictions
+    from tatr.workflow.artefact import Artefact
+
+EXAMPLE = """example:
+  python workflow_scripts/compare.py config/demo.yaml config/mine.yaml
+  python workflow_scripts/compare.py results/evaluation/task_arithmetic_lambda-0.3-* \\
+      results/evaluation/task_arithmetic+gradient_n-128_tau-0.01_lambda-0.3-*"""
+
+EVALUATION = "evaluation"
+"""The row that an evaluation by itself makes."""
+
+
+def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: of the command line; None takes those of this process.
+        prog: what `--help` calls the command.
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("a", type=Path, metavar="A", help="a configuration, a table or an evaluation")
+    parser.add_argument("b", type=Path, metavar="B", help="another one; differences are B − A")
+    given = parser.parse_args(arguments)
+    try:
+        _show(_opened(given.a), _opened(given.b))
+    except TatrError as error:
+        sys.exit(f"error: {error}")
+    return 0
+
+
+def _opened(path: Path) -> "Artefact":
+    """The table or evaluation that a path means."""
+    from tatr.workflow.artefact import FILE, Artefact
+
+    if path.suffix in (".yaml", ".yml"):
+        path = _table_of(path)
+    return Artefact.open(path / FILE if path.is_dir() else path, "tables", "evaluation")
+
+
+def _table_of(config: Path) -> Path:
+    import yaml
+
+    from tatr.config.loading import load_config, read_tasks
+    from tatr.workflow.code_digest import SCRIPTS
+    from tatr.workflow.plan import build
+
+    try:
+        raw = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise TatrError(f"{config}: can't be read ({error})") from error
+    known = [SCRIPTS.parent / "config" / name for name in ("tasks.yaml", "clip_tasks.yaml")]
+    planned = build(load_config(raw, read_tasks(known), [*known, config]), SCRIPTS.parent / "backbones").table
+    if not Path(planned.manifest).is_file():
+        raise TatrError(f"{config}: has no table in {Path('results').absolute()}; run snakemake --configfile {config}")
+    return Path(planned.folder)
+
+
+def _show(one: "Artefact", other: "Artefact") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from tatr.measuring.uncertainty import same_images
+    from tatr.workflow.provenance import differing, provenance
+
+    console = Console(width=None if Console().is_terminal else 160)
+    console.print(f"A: {one.folder}\nB: {other.folder}\n", highlight=False, soft_wrap=True)
+    settings = differing(provenance(_evaluations(one)), provenance(_evaluations(other)))
+    shown = Table("Setting", "A", "B", box=box.SIMPLE)
+    for key, values in settings.items():
+        shown.add_row(key, *(", ".join(map(_short, of_side)) or "–" for of_side in values))
+    console.print(shown if settings else "No setting differs.\n")
+    rows, others = _rows(one), _rows(other)
+    if {*rows} != {*others} and len(rows) == len(others) == 1:  # two evaluations, whatever they are called
+        others = dict(zip(rows, others.values(), strict=True))
+    common = [name for name in rows if name in others]
+    console.print(_averages({name: (rows[name], others[name]) for name in common}))
+    if len(common) == 1 and same_images(rows[common[0]], others[common[0]]):
+        console.print(_by_task(rows[common[0]], others[common[0]]))
+    for side, own, theirs in (("A", rows, others), ("B", others, rows)):
+        if alone := [name for name in own if name not in theirs]:
+            console.print(f"only in {side}: {'; '.join(alone)}", highlight=False, soft_wrap=True)
+
+
+def _averages(pairs: Mapping[str, tuple[Mapping[str, "Predictions"], Mapping[str, "Predictions"]]]) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    from tatr.measuring.uncertainty import average_accuracy, average_difference
+    from tatr.report.tables import signed
+
+    shown = Table(box=box.SIMPLE, title="Average test accuracy in %", caption="95 %: paired bootstrap over test images")
+    shown.add_column("Row", overflow="fold")
+    for heading in ("A", "B", "B − A", "95 %"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for name, (one, other) in pairs.items():
+        figures = [f"{100 * average_accuracy(side).value:.2f}" for side in (one, other)]
+        try:
+            value, low, high = (signed(100 * figure, 2) for figure in average_difference(other, one))
+        except TatrError as error:
+            shown.add_row(name, *figures, "–", str(error))
+        else:
+            shown.add_row(name, *figures, value, f"[{low}, {high}]".replace("[", r"\["))
+    return shown
+
+
+def _by_task(one: Mapping[str, "Predictions"], other: Mapping[str, "Predictions"]) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    from tatr.measuring.uncertainty import discordances
+    from tatr.report.tables import signed
+
+    shown = Table(box=box.SIMPLE, title="By task", caption="p: McNemar's exact test")
+    shown.add_column("Task")
+    for heading in ("A", "B", "B − A", "only A right", "only B right", "images", "p"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for task, pair in discordances(other, one).items():
+        figures = [f"{100 * side[task].right.mean():.2f}" for side in (one, other)]
+        counts = [f"{count:,}" for count in (pair.lost, pair.gained, pair.images)]
+        shown.add_row(task, *figures, signed(100 * pair.difference, 2), *counts, f"{pair.p_value:.2g}")
+    return shown
+
+
+def _rows(artefact: "Artefact") -> dict[str, dict[str, "Predictions"]]:
+    """Predictions per row and task."""
+    from tatr.measuring.predictions import FILE, load_predictions
+
+    by_name = {given.manifest.name: load_predictions(given / FILE) for given in _evaluations(artefact)}
+    if artefact.manifest.kind == "evaluation":
+        return {EVALUATION: by_name[artefact.manifest.name]}
+    return {
+        row["name"]: {task: its for name in row["evaluations"] for task, its in by_name[name].items()}
+        for row in artefact.manifest.settings["rows"]
+    }
+
+
+def _evaluations(artefact: "Artefact") -> "list[Artefact]":
+    from tatr.workflow.provenance import made_by
+
+    if artefact.manifest.kind == "evaluation":
+        return [artefact]
+    return [given for role in ("references", "merges") for given in made_by(artefact, role)]
+
+
+def _short(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
