@@ -150,7 +150,7 @@ class Merge(Section):
         """Candidates for τ; one means no search, None no trust region."""
         return [*self.trust_region.taus] if self.trust_region else [None]
 
-    def is_without_region(self, other: "Merge") -> bool:
+    def lacks_only_the_region_of(self, other: "Merge") -> bool:
         """Whether this is another merge but for its trust region, which this one lacks (names don't count)."""
         same = all(
             getattr(self, key) == getattr(other, key) for key in ("method", "settings", "coefficients", "surgery")

@@ -79,7 +79,6 @@ def _show(one: "Artefact", other: "Artefact") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tatr.measuring.uncertainty import same_images
     from tatr.workflow.provenance import differing, provenance
 
     console = Console(width=None if Console().is_terminal else 160)
@@ -94,8 +93,8 @@ def _show(one: "Artefact", other: "Artefact") -> None:
         others = dict(zip(rows, others.values(), strict=True))
     common = [name for name in rows if name in others]
     console.print(_averages({name: (rows[name], others[name]) for name in common}))
-    if len(common) == 1 and same_images(rows[common[0]], others[common[0]]):
-        console.print(_by_task(rows[common[0]], others[common[0]]))
+    if len(common) == 1 and (tasks := _by_task(rows[common[0]], others[common[0]])):
+        console.print(tasks)
     for side, own, theirs in (("A", rows, others), ("B", others, rows)):
         if alone := [name for name in own if name not in theirs]:
             console.print(f"only in {side}: {'; '.join(alone)}", highlight=False, soft_wrap=True)
@@ -123,7 +122,8 @@ def _averages(pairs: Mapping[str, tuple[Mapping[str, "Predictions"], Mapping[str
     return shown
 
 
-def _by_task(one: Mapping[str, "Predictions"], other: Mapping[str, "Predictions"]) -> "Table":
+def _by_task(one: Mapping[str, "Predictions"], other: Mapping[str, "Predictions"]) -> "Table | None":
+    """None where there are no pairs to compare, which the averages say."""
     from rich import box
     from rich.table import Table
 
@@ -134,7 +134,11 @@ def _by_task(one: Mapping[str, "Predictions"], other: Mapping[str, "Predictions"
     shown.add_column("Task")
     for heading in ("A", "B", "B − A", "only A right", "only B right", "images", "p"):
         shown.add_column(heading, justify="right", no_wrap=True)
-    for task, pair in discordances(other, one).items():
+    try:
+        pairs = discordances(other, one)
+    except TatrError:
+        return None
+    for task, pair in pairs.items():
         figures = [f"{100 * side[task].right.mean():.2f}" for side in (one, other)]
         counts = [f"{count:,}" for count in (pair.lost, pair.gained, pair.images)]
         shown.add_row(task, *figures, signed(100 * pair.difference, 2), *counts, f"{pair.p_value:.2g}")

@@ -164,5 +164,4 @@ def _score(predictions: Predictions) -> dict[str, float]:
 
 def _average(predictions: Mapping[str, Predictions]) -> float:
     """Mean accuracy over tasks."""
-    scores = [_score(of_task)["accuracy"] for of_task in predictions.values()]
-    return sum(scores) / len(scores)
+    return sum(float(of_task.right.mean()) for of_task in predictions.values()) / len(predictions)

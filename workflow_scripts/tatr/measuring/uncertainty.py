@@ -98,11 +98,6 @@ def discordances(one: Mapping[str, Predictions], other: Mapping[str, Predictions
     return found
 
 
-def same_images(one: Mapping[str, Predictions], other: Mapping[str, Predictions]) -> bool:
-    """Whether two models were evaluated on the same tasks and test images, as far as labels tell."""
-    return one.keys() == other.keys() and all(np.array_equal(one[task].labels, other[task].labels) for task in one)
-
-
 def _interval(value: float, drawn: np.ndarray) -> Interval:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tatr.measuring.predictions import Predictions
-from tatr.measuring.uncertainty import average_accuracy, average_difference, discordances
+from tatr.measuring.uncertainty import Interval, average_accuracy, average_difference, discordances
 from tatr.report.markdown import table as markdown_table
 from tatr.report.markdown import with_remarks
 
@@ -200,16 +200,15 @@ def formatted(table: pd.DataFrame, names: Mapping[str, str], digits: int, marks:
         ends = zip(table["average_low"], table["average_high"], strict=True)
         text["95 %"] = [f"{rounded(low, digits)}–{rounded(high, digits)}" for low, high in ends]
     if table["difference"].notna().any():
-        told = (table["difference_low"] > 0) | (table["difference_high"] < 0)
-        differences = zip(told, *(table[name] for name in STATEMENTS[-3:]), strict=True)
-        text[DIFFERENCE] = [_difference(values, digits, marks[int(told)]) for told, *values in differences]
+        differences = map(Interval, *(table[name] for name in STATEMENTS[-3:]))
+        text[DIFFERENCE] = [_difference(of_row, digits, marks[int(of_row.excludes_zero)]) for of_row in differences]
     text.index = marked_names(table)
     return text
 
 
-def _difference(values: Sequence[float], digits: int, mark: str) -> str:
-    value, low, high = (signed(value, digits) for value in values)
-    return "" if pd.isna(values[0]) else f"{mark.format(value)} [{low}, {high}]"
+def _difference(interval: Interval, digits: int, mark: str) -> str:
+    value, low, high = (signed(figure, digits) for figure in interval)
+    return "" if pd.isna(interval.value) else f"{mark.format(value)} [{low}, {high}]"
 
 
 def rounded(value: float, digits: int) -> str:

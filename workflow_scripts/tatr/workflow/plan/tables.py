@@ -48,7 +48,7 @@ def figure_settings(draft: Draft) -> dict[str, Any]:
 
 def _row(draft: Draft, merge: Merge) -> dict[str, Any]:
     row = {"name": merge.row_name, "evaluations": [evaluation(draft, merge).name], "reference": False}
-    without = next((other for other in draft.config.merges if other.is_without_region(merge)), None)
+    without = next((other for other in draft.config.merges if other.lacks_only_the_region_of(merge)), None)
     if without:
         row["without"] = [evaluation(draft, without).name]
     return row | ({"unlabelled": merge.unlabelled} if merge.unlabelled else {})
