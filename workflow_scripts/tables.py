@@ -17,10 +17,10 @@ def run(job: Job) -> None:
 
     evaluations = [*job.inputs["references"], *job.inputs["merges"]]
     scores = {e.manifest.name: json.loads((e / "scores.json").read_text()) for e in evaluations}
-    answers = {evaluation.manifest.name: load_predictions(evaluation / FILE) for evaluation in evaluations}
+    predictions = {evaluation.manifest.name: load_predictions(evaluation / FILE) for evaluation in evaluations}
     sanity = json.loads((job.one("sanity") / "sanity.json").read_text()) if job.inputs["sanity"] else {}
     warnings = deviations(sanity, job.settings["names"]) if sanity else []
-    for name, text in files(job.settings, scores, answers, warnings).items():
+    for name, text in files(job.settings, scores, predictions, warnings).items():
         (job.folder / name).write_text(text, encoding="utf-8")
         job.add_file(name)
 

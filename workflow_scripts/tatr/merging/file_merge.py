@@ -243,9 +243,7 @@ def prepare(
     chosen.check(settings)
     if tau is not None and not 0 <= tau < 1:
         raise TatrError(f"tau = {tau:g}: expected a share of the parameters, from 0 to below 1 (0.01 for 1 %)")
-    if tau is None and sensitivity is not None:
-        raise TatrError(f"sensitivity: '{sensitivity}' without tau; say which share of the parameters to leave out")
-    sensitivity = sensitivity or "zero_shot"
+    sensitivity = sensitivities.of_region(sensitivity, tau, "zero_shot")
     if "gradients" in sensitivities.load(sensitivity).needs:
         raise TatrError(f"sensitivity: {sensitivity} needs gradients on images of all tasks; use the pipeline for it")
     if not finetuned:

@@ -56,9 +56,7 @@ def merge(
     base = remembered(_flat(layout, floating, "pretrained"))
     models = [_flat(layout, _match(state, pretrained, task), task) for task, state in finetuned.items()]
     vectors = [task_vector(model, base) for model in models]
-    if tau is None and sensitivity is not None:
-        raise TatrError(f"sensitivity: '{sensitivity}' without tau; say which share of the parameters to leave out")
-    name = sensitivity or ("zero_shot" if gradients is None else "gradient")
+    name = sensitivities.of_region(sensitivity, tau, "zero_shot" if gradients is None else "gradient")
     region = None if tau is None else _trust_region(name, vectors, _in_order(gradients, finetuned, layout), tau)
     merged_direction = direction(method, MergeInputs(vectors, layout), settings)
     if coefficient is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tatr.report.paper.comparison import files as comparison_files
 from tatr.report.tables import (
-    Answers,
+    ByEvaluation,
     markdown,
     marked_tasks,
     methods_table,
@@ -18,7 +18,7 @@ from tatr.report.tables import (
 
 
 def files(
-    settings: Mapping[str, Any], scores: Mapping[str, Any], answers: Answers, warnings: Sequence[str] = ()
+    settings: Mapping[str, Any], scores: Mapping[str, Any], predictions: ByEvaluation, warnings: Sequence[str] = ()
 ) -> dict[str, str]:
     """All files of a table, as text.
 
@@ -26,7 +26,7 @@ def files(
         settings: `rows` and `tasks` (see `methods_table`), `names` (display names of tasks), `digits` (decimals) and,
             where the paper has some of the rows, `paper` (see `tatr.report.paper.matching.comparison`).
         scores: per evaluation, those of `tatr.measuring.evaluation.evaluate`.
-        answers: per evaluation, its predictions.
+        predictions: of the images, per evaluation and task.
         warnings: what a reader must not miss.
 
     Returns:
@@ -34,12 +34,12 @@ def files(
         paper.csv, paper.md and paper.html.
     """
     rows, tasks, names, digits = (settings[key] for key in ("rows", "tasks", "names", "digits"))
-    table, left_out = methods_table(rows, scores, answers, tasks), skipped(scores)
+    table, left_out = methods_table(rows, scores, predictions, tasks), skipped(scores)
     columns, notes = marked_tasks(tasks, names, left_out), skipped_notes(names, left_out)
     texts = {
         "methods.csv": table.to_csv(),
         "methods.md": markdown(table, columns, digits, notes, warnings),
-        "paired.csv": paired_table(rows, answers).to_csv(index=False),
+        "paired.csv": paired_table(rows, predictions).to_csv(index=False),
         "search.csv": search_table(rows, scores).to_csv(index=False),
         "remarks.json": json.dumps({"skipped": left_out, "warnings": [*warnings]}, indent=1) + "\n",
     }

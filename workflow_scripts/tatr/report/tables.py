@@ -12,7 +12,7 @@ from tatr.measuring.uncertainty import Interval, average_accuracy, average_diffe
 from tatr.report.markdown import table as markdown_table
 from tatr.report.markdown import with_remarks
 
-Answers = Mapping[str, Mapping[str, Predictions]]
+ByEvaluation = Mapping[str, Mapping[str, Predictions]]
 """Per evaluation and task."""
 
 STATEMENTS = (
@@ -43,7 +43,7 @@ NOTES = {
 
 
 def methods_table(
-    rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any], answers: Answers, tasks: Sequence[str]
+    rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any], predictions: ByEvaluation, tasks: Sequence[str]
 ) -> pd.DataFrame:
     """Accuracies in percent, and how certain they are.
 
@@ -52,7 +52,7 @@ def methods_table(
             true for rows that are not merges; `unlabelled`: the split whose unlabelled images it learnt from, if any;
             `without`: the evaluations of the same row without its trust region, if it has one and the table that row.
         scores: per evaluation, those of `tatr.measuring.evaluation.evaluate`.
-        answers: per evaluation, its predictions.
+        predictions: of the images, per evaluation and task.
         tasks: columns, in order.
 
     Returns:
@@ -70,16 +70,16 @@ def methods_table(
         coefficient = float("nan") if row["reference"] else results[0]["coefficient"]
         tau = float("nan") if results[0]["tau"] is None else results[0]["tau"]
         line = {"method": row["name"], **percent, "average": average, "coefficient": coefficient, "tau": tau}
-        lines.append(line | {"unlabelled": row.get("unlabelled", "")} | _intervals(row, answers))
+        lines.append(line | {"unlabelled": row.get("unlabelled", "")} | _intervals(row, predictions))
     return pd.DataFrame(lines).set_index("method")
 
 
-def paired_table(rows: Sequence[Mapping[str, Any]], answers: Answers) -> pd.DataFrame:
+def paired_table(rows: Sequence[Mapping[str, Any]], predictions: ByEvaluation) -> pd.DataFrame:
     """What the trust region changes, task by task, for each row that has one, and a row without it to compare with.
 
     Args:
         rows: as in `methods_table`.
-        answers: per evaluation, its predictions.
+        predictions: of the images, per evaluation and task.
 
     Returns:
         Columns `method`, `task`, `gained` and `lost` (test images that only the row with, or only the one without it
@@ -93,22 +93,24 @@ def paired_table(rows: Sequence[Mapping[str, Any]], answers: Answers) -> pd.Data
         }
         for row in rows
         if row.get("without")
-        for task, pair in discordances(_joined(row["evaluations"], answers), _joined(row["without"], answers)).items()
+        for task, pair in discordances(
+            _joined(row["evaluations"], predictions), _joined(row["without"], predictions)
+        ).items()
     ]
     return pd.DataFrame(lines, columns=["method", "task", "gained", "lost", "images", "difference", "p_value"])
 
 
-def _intervals(row: Mapping[str, Any], answers: Answers) -> dict[str, float]:
-    own = _joined(row["evaluations"], answers)
+def _intervals(row: Mapping[str, Any], predictions: ByEvaluation) -> dict[str, float]:
+    own = _joined(row["evaluations"], predictions)
     _, low, high = average_accuracy(own)
     found = {"average_low": low, "average_high": high}
-    difference = average_difference(own, _joined(row["without"], answers)) if row.get("without") else 3 * (np.nan,)
+    difference = average_difference(own, _joined(row["without"], predictions)) if row.get("without") else 3 * (np.nan,)
     found |= zip(("difference", "difference_low", "difference_high"), difference, strict=True)
     return {key: 100 * value for key, value in found.items()}
 
 
-def _joined(evaluations: Iterable[str], answers: Answers) -> dict[str, Predictions]:
-    return {task: its for name in evaluations for task, its in answers[name].items()}
+def _joined(evaluations: Iterable[str], predictions: ByEvaluation) -> dict[str, Predictions]:
+    return {task: its for name in evaluations for task, its in predictions[name].items()}
 
 
 def search_table(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]) -> pd.DataFrame:
@@ -242,7 +244,7 @@ def explanations(table: pd.DataFrame) -> list[str]:
     if table["difference"].notna().any():
         found.append(
             f"{DIFFERENCE}: the average minus that of the same row without a trust region, in points, with its 95 % "
-            "interval (the same bootstrap over pairs of answers)"
+            "interval (the same bootstrap over pairs of predictions)"
         )
     return found
 

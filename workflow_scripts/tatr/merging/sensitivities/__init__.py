@@ -82,6 +82,17 @@ def load(name: str) -> Sensitivity:
     return loaded
 
 
+def of_region(name: str | None, tau: float | None, default: str) -> str:
+    """The sensitivity that makes a trust region of size τ: the one that was asked for, or the usual one.
+
+    Raises:
+        TatrError: one was asked for, but no trust region.
+    """
+    if name is not None and tau is None:
+        raise TatrError(f"sensitivity: '{name}' without tau; say which share of the parameters to leave out")
+    return name or default
+
+
 def cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Vector:
     """Σ_{i≠j} R_j ⊙ M_i over tasks, computed slice by slice on access.
 
