@@ -62,7 +62,7 @@ class Results:
         )  # fmt: skip
         rows = [
             {"name": "Pre-trained", "evaluations": [plain.manifest.name]},
-            {"name": f"TATR {steps}" if steps == 99 else "TATR", "evaluations": [region.manifest.name]},
+            {"name": f"TATR [red] {steps}" if steps == 99 else "TATR", "evaluations": [region.manifest.name]},
         ]
         return self.add("tables", f"t-{tag}", {"rows": rows}, {"references": [plain], "merges": [region]})
 
@@ -115,7 +115,7 @@ def test_rows_of_one_side_and_other_test_images_are_said(results: Results, capsy
     one, other = results.run(150, 0.01, 1, 0.6), results.run(99, 0.02, 2, 0.6)
     shown = compare(capsys, one.folder, other.folder)
     assert "only in A: TATR\n" in shown
-    assert "only in B: TATR 99\n" in shown
+    assert "only in B: TATR [red] 99\n" in shown
     fewer = {task: Predictions(*(getattr(its, key)[1:] for key in ("predicted", "labels", "losses")))
              for task, its in answers(1, 0.6).items()}  # fmt: skip
     cut = results.add("evaluation", "cut", {}, {}, of=fewer)

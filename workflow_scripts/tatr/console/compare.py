@@ -77,16 +77,17 @@ def _table_of(config: Path) -> Path:
 def _show(one: "Artefact", other: "Artefact") -> None:
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from tatr.workflow.provenance import differing, provenance
 
     console = Console(width=None if Console().is_terminal else 160)
-    console.print(f"A: {one.folder}\nB: {other.folder}\n", highlight=False, soft_wrap=True)
+    console.print(f"A: {one.folder}\nB: {other.folder}\n", markup=False, highlight=False, soft_wrap=True)
     settings = differing(provenance(_evaluations(one)), provenance(_evaluations(other)))
     shown = Table("Setting", "A", "B", box=box.SIMPLE)
     for key, values in settings.items():
-        shown.add_row(key, *(", ".join(map(_short, of_side)) or "–" for of_side in values))
+        shown.add_row(escape(key), *(escape(", ".join(map(_short, of_side))) or "–" for of_side in values))
     console.print(shown if settings else "No setting differs.\n")
     rows, others = _rows(one), _rows(other)
     if {*rows} != {*others} and len(rows) == len(others) == 1:  # two evaluations, whatever they are called
@@ -97,11 +98,12 @@ def _show(one: "Artefact", other: "Artefact") -> None:
         console.print(tasks)
     for side, own, theirs in (("A", rows, others), ("B", others, rows)):
         if alone := [name for name in own if name not in theirs]:
-            console.print(f"only in {side}: {'; '.join(alone)}", highlight=False, soft_wrap=True)
+            console.print(f"only in {side}: {'; '.join(alone)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _averages(pairs: Mapping[str, tuple[Mapping[str, "Predictions"], Mapping[str, "Predictions"]]]) -> "Table":
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     from tatr.measuring.uncertainty import average_accuracy, average_difference
@@ -116,9 +118,9 @@ def _averages(pairs: Mapping[str, tuple[Mapping[str, "Predictions"], Mapping[str
         try:
             value, low, high = (signed(100 * figure, 2) for figure in average_difference(other, one))
         except TatrError as error:
-            shown.add_row(name, *figures, "–", str(error))
+            shown.add_row(escape(name), *figures, "–", escape(str(error)))
         else:
-            shown.add_row(name, *figures, value, f"[{low}, {high}]".replace("[", r"\["))
+            shown.add_row(escape(name), *figures, value, escape(f"[{low}, {high}]"))
     return shown
 
 
