@@ -10,7 +10,7 @@ import pytest
 
 from tatr.console.compare import main
 from tatr.measuring.predictions import FILE, Predictions, save_predictions
-from tatr.measuring.uncertainty import average_difference
+from tatr.report.statistics import average_difference
 from tatr.workflow import artefact as artefact_module
 from tatr.workflow.artefact import Artefact, Manifest, build, inputs_of
 

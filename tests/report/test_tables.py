@@ -14,7 +14,7 @@ from tatr.config.loading import RESERVED
 from tatr.digests import file_digest
 from tatr.measuring.predictions import FILE as PREDICTIONS
 from tatr.measuring.predictions import Predictions, save_predictions
-from tatr.measuring.uncertainty import average_accuracy, average_difference
+from tatr.report.statistics import average_accuracy, average_difference
 from tatr.report.tables import (
     DIFFERENCE,
     NOTES,

@@ -106,7 +106,7 @@ def _averages(pairs: Mapping[str, tuple[Mapping[str, "Predictions"], Mapping[str
     from rich.markup import escape
     from rich.table import Table
 
-    from tatr.measuring.uncertainty import average_accuracy, average_difference
+    from tatr.report.statistics import average_accuracy, average_difference
     from tatr.report.tables import signed
 
     shown = Table(box=box.SIMPLE, title="Average test accuracy in %", caption="95 %: paired bootstrap over test images")
@@ -129,7 +129,7 @@ def _by_task(one: Mapping[str, "Predictions"], other: Mapping[str, "Predictions"
     from rich import box
     from rich.table import Table
 
-    from tatr.measuring.uncertainty import discordances
+    from tatr.report.statistics import discordances
     from tatr.report.tables import signed
 
     shown = Table(box=box.SIMPLE, title="By task", caption="p: McNemar's exact test")

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from tatr.measuring.predictions import Predictions
-from tatr.measuring.uncertainty import Interval, average_accuracy, average_difference, discordances
 from tatr.report.markdown import table as markdown_table
 from tatr.report.markdown import with_remarks
+from tatr.report.statistics import Interval, average_accuracy, average_difference, discordances
 
 ByEvaluation = Mapping[str, Mapping[str, Predictions]]
 """Per evaluation and task."""
@@ -59,7 +59,7 @@ def methods_table(
         Index `method`; a column per task, then `average` (their mean), `coefficient` (λ, NaN for references), `tau`
         (NaN unless it was chosen on validation), `unlabelled` (the split, or an empty text), `average_low` and `_high`
         (the average's interval), and `difference`, `_low` and `_high`: what the trust region changes of the average
-        (paired, in points; NaN without such a pair). Intervals are those of `tatr.measuring.uncertainty`.
+        (paired, in points; NaN without such a pair). Intervals are those of `tatr.report.statistics`.
     """
     lines = []
     for row in rows:

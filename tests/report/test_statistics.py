@@ -6,7 +6,7 @@ from scipy import stats
 
 from tatr.errors import TatrError
 from tatr.measuring.predictions import Predictions
-from tatr.measuring.uncertainty import (
+from tatr.report.statistics import (
     Discordance,
     Interval,
     average_accuracy,
