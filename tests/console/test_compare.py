@@ -82,7 +82,7 @@ def test_of_two_tables_settings_and_rows_of_the_same_name_are_compared(
 ) -> None:
     one, other = results.run(150, 0.01, 1, 0.6), results.run(300, 0.01, 2, 0.62)
     shown = compare(capsys, one.folder, other.folder / artefact_module.FILE)
-    assert re.search(r"finetuning cars: steps +150 +300", shown)
+    assert re.search(r"finetuning: steps +150 +300 +cars", shown)
     assert "tau" not in shown
     expected = average_difference(answers(2, 0.67), answers(1, 0.65))
     (line,) = (line for line in shown.splitlines() if line.strip().startswith("TATR"))

@@ -80,22 +80,23 @@ def _show(one: "Artefact", other: "Artefact") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from tatr.workflow.provenance import differing, provenance
+    from tatr.workflow.provenance import differences, provenance
 
     console = Console(width=None if Console().is_terminal else 160)
     console.print(f"A: {one.folder}\nB: {other.folder}\n", markup=False, highlight=False, soft_wrap=True)
-    settings = differing(provenance(_evaluations(one)), provenance(_evaluations(other)))
-    shown = Table("Setting", "A", "B", box=box.SIMPLE)
-    for key, values in settings.items():
-        shown.add_row(escape(key), *(escape(", ".join(map(_short, of_side))) or "–" for of_side in values))
+    settings = differences(provenance(_evaluations(one)), provenance(_evaluations(other)))
+    shown = Table("Setting", "A", "B", "of", box=box.SIMPLE)
+    for (kind, name, *sides), tasks in settings.items():
+        values = [", ".join(map(_short, side)) or "–" for side in sides]
+        shown.add_row(*map(escape, [f"{kind}: {name}", *values, ", ".join(tasks)]))
     console.print(shown if settings else "No setting differs.\n")
     rows, others = _rows(one), _rows(other)
     if {*rows} != {*others} and len(rows) == len(others) == 1:  # two evaluations, whatever they are called
         others = dict(zip(rows, others.values(), strict=True))
     common = [name for name in rows if name in others]
     console.print(_averages({name: (rows[name], others[name]) for name in common}))
-    if len(common) == 1 and (tasks := _by_task(rows[common[0]], others[common[0]])):
-        console.print(tasks)
+    if len(common) == 1 and (by_task := _by_task(rows[common[0]], others[common[0]])):
+        console.print(by_task)
     for side, own, theirs in (("A", rows, others), ("B", others, rows)):
         if alone := [name for name in own if name not in theirs]:
             console.print(f"only in {side}: {'; '.join(alone)}", markup=False, highlight=False, soft_wrap=True)

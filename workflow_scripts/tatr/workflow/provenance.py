@@ -2,13 +2,34 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from tatr.digests import canonical
 from tatr.errors import TatrError
 from tatr.workflow.artefact import FILE, Artefact, Manifest
 
-Provenance = Mapping[str, frozenset[str]]
-"""Per setting (`finetuning cars: steps`) all values that occur, as JSON."""
+
+class Setting(NamedTuple):
+    """A setting of one kind of artefact."""
+
+    kind: str
+    name: str
+    task: str
+    """Of which task the artefact is; empty if of no single one."""
+
+
+Provenance = Mapping[Setting, frozenset[str]]
+"""Per setting all values that occur, as JSON."""
+
+
+class Difference(NamedTuple):
+    """A setting that differs between two results."""
+
+    kind: str
+    name: str
+    one: tuple[str, ...]
+    """The values that only the first result has; none where it lacks the setting."""
+    other: tuple[str, ...]
 
 
 def provenance(results: Iterable[Artefact]) -> Provenance:
@@ -16,20 +37,24 @@ def provenance(results: Iterable[Artefact]) -> Provenance:
 
     Artefacts whose manifest is not there any more are left out, with all that they were made from.
     """
-    found: dict[str, set[str]] = {}
+    found: dict[Setting, set[str]] = {}
     for artefact in _all(results).values():
-        manifest = artefact.manifest
-        owner = " ".join([manifest.kind, *([manifest.settings["task"]] if "task" in manifest.settings else [])])
-        for key, value in manifest.settings.items():
-            found.setdefault(f"{owner}: {key}", set()).add(canonical(value))
-    return {key: frozenset(values) for key, values in found.items()}
+        settings = dict(artefact.manifest.settings)
+        task = settings.pop("task", "")
+        for name, value in settings.items():
+            found.setdefault(Setting(artefact.manifest.kind, name, task), set()).add(canonical(value))
+    return {setting: frozenset(values) for setting, values in found.items()}
 
 
-def differing(one: Provenance, other: Provenance) -> dict[str, tuple[list[str], list[str]]]:
-    """Settings that differ, and the values that only one of two results has; a side without the setting has none."""
-    keys = sorted({*one, *other})
-    found = {key: (one.get(key, frozenset()), other.get(key, frozenset())) for key in keys}
-    return {key: (sorted(a - b), sorted(b - a)) for key, (a, b) in found.items() if a != b}
+def differences(one: Provenance, other: Provenance) -> dict[Difference, list[str]]:
+    """Settings that differ, each with the tasks for which it differs in this way (none, if of no single task)."""
+    found: dict[Difference, list[str]] = {}
+    for setting in sorted({*one, *other}):
+        a, b = one.get(setting, frozenset()), other.get(setting, frozenset())
+        if a != b:
+            difference = Difference(setting.kind, setting.name, tuple(sorted(a - b)), tuple(sorted(b - a)))
+            found.setdefault(difference, []).extend([setting.task] if setting.task else [])
+    return found
 
 
 def made_by(artefact: Artefact, role: str) -> list[Artefact]:
