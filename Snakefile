@@ -32,6 +32,7 @@ include: "rules/evaluation.smk"
 include: "rules/export.smk"
 include: "rules/sanity.smk"
 include: "rules/tables.smk"
+include: "rules/analysis.smk"
 include: "rules/figures.smk"
 
 

@@ -1,7 +1,8 @@
 rule figures:
-    """Draw the methods table."""
+    """Draw the methods table, and the analyses that the configuration asks for."""
     input:
         table=plan.table.manifest,
+        analyses=[p.manifest for p in plan.figures.inputs["analyses"]],
     output:
         manifest=plan.figures.manifest,
         png=report(
@@ -11,6 +12,16 @@ rule figures:
             labels={"figure": "methods", "run": plan.config.name},
         ),
         svg=f"{plan.figures.folder}/methods.svg",
+        analyses=[
+            report(
+                f"{plan.figures.folder}/{name}.png",
+                caption="../docs/report/captions/analysis.rst",
+                category="Figures",
+                labels={"figure": name.replace("_", " "), "run": plan.config.name},
+            )
+            for name in plan.analyses
+        ],
+        page=[f"{plan.figures.folder}/analyses.md"] if plan.analyses else [],
     log:
         f"logs/figures/{plan.figures.name}.log",
     benchmark:

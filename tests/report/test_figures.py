@@ -6,7 +6,8 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from tatr.report.figures import methods_figure, rendered
+from tatr.report.figures import methods_figure
+from tatr.report.style import rendered
 
 mpl.use("Agg")
 
@@ -43,7 +44,7 @@ def test_without_the_paper_all_is_as_before(table: pd.DataFrame) -> None:
 
 
 def test_equal_figures_give_equal_files(table: pd.DataFrame) -> None:
-    files = [rendered(methods_figure(table, 6, "tab:blue")) for _ in range(2)]
+    files = [rendered(methods_figure(table, 6, "tab:blue"), "methods") for _ in range(2)]
     assert files[0] == files[1]
     assert files[0]["methods.png"].startswith(b"\x89PNG")
     assert b"<svg" in files[0]["methods.svg"]

@@ -7,16 +7,14 @@ from typing import Any, Literal, get_origin
 import yaml
 from pydantic.fields import FieldInfo
 
+from tatr.config.analyses import settings_of_analysis
 from tatr.config.merges import Merge, SurgerySection, TrustRegion, settings_of
 from tatr.config.messages.words import bare, expected, is_section, members, of_field
-from tatr.config.models import Config, Multitask
+from tatr.config.models import Config
 from tatr.config.section import Section
-from tatr.config.tasks import SOURCES, ImageCounts, SplitLists
-from tatr.config.weights import Sanity
+from tatr.config.tasks import SOURCES
 from tatr.merging.methods import load, names
-
-OPTIONAL = (TrustRegion, SurgerySection, Multitask, Sanity, ImageCounts, SplitLists)
-"""Sections that a config may leave out as a whole."""
+from tatr.report import analyses
 
 WIDTH = 44
 """Column where comments start."""
@@ -74,7 +72,7 @@ def default_text() -> str:
         "# else. How to write one: config/README.md. This file is made by workflow_scripts/config_docs.py.",
         "",
     ]
-    return "\n".join([*head, *_section(Config, 0), *_sources(), *_methods()]) + "\n"
+    return "\n".join([*head, *_section(Config, 0), *_sources(), *_methods(), *_analyses()]) + "\n"
 
 
 def _section(section: type[Section], depth: int, skip: tuple[str, ...] = ()) -> Iterator[str]:
@@ -82,7 +80,7 @@ def _section(section: type[Section], depth: int, skip: tuple[str, ...] = ()) -> 
         if name in skip:
             continue
         kind, indent = members(field.annotation)[0], "  " * depth
-        if is_section(kind) and kind not in OPTIONAL:
+        if is_section(kind) and field.get_default() is not None:  # one that is null may be left out as a whole
             yield from ["", f"{indent}# {_sentence(kind.__doc__)}", f"{indent}{name}:", *_section(kind, depth + 1)]
         elif name == "merges":
             yield from ["", f"{indent}# {_sentence(field.description)}", f"{indent}{name}:", *_merge(depth + 1)]
@@ -103,7 +101,7 @@ def _merge(depth: int) -> Iterator[str]:
 
 
 def _line(name: str, field: FieldInfo, indent: str) -> str:
-    example = {"method": "task_arithmetic"}.get(name, (field.examples or [""])[0])
+    example = {"method": "task_arithmetic", "pairs": [["A", "B"]]}.get(name, (field.examples or [""])[0])
     value = example if field.is_required() else field.get_default()
     value = list(value) if isinstance(value, tuple) else value
     text = yaml.safe_dump(value, default_flow_style=True, width=200).removesuffix("...\n").strip()
@@ -138,6 +136,14 @@ def _methods() -> Iterator[str]:
         method = load(name)
         yield _commented(f"#   {name}", f"coefficient {method.coefficient:g}")
         yield from _commented_out(_section(settings_of(method), 2))
+
+
+def _analyses() -> Iterator[str]:
+    yield from ["#", "# An analysis under `analyses` by its name, and its settings:"]
+    for name in analyses.names():
+        analysis = analyses.load(name)
+        yield _commented(f"#   {name}:", analysis.title)
+        yield from _commented_out(_section(settings_of_analysis(analysis), 2))
 
 
 def _commented_out(lines: Iterable[str]) -> Iterator[str]:

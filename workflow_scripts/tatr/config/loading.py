@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from tatr.config.messages.analysis_mistakes import analysis_mistakes
 from tatr.config.messages.mistakes import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
 from tatr.config.models import Config
 from tatr.config.tasks import Data
@@ -52,7 +53,7 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
         mistakes += [mistake for mistake in refused if not (empty and mistake.keys == ("merges",))]
     mistakes += _unknown_tasks(raw, tasks)
     if config:
-        mistakes += [*_long_warmups(config), *_same_rows(config, origins)]
+        mistakes += [*_long_warmups(config), *_same_rows(config, origins), *analysis_mistakes(config)]
     if mistakes or config is None:
         sections = [*Config.model_fields]
         mistakes.sort(key=lambda m: sections.index(m.keys[0]) if m.keys and m.keys[0] in sections else len(sections))

@@ -158,6 +158,11 @@ class Merge(Section):
         return same and self.trust_region is None and other.trust_region is not None
 
     @property
+    def without_region(self) -> "Merge":
+        """The same merge without a trust region, and without a name of its own."""
+        return self.model_copy(update={"trust_region": None, "name": None})
+
+    @property
     def changed_settings(self) -> dict[str, Any]:
         """The method's settings that differ from its defaults."""
         defaults = {name: parameter.default for name, parameter in load(self.method).parameters.items()}

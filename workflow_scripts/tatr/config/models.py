@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
+from tatr.config.analyses import Analyses
 from tatr.config.merges import Merge, TrustRegion
 from tatr.config.section import Section, section_of
 from tatr.config.tasks import AnyTask, Data
 from tatr.config.weights import AnyBackbone, Checkpoints, Sanity
+from tatr.report import analyses
 from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.recipes.exemplars import Exemplars
 from tatr.training.recipes.fine_tuning import FineTuning
@@ -90,6 +92,7 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     sanity: Sanity | None = Field(None, description="null checks nothing")
     merges: list[Merge] = Field(min_length=1, description="the rows of the table; a list in a merge is a sweep")
+    analyses: Analyses = Analyses()
     display: Display = Display()
 
     def finetuning_of(self, task: str) -> FineTuning:
@@ -126,7 +129,23 @@ class Config(Section):
     def gradient_counts(self) -> list[int]:
         """All counts of exemplars per task that the merges' trust regions ask for, in ascending order."""
         regions = [merge.trust_region for merge in self.merges if merge.trust_region]
-        return sorted({count for region in regions if (count := self.gradient_count(region))})
+        counts = {count for region in regions if (count := self.gradient_count(region))}
+        return sorted(counts | ({self.exemplars_of().count} if self._analyses_need_gradients else set()))
+
+    @property
+    def analyses_asked_for(self) -> dict[str, Section]:
+        """The settings of each analysis that is asked for, by its name."""
+        sections = ((name, getattr(self.analyses, name)) for name in type(self.analyses).model_fields)
+        return {name: section for name, section in sections if section is not None}
+
+    @property
+    def _analyses_need_gradients(self) -> bool:
+        """Whether an analysis needs gradients itself, or for a trust region of its own."""
+        asked_for = self.analyses_asked_for.items()
+        regions = [TrustRegion(sensitivity=s.sensitivity) for _, s in asked_for if hasattr(s, "sensitivity")]
+        return any("gradients" in analyses.load(name).needs for name, _ in asked_for) or any(
+            region.needs_gradients for region in regions
+        )
 
     def _finetuning(self, changes: Section | None, **others: Any) -> FineTuning:  # noqa: ANN401
         """What `finetuning` says, changed by others, and those by `changes`."""

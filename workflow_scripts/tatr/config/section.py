@@ -57,10 +57,20 @@ def section_of(declared: Callable[..., Any], without: tuple[str, ...] = ()) -> t
     for name, parameter in keywords(declared).items():
         if name not in without:
             default = ... if parameter.default is Parameter.empty else parameter.default
-            checked = [AfterValidator(rule) for rule in rules(parameter.annotation)]
+            checked = [AfterValidator(_checked_by(rule)) for rule in rules(parameter.annotation)]
             annotation = Annotated[parameter.annotation, *checked] if checked else parameter.annotation
             fields[name] = (annotation, Field(default, description=meaning(parameter.annotation)))
     return create_model(declared.__name__, __base__=Section, **fields)
+
+
+def _checked_by(rule: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A rule only complains; the value stays."""
+
+    def checked(value: Any) -> Any:  # noqa: ANN401
+        rule(value)
+        return value
+
+    return checked
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:  # noqa: ANN401

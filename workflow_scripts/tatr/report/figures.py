@@ -1,10 +1,8 @@
 """Plots of tables."""
 
-import io
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -22,7 +20,6 @@ def methods_figure(
         colour: of the averages of merges.
         paper: the paper's averages in percent by row's name, for the rows that it has; drawn as hollow marks.
     """
-    mpl.rcParams["svg.hashsalt"] = "tatr"  # equal figures have equal ids, hence equal files
     figure = Figure(figsize=(width, 1.2 + 0.32 * len(table)), layout="constrained")
     axes = figure.subplots()
     tasks = accuracies(table).columns.drop("average")
@@ -48,13 +45,3 @@ def methods_figure(
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     return figure
-
-
-def rendered(figure: Figure) -> dict[str, bytes]:
-    """The figure's files by name: methods.png and methods.svg. Equal figures give equal bytes."""
-    files = {}
-    for form in ("png", "svg"):
-        file = io.BytesIO()
-        figure.savefig(file, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
-        files[f"methods.{form}"] = file.getvalue()
-    return files

@@ -79,6 +79,23 @@ def average_difference(one: Mapping[str, Predictions], other: Mapping[str, Predi
     return _interval(sum(task.difference for task in tasks) / len(tasks), np.mean(drawn, axis=0))
 
 
+def mean_over_seeds(values: np.ndarray) -> Interval:
+    """The mean of one figure per seed with Student's t interval, in the figures' unit: what another seed would change.
+
+    Args:
+        values: [S], of two or more seeds.
+
+    Raises:
+        TatrError: there is one seed: nothing tells how much another would change.
+    """
+    from scipy.stats import t  # slow to import, and readers of tables need none of it
+
+    if len(values) < 2:
+        raise TatrError("an interval over seeds needs two seeds or more; give `seeds: [0, 1, 2]`")
+    half = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+
+
 def discordances(one: Mapping[str, Predictions], other: Mapping[str, Predictions]) -> dict[str, Discordance]:
     """Per task, in alphabetical order, on which images only one of two models is right.
 

@@ -52,6 +52,8 @@ def expected(annotation: Any) -> str:  # noqa: ANN401
         return "a section: NAME: value, one line each"
     if is_section(kind):
         keys = ", ".join(name for name in kind.model_fields if name != "settings")
+        if not keys:
+            return "{}"
         return "{search: [number, number, ...]}" if keys == "search" else f"a section with keys out of {keys}"
     limits = _limits(constraints)
     return name_expected() if "pattern" in limits else KINDS.get(kind, str(kind)) + _range(limits)
@@ -67,7 +69,9 @@ def name_expected(written: str = "") -> str:
 def _expected_list(kind: Any, limits: dict[str, Any]) -> str:  # noqa: ANN401
     item = bare(get_args(kind)[0])
     items = "sections" if is_section(item) else {float: "numbers", str: "texts"}.get(item, "values")
-    if get_origin(kind) is tuple:
+    if get_origin(item) is tuple:
+        return f"a list, each of it {_expected_list(item, {})}"
+    if get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis:
         return f"a list of {len(get_args(kind))} {items}"
     return f"a list of {limits['min_length']} or more {items}" if "min_length" in limits else f"a list of {items}"
 

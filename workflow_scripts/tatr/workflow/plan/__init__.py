@@ -12,7 +12,7 @@ from typing import Any
 from tatr.clip.architecture import Architecture, OtherTower
 from tatr.config.models import Config
 from tatr.errors import TatrError
-from tatr.workflow.plan import ingredients, merges, results, tables
+from tatr.workflow.plan import analyses, ingredients, merges, results, tables
 from tatr.workflow.plan.artefacts import RESULTS, Draft, Planned
 from tatr.workflow.plan.backbone import BackboneSource, find
 
@@ -31,6 +31,8 @@ class Plan(Mapping[tuple[str, str], Planned]):
     sanity: Planned | None
     table: Planned
     figures: Planned
+    analyses: Mapping[str, list[Planned]]
+    """By name; one per seed, or one of all seeds."""
     exports: tuple[Planned, ...]
     """Every merge as a checkpoint."""
     table_settings: Mapping[str, Any]
@@ -77,7 +79,8 @@ def build(config: Config, backbones: Path) -> Plan:
     _check_tower(draft)
     references = results.references(draft)
     table = results.tables(draft, references)
-    figures = results.figures(draft, table)
+    looked_at = analyses.planned([draft])
+    figures = results.figures(draft, table, [planned for group in looked_at.values() for planned in group])
     exports = tuple(merges.export(draft, merge) for merge in config.merges)
     return Plan(
         config=config,
@@ -87,9 +90,10 @@ def build(config: Config, backbones: Path) -> Plan:
         sanity=results.sanity(draft),
         table=table,
         figures=figures,
+        analyses=looked_at,
         exports=exports,
         table_settings=tables.table_settings(draft, references),
-        figure_settings=tables.figure_settings(draft),
+        figure_settings=tables.figure_settings(draft, looked_at),
     )
 
 

@@ -1,7 +1,7 @@
 """Planned: a row of the table, from sensitivity and mask to its evaluation and export."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from tatr.config.merges import Merge, TrustRegion
@@ -87,6 +87,17 @@ def evaluation(draft: Draft, merge: Merge) -> Planned:
     settings = {"coefficients": merge.coefficients} | ({"taus": merge.taus} if len(merge.taus) > 1 else {})
     modules = [surgery(draft, merge)] if merge.surgery else []
     return _evaluation(draft, label, settings, directions(draft, merge), draft.tasks, masks, modules)
+
+
+def evaluation_without(draft: Draft, merge: Merge, left_out: str, masks: Sequence[Planned]) -> Planned:
+    """Scores, on all tasks, of a merge of all of them but one (`left_out` empty leaves none out), inside of a mask."""
+    others = [task for task in draft.config.suite if task != left_out]
+    merged = replace(draft, config=draft.config.model_copy(update={"suite": others}), stages={})
+    without = f"_without-{left_out}" if left_out else ""
+    region = f"+{masks[0].label}" if masks else ""
+    label = f"{_method_label(merge)}{without}{region}_lambda-{merge.coefficients[0]:g}"
+    settings = {"coefficients": merge.coefficients}
+    return _evaluation(draft, label, settings, directions(merged, merge), draft.tasks, masks)
 
 
 def reference(draft: Draft, task: str | None) -> Planned:

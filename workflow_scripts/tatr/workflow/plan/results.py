@@ -40,9 +40,14 @@ def tables(draft: Draft, rows: dict[str, list[Planned]]) -> Planned:
     return draft.add("tables", draft.config.name, {}, inputs)
 
 
-def figures(draft: Draft, table: Planned) -> Planned:
-    """Plots of the table."""
-    return draft.add("figures", draft.config.name, {}, {"table": [table]})
+def figures(draft: Draft, table: Planned, analyses: list[Planned]) -> Planned:
+    """Plots of the table and of the analyses."""
+    modules = [f"tatr.report.{folder}.{name}" for name in _names(analyses) for folder in ("analyses", "plots")]
+    return draft.add("figures", draft.config.name, {}, {"table": [table], "analyses": analyses}, modules)
+
+
+def _names(analyses: list[Planned]) -> list[str]:
+    return [*dict.fromkeys(planned.settings["analysis"] for planned in analyses)]
 
 
 def _expected(draft: Draft) -> dict[str, float]:

@@ -3,6 +3,7 @@
 In no artefact's name, so that a new display name renews tables and figures in place.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -41,9 +42,14 @@ def table_settings(draft: Draft, references: dict[str, list[Planned]]) -> dict[s
     return settings | {"paper": comparison(paper, names, [match for match in matches if match])}
 
 
-def figure_settings(draft: Draft) -> dict[str, Any]:
-    """How the figure is drawn."""
-    return {"width": draft.config.display.figure_width, "colour": draft.config.display.colour}
+def figure_settings(draft: Draft, analyses: Mapping[str, Sequence[Planned]]) -> dict[str, Any]:
+    """How the figures are drawn, and what they say of the analyses."""
+    display, asked_for = draft.config.display, draft.config.analyses_asked_for
+    return {
+        **{"width": display.figure_width, "colour": display.colour, "names": display.tasks},
+        "analyses": {name: asked_for[name].model_dump(mode="json") for name in analyses},
+        "seeds": {planned.name: draft.config.seed for group in analyses.values() for planned in group},
+    }
 
 
 def _row(draft: Draft, merge: Merge) -> dict[str, Any]:

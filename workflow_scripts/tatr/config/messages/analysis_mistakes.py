@@ -1,0 +1,89 @@
+"""Analyses that would have nothing to show: what is missing among the rows."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from tatr.config.merges import Merge
+from tatr.config.messages.mistakes import Mistake, nearest, shown
+from tatr.config.models import Config
+
+
+def analysis_mistakes(config: Config) -> Iterator[Mistake]:
+    """What each analysis that is asked for lacks."""
+    for name, section in config.analyses_asked_for.items():
+        for keys, text in CHECKS.get(name, _nothing)(config, section):
+            yield Mistake(("analyses", name, *keys), text)
+
+
+Found = Iterator[tuple[tuple[Any, ...], str]]
+
+
+def _nothing(config: Config, section: Any) -> Found:  # noqa: ANN401
+    yield from ()
+
+
+def _rows(config: Config, section: Any) -> Found:  # noqa: ANN401
+    names = [merge.row_name for merge in config.merges]
+    for index, pair in enumerate(section.pairs):
+        for place, name in enumerate(pair):
+            if name not in names:
+                yield ("pairs", index, place), f"{shown(name)}: no row of merges is called so{nearest(name, names)}"
+
+
+def _regions(config: Config, section: Any) -> Found:  # noqa: ANN401
+    if not any(merge.trust_region for merge in config.merges):
+        yield (), "looks at the trust regions of merges, and no merge has one; give one a `trust_region`"
+
+
+def _pairs_of_regions(config: Config, section: Any) -> Found:  # noqa: ANN401
+    regions = {
+        (config.gradient_count(region), region.sensitivity, tau)
+        for merge in config.merges
+        if (region := merge.trust_region)
+        for tau in region.taus
+    }
+    if max(Counter(tau for *_, tau in regions).values(), default=0) < 2:
+        yield (), "compares trust regions of one tau, and no two of merges have the same; give two sensitivities, say"
+
+
+def _varied(setting: str) -> Callable[[Config, Any], Found]:
+    def check(config: Config, section: Any) -> Found:  # noqa: ANN401
+        curves: dict[tuple[Any, ...], set[Any]] = {}
+        for merge in config.merges:
+            if merge.trust_region and len(merge.trust_region.taus) == 1:
+                settings = _settings(config, merge)
+                value = settings.pop(setting)
+                curves.setdefault(tuple(map(str, settings.values())), set()).add(value)
+        if not any(len(values - {None}) > 1 for values in curves.values()):
+            example = {"exemplars": "[1, 16, 128]", "tau": "[0.01, 0.02]"}[setting]
+            yield (
+                (),
+                f"no two merges differ in their trust region's {setting} only; give one a list, {setting}: {example}",
+            )
+
+    return check
+
+
+def _settings(config: Config, merge: Merge) -> dict[str, Any]:
+    region = merge.trust_region
+    assert region
+    return {
+        **{"merge": merge.without_region.row_name, "sensitivity": region.sensitivity},
+        **{"exemplars": config.gradient_count(region), "tau": region.taus[0]},
+    }
+
+
+def _searched(config: Config, section: Any) -> Found:  # noqa: ANN401
+    if not any(len(merge.coefficients) > 1 for merge in config.merges):
+        yield (), "shows λ as it is tried on validation, and no merge does; give one coefficient: {search: [0.2, 0.3]}"
+
+
+CHECKS: Mapping[str, Callable[[Config, Any], Found]] = {
+    "contrasts": _rows,
+    "dropped": _regions,
+    "overlap": _pairs_of_regions,
+    "exemplar_curve": _varied("exemplars"),
+    "tau_curve": _varied("tau"),
+    "coefficient_curve": _searched,
+}

@@ -1,0 +1,27 @@
+"""Accuracy against the number of exemplars (Table 5, Fig. 3a)."""
+
+from collections.abc import Iterator, Sequence
+
+from tatr.report.analyses import Labelled, Line, Results, analysis
+from tatr.report.curves import curves, point, without_region
+
+
+@analysis("Accuracy against the number of exemplars")
+def exemplar_curve(rows: Sequence[Labelled[Results]]) -> Iterator[Line]:
+    """Average test accuracy of the rows that differ in their trust region's `exemplars` only (Table 5, Fig. 3a).
+
+    Beside them the same merge without a trust region (0 exemplars), and with the zero-shot one, which needs none.
+
+    Yields:
+        `curve` (a merge, its sensitivity and τ), `exemplars`, `kind` (`without`, `zero_shot` or `curve`), `row`,
+        `accuracy`, `accuracy_low` and `accuracy_high` (%).
+    """
+    for (merge, sensitivity, tau), group in curves(rows, "exemplars"):
+        named = {"curve": f"{merge} + {sensitivity}, τ {100 * tau:g} %"}
+        for row in without_region(rows, merge):
+            yield {**named, "exemplars": 0, "kind": "without", **point(row)}
+        for row in rows:
+            if (row.labels["merge"], row.labels["sensitivity"], row.labels["tau"]) == (merge, "zero_shot", tau):
+                yield {**named, "exemplars": 0, "kind": "zero_shot", **point(row)}
+        for row in group:
+            yield {**named, "exemplars": row.labels["exemplars"], "kind": "curve", **point(row)}

@@ -1,0 +1,127 @@
+"""Planned: the analyses that the configuration asks for, from what each says that it needs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tatr.config.merges import Merge, TrustRegion
+from tatr.report import analyses
+from tatr.workflow.plan import measurements, merges
+from tatr.workflow.plan.artefacts import Draft, Planned
+from tatr.workflow.plan.ingredients import backbone
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Artefacts that an analysis looks at, and what it must know of each."""
+
+    artefacts: Sequence[Planned]
+    labels: Sequence[dict[str, Any]] = ()
+    """One per artefact, where they are told apart by more than their task."""
+    settings: Mapping[str, Any] | None = None
+    """Further settings of the job."""
+
+
+def planned(drafts: Sequence[Draft]) -> dict[str, list[Planned]]:
+    """Per analysis that is asked for its artefacts: one per seed, or one of all seeds together.
+
+    Args:
+        drafts: one per seed, in order.
+    """
+    found = {}
+    for name, section in drafts[0].config.analyses_asked_for.items():
+        groups = [drafts] if analyses.load(name).across_seeds else [[draft] for draft in drafts]
+        found[name] = [_planned(group, name, section.model_dump(mode="json")) for group in groups]
+    return found
+
+
+def _planned(drafts: Sequence[Draft], name: str, settings: Settings) -> Planned:
+    inputs: dict[str, list[Planned]] = {}
+    job: dict[str, Any] = {"analysis": name, "settings": settings, "labels": {}}
+    for need in analyses.load(name).needs:
+        for draft in drafts:
+            its = NEEDS[need](draft, settings)
+            inputs.setdefault(need, []).extend(its.artefacts)
+            job |= its.settings or {}
+            if its.labels:
+                labels = [label | {"seed": draft.config.seed} for label in its.labels]
+                job["labels"].setdefault(need, []).extend(labels)
+    return drafts[0].add("analysis", name, job, inputs, [f"tatr.report.analyses.{name}"])
+
+
+def _task_vectors(draft: Draft, _: Settings) -> Need:
+    return Need(merges.task_vectors(draft))
+
+
+def _gradients(draft: Draft, _: Settings) -> Need:
+    gradients = [measurements.gradient(draft, task) for task in draft.tasks]
+    return Need(gradients, settings={"exemplars": draft.config.exemplars_of().count})
+
+
+def _layout(draft: Draft, _: Settings) -> Need:
+    return Need([backbone(draft)])
+
+
+def _masks(draft: Draft, _: Settings) -> Need:
+    """Of all trust regions of the table's rows, each once."""
+    found: dict[str, tuple[Planned, dict[str, Any]]] = {}
+    for merge in draft.config.merges:
+        region = merge.trust_region
+        for tau in region.taus if region else ():
+            assert region
+            mask = merges.mask(draft, region, tau)
+            found.setdefault(mask.name, (mask, _of_region(draft, region, tau)))
+    return Need([mask for mask, _ in found.values()], [labels for _, labels in found.values()])
+
+
+def _rows(draft: Draft, _: Settings) -> Need:
+    """The merges of the table, evaluated."""
+    labels = []
+    for merge in draft.config.merges:
+        tau = merge.taus[0] if len(merge.taus) == 1 else None
+        region = _of_region(draft, merge.trust_region, tau) if merge.trust_region else _NO_REGION
+        labels.append(region | {"row": merge.row_name, "merge": merge.without_region.row_name})
+    return Need([merges.evaluation(draft, merge) for merge in draft.config.merges], labels)
+
+
+def _regions(draft: Draft, settings: Settings) -> Need:
+    region = _region(settings)
+    label = _of_region(draft, region, settings["tau"])
+    return Need([merges.mask(draft, region, settings["tau"])], [label])
+
+
+def _without_one(draft: Draft, settings: Settings) -> Need:
+    """The merge of all tasks, and those that leave one out; each without a trust region and inside of one."""
+    merge = Merge(method=settings["method"], coefficient=settings["coefficient"])
+    evaluations, labels = [], []
+    for region, mask in ((_NO_REGION, []), (_regions(draft, settings).labels[0], _regions(draft, settings).artefacts)):
+        for left_out in ("", *draft.tasks):
+            evaluations.append(merges.evaluation_without(draft, merge, left_out, mask))
+            labels.append({"region": region["region"], "left_out": left_out})
+    return Need(evaluations, labels)
+
+
+NEEDS: Mapping[str, Callable[[Draft, Settings], Need]] = {
+    "task_vectors": _task_vectors,
+    "gradients": _gradients,
+    "layout": _layout,
+    "masks": _masks,
+    "rows": _rows,
+    "regions": _regions,
+    "without_one": _without_one,
+}
+"""What analyses may need, by the name of the argument: how it is planned."""
+
+_NO_REGION: dict[str, Any] = {"region": "none", "sensitivity": None, "exemplars": None, "tau": None}
+
+
+def _region(settings: Settings) -> TrustRegion:
+    return TrustRegion(sensitivity=settings["sensitivity"], tau=settings["tau"])
+
+
+def _of_region(draft: Draft, region: TrustRegion, tau: float | None) -> dict[str, Any]:
+    count = draft.config.gradient_count(region)
+    shown = region.sensitivity + (f", n {count}" if count else "") + (f", τ {100 * tau:g} %" if tau is not None else "")
+    return {"region": shown, "sensitivity": region.sensitivity, "exemplars": count, "tau": tau}
