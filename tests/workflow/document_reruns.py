@@ -18,6 +18,7 @@ STAGES = (
     "checkpoint",
     "task_vector",
     "gradient",
+    "signed_gradient",
     "fisher",
     "gram",
     "sensitivity",

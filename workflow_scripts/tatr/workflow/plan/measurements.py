@@ -17,6 +17,13 @@ def gradient(draft: Draft, task: str) -> Planned:
 
 
 @once
+def signed_gradient(draft: Draft, task: str, count: int) -> Planned:
+    """∇L_k of a task, at θ_pre. A stage beside `gradient`, so that what asks for it later renames nothing there."""
+    inputs = {"backbone": [backbone(draft)], "head": [head(draft, task)], "images": [images(draft, task)]}
+    return draft.add("signed_gradient", f"{task}_n-{count}", _exemplars(draft, task, count), inputs)
+
+
+@once
 def fisher(draft: Draft, task: str, count: int) -> Planned:
     """Fisher information of a task, at θ_k."""
     inputs = _at_finetuned(draft, task) | {"head": [head(draft, task)]}
