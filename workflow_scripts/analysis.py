@@ -14,7 +14,7 @@ def run(job: Job) -> None:
     analysis = load(job.settings["analysis"])
     lines = [*analysis.formula(**open_needs(job, analysis.needs), **job.settings["settings"])]
     if not lines:
-        raise TatrError(f"analyses.{analysis.name}: found nothing to show; docs/report/analyses.md says what it needs")
+        raise TatrError(f"analyses.{analysis.name}: found nothing to show; docs/analyses.md says what it needs")
     job.add_text("table.csv", pd.DataFrame(lines).to_csv(index=False))
 
 
@@ -25,6 +25,7 @@ STEP = Step(
         "layout": "backbone",
         "task_vectors": "task_vector",
         "gradients": "gradient",
+        "signed_gradients": "signed_gradient",
         "masks": "mask",
         "regions": "mask",
         "rows": "evaluation",

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 TINY = Path("tests/workflow/configs/tiny.yaml")
 METHODS = Path("tests/workflow/configs/methods.yaml")
 REAL = Path("tests/workflow/configs/real.yaml")
+ANALYSES = Path("tests/workflow/configs/analyses.yaml")
 """Written by the tests themselves, as it names files that they make."""
 SOURCES = (
     "Snakefile",

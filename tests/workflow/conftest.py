@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import real_cases
-from checkout import METHODS, REAL, ROOT, TINY, Checkout, copy_sources, successful
+from checkout import ANALYSES, METHODS, REAL, ROOT, TINY, Checkout, copy_sources, successful
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def finished_methods(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The same with the methods that look at images, and with what is made only when asked for."""
     return _finished(tmp_path_factory, METHODS, "all", "exported")
+
+
+@pytest.fixture(scope="session")
+def finished_analyses(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A run with every analysis."""
+    return _finished(tmp_path_factory, ANALYSES)
 
 
 @pytest.fixture(scope="session")

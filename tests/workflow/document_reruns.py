@@ -29,6 +29,7 @@ STAGES = (
     "evaluation",
     "sanity",
     "tables",
+    "analysis",
     "figures",
 )
 
@@ -40,10 +41,10 @@ in the last column (`tests/workflow/test_incremental.py`). If you go back to an 
 there and nothing runs. Whenever something upstream runs, the table and the figure are made again.
 
 The last column counts jobs of the run that the tests use. It has {len(EVERYTHING)} jobs: three tasks and four merges,
-one of them with a zero-shot trust region and one with a gradient-based one. The last two tables are about other runs.
+one of them with a zero-shot trust region and one with a gradient-based one. The last three tables are about other runs.
 The first has two tasks, all other methods, Surgery, a τ chosen on validation, and one model trained on all tasks. The
-second has two tasks from images on disk, a CLIP of the user's own, one model that was fine-tuned elsewhere, and one
-merge.
+second has every analysis. The third has two tasks from images on disk, a CLIP of the user's own, one model that was
+fine-tuned elsewhere, and one merge.
 
 <!-- Written by tests/workflow/document_reruns.py from the cases in that folder. Edit those. -->
 """

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from analysis_cases import ANALYSIS_CASES
 from case import Case
 from checkout import ROOT, Checkout
 from document_reruns import PAGE, page
@@ -25,6 +26,11 @@ def test_change_reruns(case: Case, finished: Checkout, tiny_config: str, tmp_pat
 @pytest.mark.parametrize("case", METHOD_CASES, ids=lambda case: case.name)
 def test_change_of_a_method_reruns(case: Case, finished_methods: Checkout, tmp_path: Path) -> None:
     assert case.apply(finished_methods, finished_methods.config.read_text(), tmp_path) == case.jobs
+
+
+@pytest.mark.parametrize("case", ANALYSIS_CASES, ids=lambda case: case.name)
+def test_change_of_an_analysis_reruns(case: Case, finished_analyses: Checkout, tmp_path: Path) -> None:
+    assert case.apply(finished_analyses, finished_analyses.config.read_text(), tmp_path) == case.jobs
 
 
 def test_run_on_what_users_bring_makes_everything(finished_real: Checkout) -> None:

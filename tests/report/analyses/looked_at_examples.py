@@ -26,11 +26,13 @@ def masks(layout: Layout) -> list[Labelled[np.ndarray]]:
     return [Labelled(its, rng.random(layout.size) > its["tau"]) for its in labels]
 
 
-def results(seed: int, *search: dict[str, Any], **chosen: Any) -> Results:
+def results(
+    seed: int, *search: dict[str, Any], tasks: tuple[str, ...] = ("cars", "digits"), **chosen: float
+) -> Results:
     rng = np.random.default_rng(seed)
     predictions = {
         task: Predictions(rng.integers(0, 3, 50), np.arange(50) % 3, rng.random(50).astype(np.float32))
-        for task in ("cars", "digits")
+        for task in tasks
     }
     return Results({"search": list(search), "tau": None, "coefficient": 0.3, **chosen}, predictions)
 

@@ -38,6 +38,14 @@ def given(need: str) -> Any:  # noqa: ANN401
     if need == "rows":
         tried = [{"tau": None, "coefficient": c, "validation": c / 2} for c in (0.2, 0.3)]
         return [*ROWS, Labelled({**ROWS[0].labels, "row": "λ searched", "merge": "other"}, results(0, *tried))]
+    if need == "regions":
+        return [Labelled({"region": "inside"}, np.arange(LAYOUT.size) % 2 == 0)]
+    if need == "without_one":
+        return [
+            Labelled({"region": region, "left_out": left_out}, results(seed, tasks=TASKS))
+            for region in ("none", "inside")
+            for seed, left_out in enumerate(("", *TASKS))
+        ]
     raise AssertionError(f"say here what an analysis that needs {need} can look at")
 
 

@@ -65,6 +65,7 @@ OPENED: Mapping[str, Callable[[Job, str], Any]] = {
     "layout": _layout,
     "task_vectors": _by_task,
     "gradients": _by_task,
+    "signed_gradients": _by_task,
     "masks": _vectors,
     "regions": _vectors,
     "rows": _results,

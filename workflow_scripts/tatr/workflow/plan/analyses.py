@@ -41,14 +41,15 @@ def _planned(drafts: Sequence[Draft], name: str, settings: Settings) -> Planned:
     inputs: dict[str, list[Planned]] = {}
     job: dict[str, Any] = {"analysis": name, "settings": settings, "labels": {}}
     for need in analyses.load(name).needs:
-        for draft in drafts:
-            its = NEEDS[need](draft, settings)
+        for of_seed in drafts:
+            its = NEEDS[need](of_seed, settings)
             inputs.setdefault(need, []).extend(its.artefacts)
             job |= its.settings or {}
             if its.labels:
-                labels = [label | {"seed": draft.config.seed} for label in its.labels]
+                labels = [label | {"seed": of_seed.config.seed} for label in its.labels]
                 job["labels"].setdefault(need, []).extend(labels)
-    return drafts[0].add("analysis", name, job, inputs, [f"tatr.report.analyses.{name}"])
+    draft = drafts[0]
+    return draft.add("analysis", name, job, inputs, [f"tatr.report.analyses.{name}"])
 
 
 def _task_vectors(draft: Draft, _: Settings) -> Need:
@@ -58,6 +59,11 @@ def _task_vectors(draft: Draft, _: Settings) -> Need:
 def _gradients(draft: Draft, _: Settings) -> Need:
     gradients = [measurements.gradient(draft, task) for task in draft.tasks]
     return Need(gradients, settings={"exemplars": draft.config.exemplars_of().count})
+
+
+def _signed_gradients(draft: Draft, _: Settings) -> Need:
+    count = draft.config.exemplars_of().count
+    return Need([measurements.signed_gradient(draft, task, count) for task in draft.tasks])
 
 
 def _layout(draft: Draft, _: Settings) -> Need:
@@ -106,6 +112,7 @@ def _without_one(draft: Draft, settings: Settings) -> Need:
 NEEDS: Mapping[str, Callable[[Draft, Settings], Need]] = {
     "task_vectors": _task_vectors,
     "gradients": _gradients,
+    "signed_gradients": _signed_gradients,
     "layout": _layout,
     "masks": _masks,
     "rows": _rows,
