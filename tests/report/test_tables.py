@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from tatr.report.tables import (
     DIFFERENCE,
     NOTES,
     STATEMENTS,
+    UNSEEN_AVERAGE,
+    UNSEEN_STATEMENTS,
     explanations,
     formatted,
     load_table,
@@ -200,7 +202,64 @@ def test_rows_that_learn_from_unlabelled_images_are_marked_and_the_marks_explain
 
 
 def test_no_task_may_be_called_like_a_column(table: pd.DataFrame) -> None:
-    assert {table.index.name, *table.columns} - set(TASKS) == set(RESERVED)
+    columns = {table.index.name, *table.columns} - set(TASKS)
+    assert columns | {UNSEEN_AVERAGE, *UNSEEN_STATEMENTS} == set(RESERVED)
+
+
+class TestUnseenTasks:
+    """Cars and digits are merged, signs are not; the row with surgery has no value for them."""
+
+    ROWS: ClassVar[list[dict[str, Any]]] = [
+        {"name": "Pre-trained", "reference": True, "evaluations": ["pre"]},
+        {"name": "Individual", "reference": True, "evaluations": ["individual"]},
+        {"name": "TA", "reference": False, "evaluations": ["ta"]},
+        {"name": "TATR", "reference": False, "evaluations": ["tatr"], "without": ["ta"]},
+        {"name": "Surgery", "reference": False, "evaluations": ["surgery"]},
+    ]
+    SCORES: ClassVar[dict[str, Any]] = {
+        "pre": scores(0, cars=0.5, digits=0.4, signs=0.7),
+        "individual": scores(1, cars=0.9, digits=0.8),
+        "ta": scores(0.3, cars=0.8, digits=0.6, signs=0.5),
+        "tatr": scores(0.3, cars=0.82, digits=0.66, signs=0.58),
+        "surgery": scores(0.3, cars=0.9, digits=0.7),
+    }
+
+    @pytest.fixture
+    def table(self) -> pd.DataFrame:
+        return methods_table(self.ROWS, self.SCORES, answers_of(self.SCORES), TASKS, ["signs"])
+
+    def test_they_stand_after_the_average_and_have_one_of_their_own(self, table: pd.DataFrame) -> None:
+        assert list(table.columns) == [*TASKS, "average", "signs", UNSEEN_AVERAGE, *STATEMENTS, *UNSEEN_STATEMENTS]
+        np.testing.assert_allclose(table["average"], [45, 85, 70, 74, 80])
+        np.testing.assert_allclose(table[UNSEEN_AVERAGE], [70, np.nan, 50, 58, np.nan])
+
+    def test_what_is_said_of_the_average_is_the_same_as_without_them(self, table: pd.DataFrame) -> None:
+        merged = {
+            name: result | {"scores": {task: result["scores"][task] for task in TASKS}}
+            for name, result in self.SCORES.items()
+        }
+        alone = methods_table(self.ROWS, merged, answers_of(merged), TASKS)
+        pd.testing.assert_frame_equal(table[[*alone.columns]], alone)
+
+    def test_intervals_and_differences_of_their_average(self, table: pd.DataFrame) -> None:
+        answers = answers_of(self.SCORES)
+        one, other = ({"signs": answers[name]["signs"]} for name in ("tatr", "ta"))
+        found = 100 * np.array([*average_accuracy(one)[1:], *average_difference(one, other)])
+        np.testing.assert_allclose(table.loc["TATR", [*UNSEEN_STATEMENTS]].astype(float), found)
+        assert table.loc[["Individual", "Surgery"], [*UNSEEN_STATEMENTS]].isna().all(axis=None)
+
+    def test_markdown_marks_them_and_leaves_cells_without_a_value_empty(self, table: pd.DataFrame) -> None:
+        lines = markdown(table, {"signs": "Signs"}, 1).splitlines()
+        heading = [cell.strip() for cell in lines[0].split("|")[1:-1]]
+        assert heading[:6] == ["Method", "cars", "digits", "average", "Signs (unseen)", "unseen average"]
+        assert heading[-4:] == ["95 %", DIFFERENCE, "unseen 95 %", f"unseen {DIFFERENCE}"]
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:7]]
+        assert [row[4] for row in cells] == ["70.0", "", "*50.0*", "**58.0**", ""]
+        assert any(line.startswith("unseen: not merged") for line in lines)
+
+    def test_a_table_that_was_read_reads_the_same(self, table: pd.DataFrame, tmp_path: Path) -> None:
+        table.to_csv(tmp_path / "methods.csv")
+        assert markdown(load_table(tmp_path / "methods.csv"), {}, 1) == markdown(table, {}, 1)
 
 
 def test_images_that_could_not_be_decoded_are_counted_under_the_table(table: pd.DataFrame) -> None:
