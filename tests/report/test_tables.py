@@ -17,6 +17,7 @@ from tatr.measuring.predictions import Predictions, save_predictions
 from tatr.report.statistics import average_accuracy, average_difference
 from tatr.report.tables import (
     DIFFERENCE,
+    NORMALISED,
     NOTES,
     STATEMENTS,
     UNSEEN_AVERAGE,
@@ -93,8 +94,27 @@ def table() -> pd.DataFrame:
 def test_accuracies_are_percent_in_the_order_of_rows_and_tasks(table: pd.DataFrame) -> None:
     assert list(table.index) == ["Pre-trained", "Individual", "Average", "TA", "TATR"]
     assert list(table.columns) == ["cars", "digits", "average", *STATEMENTS]
-    np.testing.assert_allclose(table.loc["TA"][:4].astype(float), [80, 60, 70, 0.3])
+    np.testing.assert_allclose(table.loc["TA"][:3].astype(float), [80, 60, 70])
+    assert table.loc["TA"]["coefficient"] == 0.3
     np.testing.assert_allclose(table.loc["Individual"][:3].astype(float), [99, 97, 98])
+
+
+def test_normalised_is_the_mean_share_of_the_individual_models(table: pd.DataFrame) -> None:
+    shares = table[TASKS] / table.loc["Individual", TASKS]
+    np.testing.assert_allclose(table["normalised"], 100 * shares.mean(axis=1))
+    assert table.loc["Individual", "normalised"] == 100
+
+
+def test_without_individual_models_of_all_tasks_nothing_is_normalised() -> None:
+    rows = [
+        {"name": "Individual", "reference": True, "evaluations": ["individual"]},
+        {"name": "TA", "reference": False, "evaluations": ["ta"]},
+    ]
+    evaluations = {"individual": scores(1, cars=0.9, digits=0.0), "ta": scores(0.3, cars=0.8, digits=0.6)}
+    for listed in (rows[1:], rows):  # none at all; one that is never right
+        table = table_of(listed, evaluations)
+        assert table["normalised"].isna().all()
+        assert NORMALISED not in markdown(table, {}, 1)
 
 
 def test_references_have_no_coefficient(table: pd.DataFrame) -> None:
@@ -114,27 +134,28 @@ def test_what_reads_the_same_is_ranked_the_same(table: pd.DataFrame) -> None:
 
 def test_cells_show_the_asked_decimals_names_and_marks(table: pd.DataFrame) -> None:
     text = formatted(table, {"cars": "Cars"}, 2, {0: "{}", 1: "<{}>", 2: "({})"})
-    assert list(text.columns) == ["Cars", "digits", "average", "λ", "95 %"]
-    assert text.loc["TATR"].tolist()[:-1] == ["<80.02>", "(65.00)", "<72.51>", "0.3"]
+    assert list(text.columns) == ["Cars", "digits", "average", NORMALISED, "λ", "95 %"]
+    assert text.loc["TATR"].tolist()[:-1] == ["<80.02>", "(65.00)", "<72.51>", "73.92", "0.3"]
     alike = formatted(table, {"cars": "Mine", "digits": "Mine"}, 1, {0: "{}", 1: "{}", 2: "{}"})
-    assert alike.loc["Pre-trained"].tolist()[:-1] == ["50.0", "40.0", "45.0", ""]
-    assert text.loc["Pre-trained"].tolist()[:-1] == ["50.00", "40.00", "45.00", ""]
+    assert alike.loc["Pre-trained"].tolist()[:-1] == ["50.0", "40.0", "45.0", "45.9", ""]
+    assert text.loc["Pre-trained"].tolist()[:-1] == ["50.00", "40.00", "45.00", "45.87", ""]
 
 
 def test_markdown_is_a_table_with_bold_and_italics(table: pd.DataFrame) -> None:
     lines = markdown(table, {"cars": "Cars"}, 1).splitlines()
     assert lines[:2] == [
-        "| Method | Cars | digits | average | λ | 95 % |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| Method | Cars | digits | average | of individual | λ | 95 % |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    assert lines[6].startswith("| TATR | **80.0** | *65.0* | **72.5** | 0.3 |")
+    assert lines[6].startswith("| TATR | **80.0** | *65.0* | **72.5** | 73.9 | 0.3 |")
     assert lines[7:10] == [
         "",
         "**Bold**: the best merge of a column, *italics*: the second best, whatever the intervals.",
         "",
     ]
-    assert lines[10].startswith("95 %: interval")
-    assert len(lines) == 11
+    assert lines[10].startswith(f"{NORMALISED}: each task's accuracy")
+    assert lines[12].startswith("95 %: interval")
+    assert len(lines) == 13
 
 
 def test_what_a_trust_region_changes_has_an_interval_of_its_own() -> None:
@@ -251,10 +272,11 @@ class TestUnseenTasks:
     def test_markdown_marks_them_and_leaves_cells_without_a_value_empty(self, table: pd.DataFrame) -> None:
         lines = markdown(table, {"signs": "Signs"}, 1).splitlines()
         heading = [cell.strip() for cell in lines[0].split("|")[1:-1]]
-        assert heading[:6] == ["Method", "cars", "digits", "average", "Signs (unseen)", "unseen average"]
+        assert heading[:6] == ["Method", "cars", "digits", "average", NORMALISED, "Signs (unseen)"]
         assert heading[-4:] == ["95 %", DIFFERENCE, "unseen 95 %", f"unseen {DIFFERENCE}"]
         cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:7]]
-        assert [row[4] for row in cells] == ["70.0", "", "*50.0*", "**58.0**", ""]
+        assert heading[6] == "unseen average"
+        assert [row[5] for row in cells] == ["70.0", "", "*50.0*", "**58.0**", ""]
         assert any(line.startswith("unseen: not merged") for line in lines)
 
     def test_a_table_that_was_read_reads_the_same(self, table: pd.DataFrame, tmp_path: Path) -> None:
@@ -278,7 +300,7 @@ def test_images_that_could_not_be_decoded_are_counted_under_the_table(table: pd.
     names = marked_tasks(TASKS, {"cars": "Cars"}, {"digits": 3})
     assert names == {"cars": "Cars", "digits": "digits §"}
     lines = markdown(table, names, 1, ["§ three"], ["look out"]).splitlines()
-    assert lines[0] == "| Method | Cars | digits § | average | λ | 95 % |"
+    assert lines[0] == "| Method | Cars | digits § | average | of individual | λ | 95 % |"
     assert lines[7:9] == ["", "**⚠ look out**"]
     assert lines[-2:] == ["", "§ three"]
 

@@ -15,8 +15,9 @@ from tatr.errors import TatrError
 from tatr.training.recipes.fine_tuning import FineTuning
 
 RESERVED = (
-    *("method", "average", "unseen_average", "coefficient", "tau", "unlabelled", "average_low", "average_high"),
-    *("difference", "difference_low", "difference_high", "unseen_average_low", "unseen_average_high"),
+    *("method", "average", "unseen_average", "normalised", "coefficient", "tau", "unlabelled"),
+    *("average_low", "average_high", "difference", "difference_low", "difference_high"),
+    *("unseen_average_low", "unseen_average_high"),
     *("unseen_difference", "unseen_difference_low", "unseen_difference_high"),
 )
 """Columns of tables other than the tasks'."""

@@ -16,6 +16,7 @@ ByEvaluation = Mapping[str, Mapping[str, Predictions]]
 """Per evaluation and task."""
 
 STATEMENTS = (
+    "normalised",
     "coefficient",
     "tau",
     "unlabelled",
@@ -45,6 +46,12 @@ UNLABELLED = {"test": "†", "validation": "‡"}
 SKIPPED = "§"
 """The mark of a task with test images that could not be decoded."""
 
+INDIVIDUAL = "Individual"
+"""The reference by which accuracies are normalised: each task's own model."""
+
+NORMALISED = "of individual"
+"""The heading of normalised averages."""
+
 DIFFERENCE = "over none"
 """The heading of what a row's trust region changes."""
 
@@ -73,7 +80,8 @@ def methods_table(
         unseen: tasks that are evaluated but not merged, in order.
 
     Returns:
-        Index `method`; a column per task, then `average` (their mean), `coefficient` (λ, NaN for references), `tau`
+        Index `method`; a column per task, then `average` (their mean), `normalised` (the mean of their shares in the
+        individual models' accuracies, in percent; NaN without these), `coefficient` (λ, NaN for references), `tau`
         (NaN unless it was chosen on validation), `unlabelled` (the split, or an empty text), `average_low` and `_high`
         (the average's interval), and `difference`, `_low` and `_high`: what the trust region changes of the average
         (paired, in points; NaN without such a pair). Intervals are those of `tatr.report.statistics`.
@@ -81,9 +89,9 @@ def methods_table(
         `average`, and the intervals and the difference of this average come last.
     """
     lines = []
+    individual = next((_accuracies(row, scores) for row in rows if row["reference"] and row["name"] == INDIVIDUAL), {})
     for row in rows:
-        results = [scores[name] for name in row["evaluations"]]
-        accuracies = {task: score["accuracy"] for result in results for task, score in result["scores"].items()}
+        results, accuracies = [scores[name] for name in row["evaluations"]], _accuracies(row, scores)
         percent = {task: 100 * accuracies[task] for task in tasks}
         percent["average"] = sum(percent.values()) / len(percent)
         if unseen:
@@ -91,7 +99,8 @@ def methods_table(
             percent |= others | {UNSEEN_AVERAGE: sum(others.values()) / len(others)}
         coefficient = float("nan") if row["reference"] else results[0]["coefficient"]
         tau = float("nan") if results[0]["tau"] is None else results[0]["tau"]
-        line = {"method": row["name"], **percent, "coefficient": coefficient, "tau": tau}
+        line = {"method": row["name"], **percent, "normalised": _normalised(accuracies, individual, tasks)}
+        line |= {"coefficient": coefficient, "tau": tau}
         line |= {"unlabelled": row.get("unlabelled", "")} | _intervals(row, predictions, tasks)
         lines.append(line | (_intervals(row, predictions, unseen, "unseen_") if unseen else {}))
     return pd.DataFrame(lines).set_index("method")
@@ -121,6 +130,18 @@ def paired_table(rows: Sequence[Mapping[str, Any]], predictions: ByEvaluation) -
         ).items()
     ]
     return pd.DataFrame(lines, columns=["method", "task", "gained", "lost", "images", "difference", "p_value"])
+
+
+def _accuracies(row: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, float]:
+    """A row's accuracies in [0, 1], per task."""
+    results = (scores[name]["scores"] for name in row["evaluations"])
+    return {task: float(score["accuracy"]) for result in results for task, score in result.items()}
+
+
+def _normalised(own: Mapping[str, float], individual: Mapping[str, float], tasks: Sequence[str]) -> float:
+    if not all(individual.get(task) for task in tasks):
+        return np.nan
+    return 100 * sum(own[task] / individual[task] for task in tasks) / len(tasks)
 
 
 def _intervals(
@@ -237,7 +258,10 @@ def formatted(table: pd.DataFrame, names: Mapping[str, str], digits: int, marks:
     for column in ranking:
         cells = zip(table[column], ranking[column], strict=True)
         text[column] = ["" if pd.isna(value) else marks[rank].format(rounded(value, digits)) for value, rank in cells]
+    after = [*ranking].index("average") + 1
     text.columns = [*headings([*ranking], names).values()]  # last, as two may have the same name
+    if table["normalised"].notna().any():
+        text.insert(after, NORMALISED, [rounded(share, digits) for share in table["normalised"]])
     if table["tau"].notna().any():
         text["τ"] = ["" if pd.isna(value) else f"{100 * value:g} %" for value in table["tau"]]
     text["λ"] = ["" if pd.isna(value) else f"{value:g}" for value in table["coefficient"]]
@@ -294,6 +318,10 @@ def notes(table: pd.DataFrame) -> list[str]:
 def explanations(table: pd.DataFrame) -> list[str]:
     """What the headings of intervals and differences mean, for those that occur."""
     found = []
+    if table["normalised"].notna().any():
+        found.append(
+            f"{NORMALISED}: each task's accuracy as a share of its individual model's, in %, averaged over tasks"
+        )
     if table["average_low"].notna().any():
         found.append("95 %: interval of the average over test images (bootstrap, each task's images drawn anew)")
     if table["difference"].notna().any():
