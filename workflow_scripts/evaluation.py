@@ -1,6 +1,7 @@
 """Evaluate θ_pre + λ·v on every task: λ and τ chosen on validation if there are several, accuracy measured on test.
 
-What it answered for each test image is kept beside the scores.
+The setting `unseen` names tasks that are not merged: no choice looks at their validation images. What the model
+answered for each test image is kept beside the scores.
 
 Masks restrict v to trust regions. Several are those of several τ, in the order of the setting `taus`. They belong to
 one direction, or to one each where a method learns inside the region.
@@ -25,7 +26,10 @@ def run(job: Job) -> None:
     modules = load_modules(job.one("surgery") / "surgery.safetensors", job.device) if job.inputs["surgery"] else None
     taus, precision = job.settings.get("taus", ()), job.settings.get("precision", "fp32")
     coefficients = job.settings["coefficients"]
-    scores, predictions = evaluate(encoder, directions, tasks, coefficients, job.device, taus, modules, precision)
+    unseen = job.settings.get("unseen", ())
+    scores, predictions = evaluate(
+        encoder, directions, tasks, coefficients, job.device, taus, modules, precision, unseen
+    )
     job.add_json("scores.json", scores)
     job.add(FILE, save_predictions(predictions, job.folder / FILE))
 

@@ -166,6 +166,30 @@ def test_test_labels_are_read_once_and_only_after_the_choice(
     assert reads == [("a", "test"), ("b", "test")]
 
 
+def test_nothing_is_chosen_on_unseen_tasks(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    best = {name: best_at(encoder, 50, 1, coefficient) for name, coefficient in (("a", 1.0), ("b", 0.1))}
+    tasks = [save(tmp_path, encoder, labels, best_at(encoder, 60, 2, 1.0), name) for name, labels in best.items()]
+    reads: list[tuple[str, str]] = []
+    read_labels = task_module.read_labels
+
+    def spy(path: Path, split: str) -> np.ndarray:
+        reads.append((path.parent.name, split))
+        return read_labels(path, split)
+
+    alone = evaluate(encoder, [direction_of(encoder)], tasks[:1], [0.1, 1.0], "cpu")
+    monkeypatch.setattr(task_module, "read_labels", spy)
+    found = evaluate(encoder, [direction_of(encoder)], tasks, [0.1, 1.0], "cpu", unseen=["b"])
+    assert reads == [("a", "validation"), ("a", "validation"), ("a", "test"), ("b", "test")]
+    assert {key: found.scores[key] for key in ("coefficient", "search", "average")} == {
+        key: alone.scores[key] for key in ("coefficient", "search", "average")
+    }
+    assert found.scores["unseen_average"] == found.scores["scores"]["b"]["accuracy"]
+    assert found.predictions.keys() == {"a", "b"}
+    assert "unseen_average" not in alone.scores
+    with pytest.raises(TatrError, match="unseen: names all tasks that are evaluated"):
+        evaluate(encoder, [direction_of(encoder)], tasks, [0.1], "cpu", unseen=["a", "b"])
+
+
 def test_of_equally_good_coefficients_the_smallest_is_taken(encoder: Encoder, tmp_path: Path) -> None:
     task = save(tmp_path, encoder, np.zeros(50, np.int64), np.zeros(60, np.int64))
     nothing = np.zeros(encoder.layout.size, np.float32)

@@ -43,6 +43,16 @@ def test_without_the_paper_all_is_as_before(table: pd.DataFrame) -> None:
     assert averages.get_facecolor()[1:].tolist() == [list(to_rgba("tab:blue"))] * 2
 
 
+def test_unseen_tasks_are_one_mark_per_row(table: pd.DataFrame) -> None:
+    figure = methods_figure(table.assign(signs=[1.0, 2.0, 3.0], unseen_average=[1.0, 2.0, 3.0]), 6, "tab:blue")
+    assert marks(figure)["filled"] == [
+        *([x, row] for x, row in ((40, 0), (60, 1), (70, 2))),
+        *([x, row] for x, row in ((40, 0), (60, 1), (70, 2))),
+        *([x, row] for x, row in ((1, 0), (2, 1), (3, 2))),
+    ]
+    assert "diamond: average over unseen tasks" in figure.axes[0].get_xlabel()
+
+
 def test_equal_figures_give_equal_files(table: pd.DataFrame) -> None:
     files = [rendered(methods_figure(table, 6, "tab:blue"), "methods") for _ in range(2)]
     assert files[0] == files[1]

@@ -56,12 +56,12 @@ class TestTables:
             (1, "Surgery & TATR zero-shot", [64.2, 60.4, 82.7, 96.9, 86.4, 86.5, 98.5, 68.7], 80.5),
             (2, "AdaMerging++ & TATR", [81.6, 95.9, 95.8, 95.5, 83.2, 92.6, 99.7, 87.5], 91.5),
             (3, "RegMean", [69.1, 71.6, 77.6, 88.8, 83.7, 70.2, 96.9, 54.6], 76.6),
-            (4, "TATR, MNIST and EuroSAT unseen", [66.0, 64.1, 77.9, 47.7, 83.9, 81.8, 77.2, 60.1], None),
+            (4, "TATR, MNIST and EuroSAT unseen", [66.0, 64.1, 77.9, 47.7, 83.9, 81.8, 77.2, 60.1], 72.3),
             (5, "TATR, 4 exemplars", [62.3, 59.3, 71.8, 82.4, 80.5, 72.7, 97.0, 55.1], 72.6),
             (6, "TATR negative", [29.5, 11.5, 22.6, 30.0, 65.5, 40.0, 83.3, 30.5], 39.1),
         ],
     )
-    def test_rows_are_as_printed(self, table: int, row: str, accuracies: list[float], average: float | None) -> None:
+    def test_rows_are_as_printed(self, table: int, row: str, accuracies: list[float], average: float) -> None:
         printed = rows(table)[row]
         assert list(printed.accuracies) == TASKS
         assert list(printed.accuracies.values()) == accuracies
@@ -154,6 +154,16 @@ class TestMatching:
         assert FIXED_TAU not in paper_row(tuned, B32).notes
         assert FIXED_TAU in paper_row(fixed, B32).notes
 
+    def test_tasks_that_are_not_merged_are_rows_of_table_4(self) -> None:
+        tatr = as_planned({"method": "task_arithmetic", "trust_region": TUNED})
+        first, second = (paper_row(tatr, B32, unseen) for unseen in (["EuroSAT", "MNIST"], ["RESISC45", "SVHN"]))
+        assert (first.table, first.method) == (4, "TATR, MNIST and EuroSAT unseen")
+        assert (first.average, first.unseen_average) == (72.3, 62.5)
+        assert (second.average, second.unseen_average) == (75.3, None)
+        assert paper_row(tatr, B32, ["EuroSAT"]) is None
+        assert paper_row(tatr, B16, ["EuroSAT", "MNIST"]) is None
+        assert paper_row(as_planned({"method": "ties"}), B32, ["EuroSAT", "MNIST"]) is None
+
     def test_references_are_rows_of_the_backbones_table(self) -> None:
         assert reference_row("Individual", L14) == Match(
             2, "Individual", dict(zip(TASKS, [82.3, 92.4, 97.4, 100.0, 98.1, 99.2, 99.7, 84.1], strict=True)), 94.2, ()
@@ -183,7 +193,7 @@ class TestMatching:
 
     def test_every_row_of_the_methods_tables_can_be_reached(self) -> None:
         entries = coinciding()["rows"]
-        for table in (1, 2, 3):
+        for table in (1, 2, 3, 4):
             assert {entry["row"] for entry in entries if table in entry["tables"]} == rows(table).keys()
 
     def test_the_data_names_all_settings_of_a_method_as_they_are_now(self) -> None:
@@ -212,7 +222,13 @@ def settings() -> dict[str, Any]:
 def table() -> pd.DataFrame:
     """Columns are not in the paper's order."""
     columns = {"method": ["Ours", "Own", "<Last>"], "cars": [60.0, 1.0, 49.96], "sun397": [62.0, 2.0, 61.23]}
-    columns |= {"average": [61.0, 1.5, 55.595], "coefficient": [0.3] * 3, "tau": [0.01] * 3, "unlabelled": [""] * 3}
+    columns |= {
+        "average": [61.0, 1.5, 55.595],
+        "normalised": [99.0] * 3,
+        "coefficient": [0.3] * 3,
+        "tau": [0.01] * 3,
+        "unlabelled": [""] * 3,
+    }
     return pd.DataFrame(columns).set_index("method")
 
 
@@ -236,6 +252,23 @@ class TestComparison:
         assert lines[4][1] == "Table 1: A|B ³"
         assert lines[6][3:] == ["0.0", "+1.2", "+0.6"]  # −0.04 reads as zero
         assert [note[:12] for note in notes] == ["¹ SUN397's o", "² The paper ", "³ The paper "]
+
+    def test_unseen_tasks_stand_apart_and_what_the_paper_does_not_say_stays_empty(self) -> None:
+        accuracies = {"SUN397": 62.0, "Cars": 60.0, "MNIST": 77.0}
+        matches = [Match(4, name, accuracies, 61.0, (), average) for name, average in (("A", 77.5), ("B", None))]
+        listed = [{"name": match.method, "paper": asdict(match)} for match in matches]
+        columns = {"method": ["A", "B"], "sun397": 63.0, "cars": 60.0, "average": 61.5, "mnist": 70.0}
+        table = pd.DataFrame(columns | {"unseen_average": 70.0, "coefficient": 0.3}).set_index("method")
+        compared = compare(table, listed, NAMES | {"mnist": "MNIST"})
+        about = comparison(B32, NAMES | {"mnist": "MNIST"}, matches)
+        lines, _ = as_text(compared, {"mnist": "MNIST"}, 1, about)
+        assert lines[0][3:] == ["sun397 ¹", "cars", "average", "MNIST (unseen)", "unseen average"]
+        assert [line[3:] for line in lines[1:4]] == [
+            ["62.0", "60.0", "61.0", "77.0", "77.5"],
+            ["63.0", "60.0", "61.5", "70.0", "70.0"],
+            ["+1.0", "0.0", "+0.5", "−7.0", "−7.5"],
+        ]
+        assert [line[-1] for line in lines[4:]] == ["", "70.0", ""]
 
     def test_markdown_has_as_many_cells_in_every_line(self, table: pd.DataFrame, settings: dict[str, Any]) -> None:
         lines, notes = as_text(compare(table, settings["rows"], NAMES), {}, 1, settings["paper"])

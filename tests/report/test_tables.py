@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,11 @@ from tatr.measuring.predictions import Predictions, save_predictions
 from tatr.report.statistics import average_accuracy, average_difference
 from tatr.report.tables import (
     DIFFERENCE,
+    NORMALISED,
     NOTES,
     STATEMENTS,
+    UNSEEN_AVERAGE,
+    UNSEEN_STATEMENTS,
     explanations,
     formatted,
     load_table,
@@ -91,8 +94,27 @@ def table() -> pd.DataFrame:
 def test_accuracies_are_percent_in_the_order_of_rows_and_tasks(table: pd.DataFrame) -> None:
     assert list(table.index) == ["Pre-trained", "Individual", "Average", "TA", "TATR"]
     assert list(table.columns) == ["cars", "digits", "average", *STATEMENTS]
-    np.testing.assert_allclose(table.loc["TA"][:4].astype(float), [80, 60, 70, 0.3])
+    np.testing.assert_allclose(table.loc["TA"][:3].astype(float), [80, 60, 70])
+    assert table.loc["TA"]["coefficient"] == 0.3
     np.testing.assert_allclose(table.loc["Individual"][:3].astype(float), [99, 97, 98])
+
+
+def test_normalised_is_the_mean_share_of_the_individual_models(table: pd.DataFrame) -> None:
+    shares = table[TASKS] / table.loc["Individual", TASKS]
+    np.testing.assert_allclose(table["normalised"], 100 * shares.mean(axis=1))
+    assert table.loc["Individual", "normalised"] == 100
+
+
+def test_without_individual_models_of_all_tasks_nothing_is_normalised() -> None:
+    rows = [
+        {"name": "Individual", "reference": True, "evaluations": ["individual"]},
+        {"name": "TA", "reference": False, "evaluations": ["ta"]},
+    ]
+    evaluations = {"individual": scores(1, cars=0.9, digits=0.0), "ta": scores(0.3, cars=0.8, digits=0.6)}
+    for listed in (rows[1:], rows):  # none at all; one that is never right
+        table = table_of(listed, evaluations)
+        assert table["normalised"].isna().all()
+        assert NORMALISED not in markdown(table, {}, 1)
 
 
 def test_references_have_no_coefficient(table: pd.DataFrame) -> None:
@@ -112,27 +134,28 @@ def test_what_reads_the_same_is_ranked_the_same(table: pd.DataFrame) -> None:
 
 def test_cells_show_the_asked_decimals_names_and_marks(table: pd.DataFrame) -> None:
     text = formatted(table, {"cars": "Cars"}, 2, {0: "{}", 1: "<{}>", 2: "({})"})
-    assert list(text.columns) == ["Cars", "digits", "average", "λ", "95 %"]
-    assert text.loc["TATR"].tolist()[:-1] == ["<80.02>", "(65.00)", "<72.51>", "0.3"]
+    assert list(text.columns) == ["Cars", "digits", "average", NORMALISED, "λ", "95 %"]
+    assert text.loc["TATR"].tolist()[:-1] == ["<80.02>", "(65.00)", "<72.51>", "73.92", "0.3"]
     alike = formatted(table, {"cars": "Mine", "digits": "Mine"}, 1, {0: "{}", 1: "{}", 2: "{}"})
-    assert alike.loc["Pre-trained"].tolist()[:-1] == ["50.0", "40.0", "45.0", ""]
-    assert text.loc["Pre-trained"].tolist()[:-1] == ["50.00", "40.00", "45.00", ""]
+    assert alike.loc["Pre-trained"].tolist()[:-1] == ["50.0", "40.0", "45.0", "45.9", ""]
+    assert text.loc["Pre-trained"].tolist()[:-1] == ["50.00", "40.00", "45.00", "45.87", ""]
 
 
 def test_markdown_is_a_table_with_bold_and_italics(table: pd.DataFrame) -> None:
     lines = markdown(table, {"cars": "Cars"}, 1).splitlines()
     assert lines[:2] == [
-        "| Method | Cars | digits | average | λ | 95 % |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| Method | Cars | digits | average | of individual | λ | 95 % |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    assert lines[6].startswith("| TATR | **80.0** | *65.0* | **72.5** | 0.3 |")
+    assert lines[6].startswith("| TATR | **80.0** | *65.0* | **72.5** | 73.9 | 0.3 |")
     assert lines[7:10] == [
         "",
         "**Bold**: the best merge of a column, *italics*: the second best, whatever the intervals.",
         "",
     ]
-    assert lines[10].startswith("95 %: interval")
-    assert len(lines) == 11
+    assert lines[10].startswith(f"{NORMALISED}: each task's accuracy")
+    assert lines[12].startswith("95 %: interval")
+    assert len(lines) == 13
 
 
 def test_what_a_trust_region_changes_has_an_interval_of_its_own() -> None:
@@ -200,7 +223,65 @@ def test_rows_that_learn_from_unlabelled_images_are_marked_and_the_marks_explain
 
 
 def test_no_task_may_be_called_like_a_column(table: pd.DataFrame) -> None:
-    assert {table.index.name, *table.columns} - set(TASKS) == set(RESERVED)
+    columns = {table.index.name, *table.columns} - set(TASKS)
+    assert columns | {UNSEEN_AVERAGE, *UNSEEN_STATEMENTS} == set(RESERVED)
+
+
+class TestUnseenTasks:
+    """Cars and digits are merged, signs are not; the row with surgery has no value for them."""
+
+    ROWS: ClassVar[list[dict[str, Any]]] = [
+        {"name": "Pre-trained", "reference": True, "evaluations": ["pre"]},
+        {"name": "Individual", "reference": True, "evaluations": ["individual"]},
+        {"name": "TA", "reference": False, "evaluations": ["ta"]},
+        {"name": "TATR", "reference": False, "evaluations": ["tatr"], "without": ["ta"]},
+        {"name": "Surgery", "reference": False, "evaluations": ["surgery"]},
+    ]
+    SCORES: ClassVar[dict[str, Any]] = {
+        "pre": scores(0, cars=0.5, digits=0.4, signs=0.7),
+        "individual": scores(1, cars=0.9, digits=0.8),
+        "ta": scores(0.3, cars=0.8, digits=0.6, signs=0.5),
+        "tatr": scores(0.3, cars=0.82, digits=0.66, signs=0.58),
+        "surgery": scores(0.3, cars=0.9, digits=0.7),
+    }
+
+    @pytest.fixture
+    def table(self) -> pd.DataFrame:
+        return methods_table(self.ROWS, self.SCORES, answers_of(self.SCORES), TASKS, ["signs"])
+
+    def test_they_stand_after_the_average_and_have_one_of_their_own(self, table: pd.DataFrame) -> None:
+        assert list(table.columns) == [*TASKS, "average", "signs", UNSEEN_AVERAGE, *STATEMENTS, *UNSEEN_STATEMENTS]
+        np.testing.assert_allclose(table["average"], [45, 85, 70, 74, 80])
+        np.testing.assert_allclose(table[UNSEEN_AVERAGE], [70, np.nan, 50, 58, np.nan])
+
+    def test_what_is_said_of_the_average_is_the_same_as_without_them(self, table: pd.DataFrame) -> None:
+        merged = {
+            name: result | {"scores": {task: result["scores"][task] for task in TASKS}}
+            for name, result in self.SCORES.items()
+        }
+        alone = methods_table(self.ROWS, merged, answers_of(merged), TASKS)
+        pd.testing.assert_frame_equal(table[[*alone.columns]], alone)
+
+    def test_intervals_and_differences_of_their_average(self, table: pd.DataFrame) -> None:
+        answers = answers_of(self.SCORES)
+        one, other = ({"signs": answers[name]["signs"]} for name in ("tatr", "ta"))
+        found = 100 * np.array([*average_accuracy(one)[1:], *average_difference(one, other)])
+        np.testing.assert_allclose(table.loc["TATR", [*UNSEEN_STATEMENTS]].astype(float), found)
+        assert table.loc[["Individual", "Surgery"], [*UNSEEN_STATEMENTS]].isna().all(axis=None)
+
+    def test_markdown_marks_them_and_leaves_cells_without_a_value_empty(self, table: pd.DataFrame) -> None:
+        lines = markdown(table, {"signs": "Signs"}, 1).splitlines()
+        heading = [cell.strip() for cell in lines[0].split("|")[1:-1]]
+        assert heading[:6] == ["Method", "cars", "digits", "average", NORMALISED, "Signs (unseen)"]
+        assert heading[-4:] == ["95 %", DIFFERENCE, "unseen 95 %", f"unseen {DIFFERENCE}"]
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:7]]
+        assert heading[6] == "unseen average"
+        assert [row[5] for row in cells] == ["70.0", "", "*50.0*", "**58.0**", ""]
+        assert any(line.startswith("unseen: not merged") for line in lines)
+
+    def test_a_table_that_was_read_reads_the_same(self, table: pd.DataFrame, tmp_path: Path) -> None:
+        table.to_csv(tmp_path / "methods.csv")
+        assert markdown(load_table(tmp_path / "methods.csv"), {}, 1) == markdown(table, {}, 1)
 
 
 def test_images_that_could_not_be_decoded_are_counted_under_the_table(table: pd.DataFrame) -> None:
@@ -219,7 +300,7 @@ def test_images_that_could_not_be_decoded_are_counted_under_the_table(table: pd.
     names = marked_tasks(TASKS, {"cars": "Cars"}, {"digits": 3})
     assert names == {"cars": "Cars", "digits": "digits §"}
     lines = markdown(table, names, 1, ["§ three"], ["look out"]).splitlines()
-    assert lines[0] == "| Method | Cars | digits § | average | λ | 95 % |"
+    assert lines[0] == "| Method | Cars | digits § | average | of individual | λ | 95 % |"
     assert lines[7:9] == ["", "**⚠ look out**"]
     assert lines[-2:] == ["", "§ three"]
 

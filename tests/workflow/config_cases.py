@@ -7,6 +7,7 @@ import edits
 import yaml
 from case import Case
 from jobs import (
+    EVALUATED,
     NOTHING,
     PRETRAINED,
     SUITE,
@@ -33,6 +34,11 @@ def _appended(key: str, value: object) -> Callable[[dict[str, Any]], object]:
 
 def _add_task(config: dict[str, Any]) -> None:
     config["suite"].append("scenes")
+    config["tasks"]["scenes"] = _scenes()
+
+
+def _add_unseen(config: dict[str, Any]) -> None:
+    config["unseen"] = ["scenes"]
     config["tasks"]["scenes"] = _scenes()
 
 
@@ -111,6 +117,20 @@ CONFIGURATION = [
         "what sums over the suite; the other tasks' models and gradients stay",
         PRETRAINED | SUITE,
         lambda config: config["suite"].remove("textures"),
+    ),
+    Case(
+        "unseen-added",
+        "add a task that is evaluated but not merged",
+        "its images and head; the evaluations of rows that have a value there",
+        {"images:scenes", "head:scenes"} | PRETRAINED | EVALUATED,
+        _add_unseen,
+    ),
+    Case(
+        "seen-unseen",
+        "evaluate a task of the suite, but no longer merge it",
+        "what sums over the suite",
+        PRETRAINED | SUITE,
+        lambda config: config.update(suite=["cars", "digits"], unseen=["textures"]),
     ),
     Case(
         "learning-rate",

@@ -33,6 +33,8 @@ def gradients(*tasks: str, count: int = 8, of: str = "") -> set[str]:
 
 WEIGHT_AVERAGE = merged("weight_average", "1")
 MERGES = WEIGHT_AVERAGE | merged("task_arithmetic", "0.3") | zero_shot() | gradient_based()
+EVALUATED = {job for job in MERGES if job.startswith("evaluation:")} | TABLE
+"""The evaluations of all merges."""
 SUITE = {"sensitivity:zero_shot"} | MERGES
 """All that is made from the task vectors together."""
 PRETRAINED = {"evaluation:pretrained"}

@@ -1,5 +1,7 @@
 """Changes to methods that look at images: their statistics, what they learn, and what is chosen on validation."""
 
+from typing import Any
+
 from case import Case
 from config_cases import setting
 from edits import change_code
@@ -21,6 +23,21 @@ TASKS = ("cars", "digits")
 def adapted(label: str = ADAPTED.format(2)) -> set[str]:
     """Learnt coefficients, and what is made from them."""
     return {f"adaptation:{label}", f"merge:{label}", f"evaluation:{label}_lambda-1"} | TABLE
+
+
+EVALUATED = {
+    *(f"evaluation:{method}_lambda-{coefficient}" for method, coefficient in OTHERS.items()),
+    *(job for job in FISHER | REGMEAN | MULTITASK if job.startswith("evaluation:")),
+    *(job for job in adapted() | adapted(ADAPTED_TOO) if job.startswith("evaluation:")),
+    "evaluation:pretrained",
+    SEARCHED,
+}
+"""All evaluations but those of individual models and of Surgery."""
+
+
+def _add_unseen(config: dict[str, Any]) -> None:
+    config["unseen"] = ["scenes"]
+    config["tasks"]["scenes"] = {"train": 64, "validation": 30, "test": 40}
 
 
 METHOD_CASES = [
@@ -77,6 +94,13 @@ METHOD_CASES = [
         setting("multitask", "steps", to=4),
     ),
     Case(
+        "unseen-added-to-methods",
+        "add a task that is evaluated but not merged",
+        "its images and head; the evaluations of rows that have a value there, which Surgery's have not",
+        {"images:scenes", "head:scenes"} | EVALUATED | TABLE,
+        _add_unseen,
+    ),
+    Case(
         "adaptation-edited",
         "edit how coefficients are learnt (`adaptation.py`)",
         "AdaMerging's coefficients, merges and evaluations",
@@ -108,16 +132,7 @@ METHOD_CASES = [
         "correction-edited",
         "edit how features are corrected (`correction.py`)",
         "all evaluations",
-        {
-            *(f"evaluation:individual_{task}" for task in TASKS),
-            *(f"evaluation:{method}_lambda-{coefficient}" for method, coefficient in OTHERS.items()),
-            *(job for job in FISHER | REGMEAN | SURGERY | MULTITASK if job.startswith("evaluation:")),
-            *(job for job in adapted() | adapted(ADAPTED_TOO) if job.startswith("evaluation:")),
-            "evaluation:pretrained",
-            SEARCHED,
-        }
-        | {"surgery:task_arithmetic_lambda-0.3"}
-        | TABLE,
+        {f"evaluation:individual_{task}" for task in TASKS} | EVALUATED | SURGERY,
         files=lambda scene: change_code(scene.module("tatr/clip/correction.py")),
     ),
     Case(

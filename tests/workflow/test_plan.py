@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from small_clip import WEIGHTS, write_backbone, write_checkpoint
@@ -169,6 +169,53 @@ def test_what_is_fetched_does_not_depend_on_our_code(monkeypatch: pytest.MonkeyP
     after = planned(PAPER, backbone=OPENAI)
     assert {p.name for p in before.of_kind("download")} == {p.name for p in after.of_kind("download")}
     assert {p.name for p in before.of_kind("images")}.isdisjoint(p.name for p in after.of_kind("images"))
+
+
+class TestUnseenTasks:
+    MERGES: ClassVar[list[dict[str, Any]]] = [
+        {"method": ["task_arithmetic", "fisher"], "coefficient": {"search": [0.2, 0.3]}, "trust_region": {"tau": 0.01}},
+        {"method": "ada_merging", "surgery": {}},
+    ]
+
+    def test_they_have_images_and_a_head_and_every_row_but_surgerys_is_evaluated_on_them(self) -> None:
+        plan = planned(unseen=["signs", "scenes"], merges=self.MERGES, multitask={}, sanity={"expected": {"cars": 9}})
+        of_unseen = {p.kind for p in plan.values() if p.settings.get("task") in ("signs", "scenes")}
+        assert of_unseen == {"images", "head"}
+        for evaluation in plan.of_kind("evaluation"):
+            tasks = {head.label for head in evaluation.inputs["heads"]}
+            assert tasks == {image.label for image in evaluation.inputs["images"]}
+            if evaluation.label.startswith("individual_"):
+                assert tasks == {evaluation.label.removeprefix("individual_")}
+            elif evaluation.label.endswith("_surgery"):
+                assert tasks == {"cars", "digits"}
+            else:
+                assert tasks == {"cars", "digits", "scenes", "signs"}
+                assert evaluation.settings["unseen"] == ["scenes", "signs"]
+        assert plan.table_settings["tasks"] == ["cars", "digits"]
+        assert plan.table_settings["unseen"] == ["signs", "scenes"]
+
+    def test_nothing_but_evaluations_has_another_name_for_them(self) -> None:
+        without, with_them = planned(merges=self.MERGES), planned(unseen=["signs"], merges=self.MERGES)
+        kinds = {"images", "head", "evaluation", "tables", "figures", "export"}
+        assert {p.kind for key, p in with_them.items() if key not in without} == kinds
+        assert {p.kind for key, p in without.items() if key not in with_them} == kinds - {"images", "head"}
+
+    @pytest.mark.parametrize(
+        ("unseen", "method"),
+        [
+            (["mnist", "eurosat"], "Task Arithmetic, MNIST and EuroSAT unseen"),
+            (["svhn", "resisc45"], "Task Arithmetic, RESISC45 and SVHN unseen"),
+            (["svhn", "dtd"], None),
+        ],
+    )
+    def test_rows_of_table_4_are_beside_ours(self, unseen: list[str], method: str | None) -> None:
+        suite = [task for task in PAPER if task not in unseen]
+        merges = [{"method": "task_arithmetic", "coefficient": 0.3}]
+        plan = planned(suite, backbone=OPENAI, merges=merges, unseen=unseen, sanity={"expected": "paper"})
+        assert [row.get("paper", {}).get("method") for row in plan.table_settings["rows"]] == [None, None, method]
+        assert ("paper" in plan.table_settings) == (method is not None)
+        assert plan.sanity
+        assert plan.sanity.settings["expected"].keys() == {*suite}
 
 
 class TestGradients:

@@ -16,8 +16,10 @@ from tatr.errors import TatrError
 from tatr.training.recipes.fine_tuning import FineTuning
 
 RESERVED = (
-    *("method", "average", "coefficient", "tau", "unlabelled", "average_low", "average_high"),
-    *("difference", "difference_low", "difference_high"),
+    *("method", "average", "unseen_average", "normalised", "coefficient", "tau", "unlabelled"),
+    *("average_low", "average_high", "difference", "difference_low", "difference_high"),
+    *("unseen_average_low", "unseen_average_high"),
+    *("unseen_difference", "unseen_difference_low", "unseen_difference_high"),
 )
 """Columns of tables other than the tasks'."""
 
@@ -187,17 +189,20 @@ def _find(node: Any, keys: Keys, value: Any) -> Keys | None:  # noqa: ANN401
 def _unknown_tasks(raw: Mapping[str, Any], tasks: Any) -> Iterator[Mistake]:  # noqa: ANN401
     if not isinstance(tasks, dict):
         return
-    suite, seen = raw.get("suite"), set[str]()
-    for index, task in enumerate(suite if isinstance(suite, list) else []):
-        if isinstance(task, str) and task in seen:
-            yield Mistake(("suite", index), f"{shown(task)}: listed twice")
-        elif isinstance(task, str) and task in RESERVED:
-            yield Mistake(
-                ("suite", index), f"{shown(task)}: tables have a column of that name; give the task another name"
-            )
-        elif isinstance(task, str) and task not in tasks:
-            yield Mistake(("suite", index), f"{shown(task)}: unknown task{nearest(task, tasks)}")
-        seen |= {task} if isinstance(task, str) else set()
+    listed: dict[str, str] = {}
+    for key in ("suite", "unseen"):
+        for index, task in enumerate(raw[key] if isinstance(raw.get(key), list) else []):
+            if not isinstance(task, str):
+                continue  # refused when the whole config is checked
+            if listed.setdefault(task, key) != key:
+                yield Mistake((key, index), f"{shown(task)}: is merged; leave it out of suite or of unseen")
+            elif task in raw[key][:index]:
+                yield Mistake((key, index), f"{shown(task)}: listed twice")
+            elif task in RESERVED:
+                text = f"{shown(task)}: tables have a column of that name; give the task another name"
+                yield Mistake((key, index), text)
+            elif task not in tasks:
+                yield Mistake((key, index), f"{shown(task)}: unknown task{nearest(task, tasks)}")
     per_task = [(section, "tasks") for section in ("finetuning", "checkpoints", "display")]
     for section, key in [*per_task, ("sanity", "expected")]:
         entries = raw[section].get(key) if isinstance(raw.get(section), dict) else None

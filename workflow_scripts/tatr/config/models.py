@@ -78,6 +78,10 @@ class Config(Section):
         "tiny-clip", description="a folder of backbones/ or a path to one; or {name: ..., weights: ...} of open_clip"
     )
     suite: list[str] = Field(min_length=2, description="the tasks to merge", examples=[["cars", "digits", "textures"]])
+    unseen: list[str] = Field(
+        [],
+        description="tasks that are not merged, but evaluated in every row; nothing is chosen on them",
+    )
     seed: int = Field(0, ge=0, description="of fine-tuning and exemplars, unless they set one")
     tasks: dict[Name, AnyTask] = Field({}, description="your own tasks, or changes to known ones")
     data: Data = Data()

@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         remarks = json.loads((artefact / "remarks.json").read_text())
     table = tables.load_table(artefact / "methods.csv")
     marks = {0: "{}", 1: "[bold green]{}[/]", 2: "[underline]{}[/]"}
-    names = tables.marked_tasks(settings["tasks"], settings["names"], remarks["skipped"])
+    tasks = [*settings["tasks"], *settings.get("unseen", ())]
+    names = tables.marked_tasks(tasks, settings["names"], remarks["skipped"])
     text = tables.formatted(table, names, settings["digits"], marks)
     console = Console(width=None if Console().is_terminal else 190)
     narrow = console.width < 180  # then headings are cut and names folded, but never a number

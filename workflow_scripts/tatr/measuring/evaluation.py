@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -46,7 +46,7 @@ class Evaluated(NamedTuple):
     """`coefficient` (λ), `tau` (None if there was no choice) and `direction` (its index); `search` (per candidate, the
     mean validation accuracy); `scores` (per task: correct answers, images, accuracy in [0, 1], mean loss in nats, and
     skipped: images that could not be decoded and are not counted in the others); `average` (mean accuracy over
-    tasks)."""
+    tasks, but the unseen ones) and, where there are some, `unseen_average`."""
     predictions: dict[str, Predictions]
     """Per task, of its test images."""
 
@@ -60,6 +60,7 @@ def evaluate(
     taus: Sequence[float] = (),
     surgery: Mapping[str, Module] | None = None,
     precision: str = "fp32",
+    unseen: Collection[str] = (),
 ) -> Evaluated:
     """Choose λ and τ on the validation splits (if there is a choice) and measure accuracy on the test splits.
 
@@ -72,15 +73,19 @@ def evaluate(
         taus: τ of each direction, where there are several.
         surgery: per task, the module that corrects its features.
         precision: of the image encoder, "fp32", "tf32" or "bf16" (see `tatr.clip.encoder.encode`).
+        unseen: names of tasks that only the test figures are about: no choice looks at their validation split.
 
     Raises:
-        TatrError: not one τ per direction, an empty split, outputs that are not finite, or no module for a task.
+        TatrError: not one τ per direction, an empty split, outputs that are not finite, no module for a task, or no
+            task that is not unseen.
     """
     if len(directions) > 1 and len(taus) != len(directions):
         raise TatrError(f"{len(directions)} directions but {len(taus)} values of tau; give one per direction, in order")
     if lacking := [task.name for task in tasks if surgery and task.name not in surgery]:
         raise TatrError(f"surgery: has no module for task '{lacking[0]}'; it has {', '.join(surgery or ())}")
     check_precision(precision)
+    if not (seen := [task for task in tasks if task.name not in unseen]):
+        raise TatrError("unseen: names all tasks that are evaluated; leave out those that are merged")
     models = Models(encoder, directions, device, surgery or {}, precision)
     candidates = [
         Candidate(index, taus[index] if taus else None, coefficient)
@@ -89,7 +94,7 @@ def evaluate(
     ]
     search: list[dict[str, Any]] = []
     for candidate in progress(candidates, "choosing on validation") if len(candidates) > 1 else ():
-        validation = _average(_predictions(models, candidate, tasks, "validation"))
+        validation = _average(_predictions(models, candidate, seen, "validation"))
         search.append({"tau": candidate.tau, "coefficient": candidate.coefficient, "validation": validation})
         logger.info("tau %s, coefficient %g: %.4f on validation", candidate.tau, candidate.coefficient, validation)
     # Of equals, the merge that stays closest to θ_pre: the smallest λ, then the largest τ.
@@ -97,8 +102,10 @@ def evaluate(
     best = candidates[order.index(min(order))] if order else candidates[0]
     predictions = _predictions(models, best, tasks, "test")
     scores = {task.name: _score(predictions[task.name]) | {"skipped": task.skipped} for task in tasks}
-    average = _average(predictions)
-    return Evaluated({**asdict(best), "search": search, "scores": scores, "average": average}, predictions)
+    found = {**asdict(best), "search": search, "scores": scores, "average": _average(_of(seen, predictions))}
+    if others := [task for task in tasks if task.name in unseen]:
+        found["unseen_average"] = _average(_of(others, predictions))
+    return Evaluated(found, predictions)
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,10 @@ def _score(predictions: Predictions) -> dict[str, float]:
     correct, images = int(predictions.right.sum()), len(predictions)
     loss = float(predictions.losses.mean(dtype=np.float64))
     return {"correct": correct, "images": images, "accuracy": correct / images, "loss": loss}
+
+
+def _of(tasks: Iterable[Task], predictions: Mapping[str, Predictions]) -> dict[str, Predictions]:
+    return {task.name: predictions[task.name] for task in tasks}
 
 
 def _average(predictions: Mapping[str, Predictions]) -> float:

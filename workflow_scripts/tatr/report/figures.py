@@ -6,13 +6,13 @@ from types import MappingProxyType
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tatr.report.tables import accuracies, marked_names, notes, references
+from tatr.report.tables import UNSEEN_AVERAGE, accuracies, marked_names, notes, references
 
 
 def methods_figure(
     table: pd.DataFrame, width: float, colour: str, paper: Mapping[str, float] = MappingProxyType({})
 ) -> Figure:
-    """Average accuracy per method as dots on a line, each task's accuracy faintly behind it.
+    """Average accuracy per method as dots on a line, each task's accuracy faintly behind it; of unseen tasks the mean.
 
     Args:
         table: of `tatr.report.tables.methods_table`.
@@ -22,7 +22,8 @@ def methods_figure(
     """
     figure = Figure(figsize=(width, 1.2 + 0.32 * len(table)), layout="constrained")
     axes = figure.subplots()
-    tasks = accuracies(table).columns.drop("average")
+    columns = accuracies(table).columns
+    tasks = columns[: columns.get_loc("average")]
     rows = range(len(table))
     for task in tasks:
         axes.scatter(table[task], rows, s=12, color="0.8", zorder=1)
@@ -33,12 +34,15 @@ def methods_figure(
     if printed := [(paper[name], row) for row, name in enumerate(table.index) if name in paper]:
         averages, places = zip(*printed, strict=True)
         axes.scatter(averages, places, s=100, facecolors="none", edgecolors="0.55", linewidths=0.9, zorder=2)
+    if UNSEEN_AVERAGE in table:
+        axes.scatter(table[UNSEEN_AVERAGE], rows, s=26, marker="D", color=colours, alpha=0.5, zorder=2)
     for row, average in enumerate(table["average"]):
         axes.annotate(f"{average:.1f}", (average, row), (0, 6), textcoords="offset points", ha="center", fontsize=7)
     axes.set_yticks(list(rows), marked_names(table))
     axes.set_ylim(len(table) - 0.3, -0.9)  # from top to bottom; equal room around few and many rows
     axes.axhline(above - 0.5, color="0.85", linewidth=0.8)
     legend = ["test accuracy, %", "large: average over tasks", "small: each task"]
+    legend += ["diamond: average over unseen tasks"] if UNSEEN_AVERAGE in table else []
     legend += [*(["hollow: the paper's average"] if printed else []), *notes(table)]
     axes.set_xlabel("\n".join(legend), loc="right", fontsize=9)
     axes.grid(axis="x", color="0.93")

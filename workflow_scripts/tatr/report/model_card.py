@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from tatr.report.export import Lineage
@@ -20,6 +20,7 @@ def model_card(settings: Mapping[str, Any], scores: Mapping[str, Any], lineage: 
         scores: of the evaluation (`tatr.measuring.evaluation.evaluate`).
         lineage: what the model was made from.
     """
+    merged = settings.get("tasks") or list(scores["scores"])
     base = str(settings.get("base_model", re.sub(r"-[0-9a-f]{12}$", "", lineage.pretrained.name)))
     sections = [
         _metadata(base),
@@ -28,7 +29,7 @@ def model_card(settings: Mapping[str, Any], scores: Mapping[str, Any], lineage: 
         "one task each. The text encoder and the logit scale are those of the pre-trained model.",
         "## Merge\n\n" + "\n".join(f"- {line}" for line in _facts(settings, scores)),
         "## How λ and τ were chosen\n\n" + _choice(scores),
-        "## Accuracy\n\n" + _accuracy(scores, with_surgery=lineage.surgery is not None),
+        "## Accuracy\n\n" + _accuracy(scores, merged, with_surgery=lineage.surgery is not None),
         "## Use\n\n" + _USE,
         *(["## Surgery\n\n" + _SURGERY] if lineage.surgery else []),
         "## Made from\n\n" + _origin(lineage),
@@ -82,11 +83,14 @@ def _choice(scores: Mapping[str, Any]) -> str:
     )
 
 
-def _accuracy(scores: Mapping[str, Any], *, with_surgery: bool) -> str:
+def _accuracy(scores: Mapping[str, Any], merged: Collection[str], *, with_surgery: bool) -> str:
     lines = [["Task", "Accuracy [%]", "Correct", "Images"]]
     for task, score in scores["scores"].items():
-        lines.append([task, f"{100 * score['accuracy']:.2f}", f"{score['correct']:,}", f"{score['images']:,}"])
+        name = task if task in merged else f"{task} (not merged)"
+        lines.append([name, f"{100 * score['accuracy']:.2f}", f"{score['correct']:,}", f"{score['images']:,}"])
     lines.append(["**Average**", f"**{100 * scores['average']:.2f}**", "", ""])
+    if "unseen_average" in scores:
+        lines.append(["Average of those not merged", f"{100 * scores['unseen_average']:.2f}", "", ""])
     note = "On the test splits, with zero-shot heads"
     note += " and with each task's surgery module, which open_clip does not apply (see below)." if with_surgery else "."
     return f"{note}\n\n{table(lines, 'lrrr')}"

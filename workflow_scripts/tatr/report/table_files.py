@@ -23,8 +23,9 @@ def files(
     """All files of a table, as text.
 
     Args:
-        settings: `rows` and `tasks` (see `methods_table`), `names` (display names of tasks), `digits` (decimals) and,
-            where the paper has some of the rows, `paper` (see `tatr.report.paper.matching.comparison`).
+        settings: `rows`, `tasks` and, if there are any, `unseen` (see `methods_table`), `names` (display names of
+            tasks), `digits` (decimals) and, where the paper has some of the rows, `paper` (see
+            `tatr.report.paper.matching.comparison`).
         scores: per evaluation, those of `tatr.measuring.evaluation.evaluate`.
         predictions: of the images, per evaluation and task.
         warnings: what a reader must not miss.
@@ -34,8 +35,9 @@ def files(
         paper.csv, paper.md and paper.html.
     """
     rows, tasks, names, digits = (settings[key] for key in ("rows", "tasks", "names", "digits"))
-    table, left_out = methods_table(rows, scores, predictions, tasks), skipped(scores)
-    columns, notes = marked_tasks(tasks, names, left_out), skipped_notes(names, left_out)
+    unseen = settings.get("unseen", ())
+    table, left_out = methods_table(rows, scores, predictions, tasks, unseen), skipped(scores)
+    columns, notes = marked_tasks([*tasks, *unseen], names, left_out), skipped_notes(names, left_out)
     texts = {
         "methods.csv": table.to_csv(),
         "methods.md": markdown(table, columns, digits, notes, warnings),

@@ -1,6 +1,6 @@
 """The methods table: a row per merge, a column per task, accuracy in percent."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ ByEvaluation = Mapping[str, Mapping[str, Predictions]]
 """Per evaluation and task."""
 
 STATEMENTS = (
+    "normalised",
     "coefficient",
     "tau",
     "unlabelled",
@@ -27,11 +28,29 @@ STATEMENTS = (
 )
 """Columns that are no accuracies."""
 
+UNSEEN_AVERAGE = "unseen_average"
+"""The last column of accuracies, where tasks are evaluated that were not merged; those stand before it."""
+
+UNSEEN_STATEMENTS = (
+    "unseen_average_low",
+    "unseen_average_high",
+    "unseen_difference",
+    "unseen_difference_low",
+    "unseen_difference_high",
+)
+"""Further columns that are no accuracies, where there are unseen tasks."""
+
 UNLABELLED = {"test": "†", "validation": "‡"}
 """The mark of a row that learns from unlabelled images, by the split of these images."""
 
 SKIPPED = "§"
 """The mark of a task with test images that could not be decoded."""
+
+INDIVIDUAL = "Individual"
+"""The reference by which accuracies are normalised: each task's own model."""
+
+NORMALISED = "of individual"
+"""The heading of normalised averages."""
 
 DIFFERENCE = "over none"
 """The heading of what a row's trust region changes."""
@@ -43,7 +62,11 @@ NOTES = {
 
 
 def methods_table(
-    rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any], predictions: ByEvaluation, tasks: Sequence[str]
+    rows: Sequence[Mapping[str, Any]],
+    scores: Mapping[str, Any],
+    predictions: ByEvaluation,
+    tasks: Sequence[str],
+    unseen: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Accuracies in percent, and how certain they are.
 
@@ -53,24 +76,33 @@ def methods_table(
             `without`: the evaluations of the same row without its trust region, if it has one and the table that row.
         scores: per evaluation, those of `tatr.measuring.evaluation.evaluate`.
         predictions: of the images, per evaluation and task.
-        tasks: columns, in order.
+        tasks: that are merged; columns, in order.
+        unseen: tasks that are evaluated but not merged, in order.
 
     Returns:
-        Index `method`; a column per task, then `average` (their mean), `coefficient` (λ, NaN for references), `tau`
+        Index `method`; a column per task, then `average` (their mean), `normalised` (the mean of their shares in the
+        individual models' accuracies, in percent; NaN without these), `coefficient` (λ, NaN for references), `tau`
         (NaN unless it was chosen on validation), `unlabelled` (the split, or an empty text), `average_low` and `_high`
         (the average's interval), and `difference`, `_low` and `_high`: what the trust region changes of the average
         (paired, in points; NaN without such a pair). Intervals are those of `tatr.report.statistics`.
+        With unseen tasks, their columns and `unseen_average` (NaN in rows that have no value there) follow after
+        `average`, and the intervals and the difference of this average come last.
     """
     lines = []
+    individual = next((_accuracies(row, scores) for row in rows if row["reference"] and row["name"] == INDIVIDUAL), {})
     for row in rows:
-        results = [scores[name] for name in row["evaluations"]]
-        accuracies = {task: score["accuracy"] for result in results for task, score in result["scores"].items()}
+        results, accuracies = [scores[name] for name in row["evaluations"]], _accuracies(row, scores)
         percent = {task: 100 * accuracies[task] for task in tasks}
-        average = sum(percent.values()) / len(percent)
+        percent["average"] = sum(percent.values()) / len(percent)
+        if unseen:
+            others = {task: 100 * accuracies.get(task, np.nan) for task in unseen}
+            percent |= others | {UNSEEN_AVERAGE: sum(others.values()) / len(others)}
         coefficient = float("nan") if row["reference"] else results[0]["coefficient"]
         tau = float("nan") if results[0]["tau"] is None else results[0]["tau"]
-        line = {"method": row["name"], **percent, "average": average, "coefficient": coefficient, "tau": tau}
-        lines.append(line | {"unlabelled": row.get("unlabelled", "")} | _intervals(row, predictions))
+        line = {"method": row["name"], **percent, "normalised": _normalised(accuracies, individual, tasks)}
+        line |= {"coefficient": coefficient, "tau": tau}
+        line |= {"unlabelled": row.get("unlabelled", "")} | _intervals(row, predictions, tasks)
+        lines.append(line | (_intervals(row, predictions, unseen, "unseen_") if unseen else {}))
     return pd.DataFrame(lines).set_index("method")
 
 
@@ -100,13 +132,32 @@ def paired_table(rows: Sequence[Mapping[str, Any]], predictions: ByEvaluation) -
     return pd.DataFrame(lines, columns=["method", "task", "gained", "lost", "images", "difference", "p_value"])
 
 
-def _intervals(row: Mapping[str, Any], predictions: ByEvaluation) -> dict[str, float]:
-    own = _joined(row["evaluations"], predictions)
-    _, low, high = average_accuracy(own)
-    found = {"average_low": low, "average_high": high}
-    difference = average_difference(own, _joined(row["without"], predictions)) if row.get("without") else 3 * (np.nan,)
+def _accuracies(row: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[str, float]:
+    """A row's accuracies in [0, 1], per task."""
+    results = (scores[name]["scores"] for name in row["evaluations"])
+    return {task: float(score["accuracy"]) for result in results for task, score in result.items()}
+
+
+def _normalised(own: Mapping[str, float], individual: Mapping[str, float], tasks: Sequence[str]) -> float:
+    if not all(individual.get(task) for task in tasks):
+        return np.nan
+    return 100 * sum(own[task] / individual[task] for task in tasks) / len(tasks)
+
+
+def _intervals(
+    row: Mapping[str, Any], predictions: ByEvaluation, tasks: Collection[str], prefix: str = ""
+) -> dict[str, float]:
+    """Of the average over some tasks; NaN where a row has no value for them."""
+    own, without = (
+        {task: its for task, its in _joined(row.get(key, ()), predictions).items() if task in tasks}
+        for key in ("evaluations", "without")
+    )
+    nothing = Interval(np.nan, np.nan, np.nan)
+    average = average_accuracy(own) if own else nothing
+    difference = average_difference(own, without) if own and without else nothing
+    found = {"average_low": average.low, "average_high": average.high}
     found |= zip(("difference", "difference_low", "difference_high"), difference, strict=True)
-    return {key: 100 * value for key, value in found.items()}
+    return {prefix + key: 100 * value for key, value in found.items()}
 
 
 def _joined(evaluations: Iterable[str], predictions: ByEvaluation) -> dict[str, Predictions]:
@@ -161,8 +212,21 @@ def load_table(path: Path) -> pd.DataFrame:
 
 
 def accuracies(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of accuracies: tasks and average."""
-    return table.drop(columns=[*STATEMENTS], errors="ignore")
+    """The columns of accuracies: tasks and average, then unseen tasks and their average."""
+    return table.drop(columns=[*STATEMENTS, *UNSEEN_STATEMENTS], errors="ignore")
+
+
+def headings(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+    """What columns of accuracies are called: tasks by their display names, unseen ones with a mark.
+
+    Args:
+        columns: of `accuracies`, in order.
+        names: display names of tasks.
+    """
+    found = {column: names.get(column, column) for column in columns}
+    # What follows after the average is unseen.
+    found |= {column: f"{found[column]} (unseen)" for column in columns[columns.index("average") + 1 :]}
+    return found | ({UNSEEN_AVERAGE: "unseen average"} if UNSEEN_AVERAGE in found else {})
 
 
 def references(table: pd.DataFrame) -> int:
@@ -193,19 +257,34 @@ def formatted(table: pd.DataFrame, names: Mapping[str, str], digits: int, marks:
     text = pd.DataFrame(index=table.index)
     for column in ranking:
         cells = zip(table[column], ranking[column], strict=True)
-        text[column] = [marks[rank].format(rounded(value, digits)) for value, rank in cells]
-    text.columns = [names.get(column, column) for column in text.columns]  # last, as two may have the same name
+        text[column] = ["" if pd.isna(value) else marks[rank].format(rounded(value, digits)) for value, rank in cells]
+    after = [*ranking].index("average") + 1
+    text.columns = [*headings([*ranking], names).values()]  # last, as two may have the same name
+    if table["normalised"].notna().any():
+        text.insert(after, NORMALISED, [rounded(share, digits) for share in table["normalised"]])
     if table["tau"].notna().any():
         text["τ"] = ["" if pd.isna(value) else f"{100 * value:g} %" for value in table["tau"]]
     text["λ"] = ["" if pd.isna(value) else f"{value:g}" for value in table["coefficient"]]
-    if table["average_low"].notna().any():
-        ends = zip(table["average_low"], table["average_high"], strict=True)
-        text["95 %"] = [f"{rounded(low, digits)}–{rounded(high, digits)}" for low, high in ends]
-    if table["difference"].notna().any():
-        differences = map(Interval, *(table[name] for name in STATEMENTS[-3:]))
-        text[DIFFERENCE] = [_difference(of_row, digits, marks[int(of_row.excludes_zero)]) for of_row in differences]
+    for prefix, whose in (("", ""), ("unseen_", "unseen ")):
+        for heading, shown in _uncertainty(table, digits, marks, prefix):
+            text[whose + heading] = shown
     text.index = marked_names(table)
     return text
+
+
+def _uncertainty(
+    table: pd.DataFrame, digits: int, marks: Mapping[int, str], prefix: str
+) -> Iterator[tuple[str, list[str]]]:
+    """The columns that say how certain an average is, and what the trust region changes of it."""
+    low, high, *difference = (
+        prefix + name for name in ("average_low", "average_high", "difference", "difference_low", "difference_high")
+    )
+    if low in table and table[low].notna().any():
+        intervals = zip(table[low], table[high], strict=True)
+        yield "95 %", ["" if pd.isna(a) else f"{rounded(a, digits)}–{rounded(b, digits)}" for a, b in intervals]
+    if difference[0] in table and table[difference[0]].notna().any():
+        changes = map(Interval, *(table[name] for name in difference))
+        yield DIFFERENCE, [_difference(of_row, digits, marks[int(of_row.excludes_zero)]) for of_row in changes]
 
 
 def _difference(interval: Interval, digits: int, mark: str) -> str:
@@ -239,6 +318,10 @@ def notes(table: pd.DataFrame) -> list[str]:
 def explanations(table: pd.DataFrame) -> list[str]:
     """What the headings of intervals and differences mean, for those that occur."""
     found = []
+    if table["normalised"].notna().any():
+        found.append(
+            f"{NORMALISED}: each task's accuracy as a share of its individual model's, in %, averaged over tasks"
+        )
     if table["average_low"].notna().any():
         found.append("95 %: interval of the average over test images (bootstrap, each task's images drawn anew)")
     if table["difference"].notna().any():
@@ -246,6 +329,8 @@ def explanations(table: pd.DataFrame) -> list[str]:
             f"{DIFFERENCE}: the average minus that of the same row without a trust region, in points, with its 95 % "
             "interval (the same bootstrap over pairs of predictions)"
         )
+    if UNSEEN_AVERAGE in table:
+        found.append("unseen: not merged, and nothing was chosen on these tasks; they have an average of their own")
     return found
 
 

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tatr.report.html_page import page
 from tatr.report.markdown import table as markdown_table
 from tatr.report.markdown import with_remarks
-from tatr.report.tables import accuracies, rounded, signed
+from tatr.report.tables import UNSEEN_AVERAGE, accuracies, headings, rounded, signed
 
 LINES = ("paper", "ours", "difference")
 
@@ -28,8 +29,8 @@ def compare(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], names: Mappi
 
     Returns:
         Three lines per row: `method` (our row), `table` and `row` (of the paper), `value` (one of `LINES`), a column
-        per task and `average` in percent, `notes` (keys of footnotes, separated by spaces). The paper's average is the
-        one that it prints.
+        per task and `average` in percent (with unseen tasks as in the table; NaN where the paper's can't be read),
+        `notes` (keys of footnotes, separated by spaces). The paper's averages are those that it prints.
     """
     percent = accuracies(table)
     lines = []
@@ -37,6 +38,8 @@ def compare(table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], names: Mappi
         if match := row.get("paper"):
             measured = {str(task): accuracy for task, accuracy in record.items()}
             paper = {task: match["accuracies"][name] for task, name in names.items()} | {"average": match["average"]}
+            if UNSEEN_AVERAGE in measured:
+                paper[UNSEEN_AVERAGE] = np.nan if match["unseen_average"] is None else match["unseen_average"]
             difference = {key: measured[key] - paper[key] for key in measured}
             labels = {"method": row["name"], "table": match["table"], "row": match["method"]}
             notes = {"notes": " ".join(match["notes"])}
@@ -101,11 +104,12 @@ def as_text(
     def marked(text: str, notes: Iterable[str]) -> str:
         return " ".join([text, *(numbers[key] for key in notes)])
 
-    lines = [["Row", "In the paper", "", *(marked(names.get(task, task), notes) for task, notes in columns.items())]]
+    titles = headings([*columns], names)
+    lines = [["Row", "In the paper", "", *(marked(titles[task], notes) for task, notes in columns.items())]]
     for line in compared.to_dict("records"):
         printed_in = marked(f"Table {line['table']}: {line['row']}", line["notes"].split())
         shown = signed if line["value"] == LINES[2] else rounded
-        cells = (shown(line[task], digits) for task in columns)
+        cells = ("" if pd.isna(line[task]) else shown(line[task], digits) for task in columns)
         # The first of the three lines says what they have in common.
         shared = (line["method"], printed_in) if line["value"] == LINES[0] else ("", "")
         lines.append([*shared, line["value"], *cells])

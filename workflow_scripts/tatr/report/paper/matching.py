@@ -25,22 +25,24 @@ class Match:
     average: float
     notes: tuple[str, ...]
     """Keys of its footnotes, out of `coinciding()["notes"]`."""
+    unseen_average: float | None = None
+    """Of the tasks that are not merged, if there are some and it can be read."""
 
 
 def paper_backbone(model: str, weights: str | None, tasks: Iterable[str | None]) -> str | None:
-    """The paper's backbone that a configuration uses on the paper's eight tasks, or None.
+    """The paper's backbone that a configuration uses on the paper's eight tasks, merged or not, or None.
 
     Args:
         model: open_clip's name of the model; with or without "-quickgelu", which OpenAI's weights need anyway.
         weights: open_clip's tag of the pre-trained weights. The paper's are OpenAI's.
-        tasks: what the paper calls each task of the suite, in any order; None for a task that it does not have.
+        tasks: what the paper calls each task that is evaluated, in any order; None for one that it does not have.
     """
     name = model.removesuffix("-quickgelu")
     same_tasks = sorted(task or "" for task in tasks) == sorted(coinciding()["tasks"])
     return name if weights == "openai" and same_tasks and name in coinciding()["backbones"].values() else None
 
 
-def paper_row(merge: Mapping[str, Any], backbone: str) -> Match | None:
+def paper_row(merge: Mapping[str, Any], backbone: str, unseen: Iterable[str] = ()) -> Match | None:
     """The paper's row of a merge on the eight tasks, if there is one.
 
     Args:
@@ -48,6 +50,7 @@ def paper_row(merge: Mapping[str, Any], backbone: str) -> Match | None:
             (None or `sensitivity`, `taus`, `exemplars`, the latter None where it uses none); `surgery` (None or all its
             settings).
         backbone: of `paper_backbone`.
+        unseen: which of the tasks, as the paper calls them, are evaluated but not merged.
     """
     region = merge.get("trust_region")
     taus = sorted(region["taus"]) if region else []
@@ -55,7 +58,9 @@ def paper_row(merge: Mapping[str, Any], backbone: str) -> Match | None:
     if region and taus != grid and not (len(taus) == 1 and taus[0] in grid):
         return None
     for entry in coinciding()["rows"]:
-        if "merge" in entry and _describes(entry["merge"], merge) and (row := _printed(entry, backbone)):
+        same_split = sorted(entry.get("unseen", ())) == sorted(unseen)
+        described = "merge" in entry and same_split and _describes(entry["merge"], merge)
+        if described and (row := _printed(entry, backbone)):
             return _match(row, (FIXED_TAU,) if len(taus) == 1 else ())
     return None
 
@@ -78,7 +83,7 @@ def comparison(backbone: str, names: Mapping[str, str], matches: Iterable[Match]
 
     Args:
         backbone: of `paper_backbone`.
-        names: what the paper calls each task of the suite.
+        names: what the paper calls each task that is evaluated.
         matches: of all rows that have one.
 
     Returns:
@@ -117,5 +122,4 @@ def _tables(tables: Sequence[int], backbone: str) -> Iterator[int]:
 
 
 def _match(row: Row, extra_notes: tuple[str, ...] = ()) -> Match:
-    assert row.average is not None  # Table 4 alone has none, and no merge of all tasks is in it
-    return Match(row.table, row.name, row.accuracies, row.average, row.notes + extra_notes)
+    return Match(row.table, row.name, row.accuracies, row.average, row.notes + extra_notes, row.unseen_average)

@@ -20,10 +20,12 @@ class Row:
     """As the paper calls it, with an addition where several rows have the same name."""
     accuracies: dict[str, float]
     """In percent, by task as the paper calls it."""
-    average: float | None
-    """As printed, which is not always the mean of `accuracies`; None in Table 4, which has two."""
+    average: float
+    """As printed, which is not always the mean of `accuracies`; in Table 4 of the tasks that are merged."""
     notes: tuple[str, ...]
     """Footnotes: keys of `coinciding()["notes"]`."""
+    unseen_average: float | None = None
+    """Of the tasks that are evaluated but not merged, in Table 4; None where it can't be read."""
 
 
 @cache
@@ -36,8 +38,9 @@ def rows(table: int) -> dict[str, Row]:
             table,
             line["row"],
             {task: float(line[task]) for task in coinciding()["tasks"]},
-            float(line["average"]) if "average" in line else None,
+            float(line["average"] if "average" in line else line["seen_average"]),
             tuple(line["notes"].split()),
+            float(line["unseen_average"]) if line.get("unseen_average") else None,
         )
         for line in lines
     }

@@ -78,8 +78,13 @@ class Draft:
 
     @cached_property
     def tasks(self) -> list[str]:
-        """The suite in alphabetical order: results do not depend on the order in which a person lists it."""
+        """The suite, which is merged, in alphabetical order: no result depends on the order of a person's list."""
         return sorted(self.config.suite)
+
+    @cached_property
+    def unseen(self) -> list[str]:
+        """Tasks that are evaluated but not merged, in alphabetical order."""
+        return sorted(self.config.unseen)
 
     def add(
         self,

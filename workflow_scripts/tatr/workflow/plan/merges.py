@@ -79,14 +79,15 @@ def surgery(draft: Draft, merge: Merge) -> Planned:
 
 
 def evaluation(draft: Draft, merge: Merge) -> Planned:
-    """Scores of a merge on all tasks."""
+    """Scores of a merge on the suite and on the unseen tasks; with surgery on the suite, whose tasks have modules."""
     coefficient = "search" if len(merge.coefficients) > 1 else f"{merge.coefficients[0]:g}"
     tau = merge.taus[0] if len(merge.taus) == 1 else "search"
     label = f"{_label(draft, merge, tau)}_lambda-{coefficient}{'_surgery' if merge.surgery else ''}"
     masks = [planned for tau in merge.taus for planned in _masks(draft, merge, tau)]
     settings = {"coefficients": merge.coefficients} | ({"taus": merge.taus} if len(merge.taus) > 1 else {})
     modules = [surgery(draft, merge)] if merge.surgery else []
-    return _evaluation(draft, label, settings, directions(draft, merge), draft.tasks, masks, modules)
+    unseen = [] if modules else draft.unseen
+    return _evaluation(draft, label, settings, directions(draft, merge), draft.tasks, unseen, masks, modules)
 
 
 def evaluation_without(draft: Draft, merge: Merge, left_out: str, masks: Sequence[Planned]) -> Planned:
@@ -103,9 +104,11 @@ def evaluation_without(draft: Draft, merge: Merge, left_out: str, masks: Sequenc
 def reference(draft: Draft, task: str | None) -> Planned:
     """Scores of a task's individual model on its task, or of the pre-trained model on all (`task` None)."""
     if task is None:
-        return _evaluation(draft, "pretrained", {"coefficients": [0.0]}, [], draft.tasks)
-    label, tasks = (task, draft.tasks) if task == ALL_TASKS else (f"individual_{task}", [task])
-    return _evaluation(draft, label, {"coefficients": [1.0]}, [task_vector(draft, task)], tasks)
+        return _evaluation(draft, "pretrained", {"coefficients": [0.0]}, [], draft.tasks, draft.unseen)
+    vector = [task_vector(draft, task)]
+    if task == ALL_TASKS:
+        return _evaluation(draft, task, {"coefficients": [1.0]}, vector, draft.tasks, draft.unseen)
+    return _evaluation(draft, f"individual_{task}", {"coefficients": [1.0]}, vector, [task])
 
 
 def export(draft: Draft, merge: Merge) -> Planned:
@@ -135,6 +138,7 @@ def _evaluation(
     settings: Mapping[str, Any],
     vectors: Sequence[Planned],
     tasks: Sequence[str],
+    unseen: Sequence[str] = (),
     masks: Sequence[Planned] = (),
     modules: Sequence[Planned] = (),
 ) -> Planned:
@@ -143,11 +147,11 @@ def _evaluation(
         "directions": vectors,
         "masks": masks,
         "surgery": modules,
-        "heads": [head(draft, task) for task in tasks],
-        "images": [images(draft, task) for task in tasks],
+        "heads": [head(draft, task) for task in (*tasks, *unseen)],
+        "images": [images(draft, task) for task in (*tasks, *unseen)],
     }
-    precision = draft.config.evaluation.precision
-    return draft.add("evaluation", label, {**settings, "precision": precision}, inputs)
+    settings = {**settings, "precision": draft.config.evaluation.precision} | ({"unseen": unseen} if unseen else {})
+    return draft.add("evaluation", label, settings, inputs)
 
 
 def _masks(draft: Draft, merge: Merge, tau: float | None) -> list[Planned]:

@@ -20,7 +20,8 @@ def paper_of(draft: Draft) -> str | None:
     backbone = draft.config.backbone
     if not isinstance(backbone, Backbone):
         return None
-    return paper_backbone(backbone.name, backbone.weights, (paper_name(draft, task) for task in draft.tasks))
+    evaluated = (*draft.tasks, *draft.unseen)
+    return paper_backbone(backbone.name, backbone.weights, (paper_name(draft, task) for task in evaluated))
 
 
 def table_settings(draft: Draft, references: dict[str, list[Planned]]) -> dict[str, Any]:
@@ -28,7 +29,8 @@ def table_settings(draft: Draft, references: dict[str, list[Planned]]) -> dict[s
     config, paper = draft.config, paper_of(draft)
     rows, matches = [], []
     for name, evaluations in references.items():
-        match = reference_row(name, paper) if paper else None
+        # The paper's references have no tasks apart.
+        match = reference_row(name, paper) if paper and not draft.unseen else None
         rows.append({"name": name, "evaluations": [e.name for e in evaluations], "reference": True} | _paper(match))
         matches.append(match)
     for merge in config.merges:
@@ -36,9 +38,10 @@ def table_settings(draft: Draft, references: dict[str, list[Planned]]) -> dict[s
         rows.append(_row(draft, merge) | _paper(match))
         matches.append(match)
     settings = {"rows": rows, "tasks": config.suite, "names": config.display.tasks, "digits": config.display.digits}
-    if paper is None:
+    settings |= {"unseen": config.unseen} if config.unseen else {}
+    if paper is None or not any(matches):
         return settings
-    names = {task: paper_name(draft, task) or task for task in config.suite}
+    names = {task: paper_name(draft, task) or task for task in (*config.suite, *config.unseen)}
     return settings | {"paper": comparison(paper, names, [match for match in matches if match])}
 
 
@@ -69,7 +72,7 @@ def _paper_row(draft: Draft, merge: Merge, paper: str | None) -> Match | None:
     if region := merge.trust_region:
         count = draft.config.gradient_count(region)
         settings["trust_region"] = {"sensitivity": region.sensitivity, "taus": region.taus, "exemplars": count}
-    return paper_row(settings, paper)
+    return paper_row(settings, paper, [str(paper_name(draft, task)) for task in draft.unseen])
 
 
 def _paper(match: Match | None) -> dict[str, Any]:
