@@ -1,4 +1,4 @@
-"""Signed gradients: in which direction a task's loss rises with every parameter, at θ_pre (∇L_j of arXiv 2501.15065)."""
+"""Signed gradients: whether a task's loss rises or falls with every parameter, at θ_pre (∇L_j of arXiv 2501.15065)."""
 
 from collections.abc import Iterator
 
