@@ -1,4 +1,4 @@
-"""Compute a suite's sensitivity: `gradient` is Ω = Σ_{i≠j} |∇L_j| ⊙ |Δ_i| (Eq. 8), `zero_shot` is Eq. 7."""
+"""Compute a suite's sensitivity: `gradient` is Ω = Σ_{i≠j} |∇L_j| ⊙ |Δ_i| (Eq. 8), others Eq. 7 and Table 6."""
 
 from tatr.workflow.job import Job
 from tatr.workflow.step import Step
@@ -28,7 +28,7 @@ def run(job: Job) -> None:
 STEP = Step(
     run,
     kind="sensitivity",
-    reads={"task_vectors": "task_vector", "gradients": "gradient"},
+    reads={"task_vectors": "task_vector", "gradients": "gradient", "signed_gradients": "signed_gradient"},
     content="vector.zarr",
     example="python workflow_scripts/sensitivity.py --task-vectors results/task_vector/*/manifest.json "
     '--gradients results/gradient/*/manifest.json --settings \'{"sensitivity": "gradient", "exemplars": 128}\' '

@@ -125,6 +125,14 @@ def test_sweep_over_trust_regions() -> None:
     ]
 
 
+def test_a_sensitivity_that_decides_by_itself_has_no_tau() -> None:
+    (merge,) = load(one_merge("trust_region: {sensitivity: positive, exemplars: 16}")).merges
+    assert (merge.taus, merge.row_name) == ([None], "Task Arithmetic + TATR positive, n 16, λ 0.3")
+    both = load(one_merge("trust_region: [{sensitivity: [positive, negative], exemplars: 4}, {exemplars: 2}]"))
+    assert [both.gradient_count(merge.trust_region) for merge in both.merges if merge.trust_region] == [4, 4, 2]
+    assert both.gradient_counts == [2]  # of absolute gradients
+
+
 def test_list_under_search_is_no_sweep() -> None:
     merges = load(one_merge("coefficient: [0.3, {search: [0.1, 0.2]}]")).merges
     assert [merge.coefficients for merge in merges] == [[0.3], [0.1, 0.2]]

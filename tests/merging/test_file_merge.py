@@ -264,6 +264,8 @@ def test_mistakes_are_named_and_leave_nothing(base: Path, tuned: dict[str, Path]
         ({"method": "ties", "density": 0}, "density = 0 is out of range"),
         ({"tau": 1.0}, "tau = 1"),
         ({"tau": 0.1, "sensitivity": "gradient"}, "gradient needs gradients on images of all tasks; use the pipeline"),
+        ({"sensitivity": "positive"}, "positive needs gradients on images of all tasks; use the pipeline"),
+        ({"tau": 0.1, "sensitivity": "negative"}, "negative needs gradients on images of all tasks; use the pipeline"),
         ({"tau": 0.1, "sensitivity": "grad"}, "sensitivity 'grad': unknown; expected one of"),
         ({"sensitivity": "random"}, "sensitivity: 'random' without tau; say which share"),
         ({"coefficient": 1e39}, "'model.embed_tokens.weight' would hold values that BF16 can't"),

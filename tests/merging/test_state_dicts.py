@@ -70,6 +70,24 @@ def test_a_sensitivity_can_be_asked_for(pretrained: StateDict, finetuned: dict[s
         merge(pretrained, finetuned, sensitivity="ntk")
 
 
+@pytest.mark.parametrize(("name", "sign"), [("positive", 1), ("negative", -1)])
+def test_a_sensitivity_that_decides_by_signs(
+    pretrained: StateDict, finetuned: dict[str, StateDict], name: str, sign: int
+) -> None:
+    given = {task: {n: some_state(10 + k)[n] for n in ("w", "b")} for k, task in enumerate(TASKS)}
+    deltas = [flat(state) - flat(pretrained) for state in finetuned.values()]
+    total = sum(flat(given[TASKS[j]]) * deltas[i] for i in range(3) for j in range(3) if i != j)
+    expected = flat(pretrained) + 0.3 * sum(deltas) * (sign * total > 0)
+    merged = merge(pretrained, finetuned, sensitivity=name, signed_gradients=given)
+    np.testing.assert_allclose(flat(merged), expected, rtol=1e-5)
+    with pytest.raises(TatrError, match=rf"tau = 0\.1: sensitivity '{name}' decides by itself"):
+        merge(pretrained, finetuned, tau=0.1, sensitivity=name, signed_gradients=given)
+    with pytest.raises(TatrError, match=f"'{name}': needs signed_gradients, which were not given"):
+        merge(pretrained, finetuned, sensitivity=name, gradients=given)
+    with pytest.raises(TatrError, match="signed_gradients: given for cars; expected for cars, digits, signs"):
+        merge(pretrained, finetuned, sensitivity=name, signed_gradients={"cars": given["cars"]})
+
+
 def test_types_and_order_are_those_of_the_pretrained_model(
     pretrained: StateDict, finetuned: dict[str, StateDict]
 ) -> None:

@@ -142,10 +142,10 @@ def inputs(make_artefact: Call, towers: dict[str, Tensors], model: Config, tmp_p
 def export(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Call:
     """Run the command in this process: the folder, and the error message if there was one."""
 
-    def run(given: dict[str, list[Artefact]]) -> tuple[Path, str]:
+    def run(given: dict[str, list[Artefact]], **settings: object) -> tuple[Path, str]:
         for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             monkeypatch.setenv(variable, "1")
-        line: list[str | Path] = [SCRIPTS / "export.py", "--settings", json.dumps(SETTINGS)]
+        line: list[str | Path] = [SCRIPTS / "export.py", "--settings", json.dumps(SETTINGS | settings)]
         for role, group in given.items():
             line += [f"--{role}", *(artefact.folder / FILE for artefact in group)]
         monkeypatch.setattr("sys.argv", [str(word) for word in (*line, "--output", tmp_path / "x" / FILE)])
@@ -305,6 +305,14 @@ def test_the_card_of_a_merge_whose_tau_was_not_searched_for(
     card = (export(given)[0] / "README.md").read_text(encoding="utf-8")
     assert set(lines) <= set(card.splitlines())
     assert given["directions"][0].manifest.digest in card
+
+
+def test_the_card_says_that_a_sensitivity_decides_without_tau(model: Config, inputs: Call, export: Call) -> None:
+    given = inputs(model, SCORES | {"tau": None, "direction": 0, "search": []}, surgery=False)
+    region = {"sensitivity": "positive", "exemplars": 8}
+    card = (export(given, trust_region=region)[0] / "README.md").read_text(encoding="utf-8")
+    assert '- Trust region: `{"sensitivity": "positive", "exemplars": 8}`' in card
+    assert "- τ: none; the sensitivity alone decides which parameters are left as they were" in card
 
 
 @pytest.mark.parametrize("quick", [True, False])

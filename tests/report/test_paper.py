@@ -149,6 +149,15 @@ class TestMatching:
         assert matched(raw) == (5, f"TATR, {count} exemplar{'s' if count > 1 else ''}")
         assert matched(raw, L14) is None
 
+    @pytest.mark.parametrize("name", ["ntk", "positive", "negative"])
+    def test_other_sensitivities_are_rows_of_table_6(self, name: str) -> None:
+        region = {"sensitivity": name} | (TUNED if name == "ntk" else {})
+        raw = {"method": "task_arithmetic", "trust_region": region}
+        assert matched(raw) == (6, f"TATR {name}")
+        assert FIXED_TAU not in paper_row(as_planned(raw), B32).notes
+        assert matched(raw, L14) is None
+        assert matched(raw | {"trust_region": region | {"exemplars": 8}}) is None
+
     def test_a_tau_that_was_not_tuned_has_a_footnote(self) -> None:
         tuned, fixed = (as_planned({"method": "ties", "trust_region": r}) for r in (TUNED, {"tau": 0.01}))
         assert FIXED_TAU not in paper_row(tuned, B32).notes

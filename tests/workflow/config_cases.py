@@ -100,6 +100,15 @@ CONFIGURATION = [
         merged("magmax", "0.5") | evaluated("magmax+zero_shot_tau-0.01", "0.5"),
         _appended("merges", {"method": "magmax", "trust_region": [None, {"sensitivity": "zero_shot", "tau": 0.01}]}),
     ),
+    Case(
+        "signs-asked-for",
+        "ask for a sensitivity by signs (`positive`)",
+        "signed gradients, sensitivity, mask and evaluation; absolute gradients and the merge stay",
+        {f"signed_gradient:{task}_n-8" for task in TASKS}
+        | {"sensitivity:positive_n-8", "mask:positive_n-8"}
+        | evaluated("task_arithmetic+positive_n-8", "0.3"),
+        _appended("merges", {"method": "task_arithmetic", "trust_region": {"sensitivity": "positive"}}),
+    ),
     Case("row-removed", "remove a merge", "table and figure", TABLE, lambda config: config["merges"].pop(1)),
     Case(
         "rows-reordered", "list the merges in another order", "table and figure", TABLE, lambda c: c["merges"].reverse()

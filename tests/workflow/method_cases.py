@@ -15,6 +15,8 @@ SEARCHED = "evaluation:task_arithmetic+zero_shot_tau-search_lambda-search"
 
 FISHER = {"merge:fisher_exemplars-4", "evaluation:fisher_exemplars-4_lambda-1"} | TABLE
 REGMEAN = {"merge:regmean_exemplars-8", "evaluation:regmean_exemplars-8_lambda-1"} | TABLE
+BY_SIGNS = {"sensitivity:negative_n-4", "mask:negative_n-4"}
+BY_SIGNS |= {"evaluation:task_arithmetic+negative_n-4_lambda-0.3"} | TABLE
 SURGERY = {"surgery:task_arithmetic_lambda-0.3", "evaluation:task_arithmetic_lambda-0.3_surgery"} | TABLE
 MULTITASK = {"finetuning:all-tasks", "task_vector:all-tasks", "evaluation:all-tasks"} | TABLE
 TASKS = ("cars", "digits")
@@ -27,7 +29,7 @@ def adapted(label: str = ADAPTED.format(2)) -> set[str]:
 
 EVALUATED = {
     *(f"evaluation:{method}_lambda-{coefficient}" for method, coefficient in OTHERS.items()),
-    *(job for job in FISHER | REGMEAN | MULTITASK if job.startswith("evaluation:")),
+    *(job for job in FISHER | REGMEAN | MULTITASK | BY_SIGNS if job.startswith("evaluation:")),
     *(job for job in adapted() | adapted(ADAPTED_TOO) if job.startswith("evaluation:")),
     "evaluation:pretrained",
     SEARCHED,
@@ -80,6 +82,13 @@ METHOD_CASES = [
         setting("merges", 4, "trust_region", "tau", "search", to=[0.01, 0.05, 0.1]),
     ),
     Case(
+        "signed-exemplars",
+        "take signed gradients over more images",
+        "they, sensitivity, mask and evaluation; the merge stays",
+        {f"signed_gradient:{task}_n-8" for task in TASKS} | {job.replace("n-4", "n-8") for job in BY_SIGNS},
+        setting("merges", 5, "trust_region", "exemplars", to=8),
+    ),
+    Case(
         "adaptation-tau",
         "change τ of a merge that learns inside its trust region (AdaMerging)",
         "mask, coefficients, merge and evaluation",
@@ -120,6 +129,13 @@ METHOD_CASES = [
         "it, its merges and evaluations",
         {f"fisher:{task}_n-4" for task in TASKS} | FISHER,
         files=lambda scene: change_code(scene.module("tatr/measuring/fisher.py")),
+    ),
+    Case(
+        "signed-gradients-edited",
+        "edit how signed gradients are measured (`signed_gradient.py`)",
+        "they, and what is made from them",
+        {f"signed_gradient:{task}_n-4" for task in TASKS} | BY_SIGNS,
+        files=lambda scene: change_code(scene.module("tatr/measuring/signed_gradient.py")),
     ),
     Case(
         "grams-edited",

@@ -132,7 +132,8 @@ def test_one_task_alone_and_missing_gradients_are_refused() -> None:
 
 def test_an_unknown_sensitivity_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        TatrError, match=r"sensitivity 'hessian': unknown; expected one of gradient, ntk, random, zero_shot"
+        TatrError,
+        match=r"sensitivity 'hessian': unknown; expected one of gradient, negative, ntk, positive, random, zero_shot",
     ):
         load("hessian")
 
@@ -142,7 +143,7 @@ def test_a_sensitivity_is_documented(name: str) -> None:
     assert load(name).name == name
     assert load(name).title
     assert str(load(name).formula.__doc__).startswith("Ω = ")
-    assert {"task_vectors", "gradients"} >= set(load(name).needs) != set()
+    assert {"task_vectors", "gradients", "signed_gradients"} >= set(load(name).needs) != set()
 
 
 @given(tasks())
@@ -183,7 +184,7 @@ def test_a_module_put_into_the_package_is_found(tmp_path: Path, monkeypatch: pyt
         "def mine(gradients):\n    return cross_sum(gradients, gradients)\n"
     )
     monkeypatch.setattr(sensitivities, "__path__", [*sensitivities.__path__, str(tmp_path)])
-    assert names() == ["gradient", "mine", "ntk", "random", "zero_shot"]
+    assert names() == ["gradient", "mine", "negative", "ntk", "positive", "random", "zero_shot"]
     assert load("mine").of(gradients=np.ones((3, 4), np.float32))[0:4].tolist() == [6.0] * 4
     load.cache_clear()
     sys.modules.pop("tatr.merging.sensitivities.mine")

@@ -56,18 +56,18 @@ def _value_or(section: type[Search], raw: Any) -> Any:  # noqa: ANN401
     raise ValueError
 
 
-def _needs_gradients(sensitivity: str) -> bool:
-    return "gradients" in sensitivities.load(sensitivity).needs
-
-
 class TrustRegion(Section):
     """Which parameters a merge may change."""
 
     sensitivity: SensitivityName = Field(
-        "gradient", description="how Ω is made; gradient: Eq. 8; zero_shot: Eq. 7; ntk: Table 6; random: a control"
+        "gradient",
+        description="how Ω is made; gradient: Eq. 8; zero_shot: Eq. 7; ntk, positive, negative: Table 6; random: a "
+        "control",
     )
     tau: Annotated[Annotated[float, Field(ge=0, lt=1)] | ShareSearch, BeforeValidator(_tau)] = Field(
-        0.01, description="share of the parameters, the most sensitive ones, left as is; or {search: [...]}"
+        0.01,
+        description="share of the parameters, the most sensitive ones, left as is; or {search: [...]}; positive and "
+        "negative take none",
     )
     exemplars: int | None = Field(None, ge=1, description="exemplars per task; null takes exemplars.count")
 
@@ -75,18 +75,28 @@ class TrustRegion(Section):
     @classmethod
     def _check_exemplars(cls, count: int | None, info: ValidationInfo) -> int | None:
         name = info.data.get("sensitivity")
-        if name and count is not None and not _needs_gradients(name):
+        if name and count is not None and not sensitivities.load(name).needs_images:
             raise ValueError(f"{name} uses no exemplars; leave the key out")
         return count
 
-    @property
-    def needs_gradients(self) -> bool:
-        """Whether its sensitivity is made from measured gradients."""
-        return _needs_gradients(self.sensitivity)
+    @field_validator("tau")  # of one that is written, not of the default
+    @classmethod
+    def _check_tau(cls, tau: float | ShareSearch, info: ValidationInfo) -> float | ShareSearch:
+        name = info.data.get("sensitivity")
+        if name and sensitivities.load(name).threshold is not None:
+            raise ValueError(sensitivities.takes_no_tau(name))
+        return tau
 
     @property
-    def taus(self) -> list[float]:
-        """Candidates for τ; one means no search."""
+    def made_by(self) -> sensitivities.Sensitivity:
+        """Its sensitivity."""
+        return sensitivities.load(self.sensitivity)
+
+    @property
+    def taus(self) -> list[float] | list[None]:
+        """Candidates for τ; one means no search, None that the sensitivity decides by itself."""
+        if self.made_by.threshold is not None:
+            return [None]
         return self.tau.search if isinstance(self.tau, ShareSearch) else [self.tau]
 
 
@@ -147,7 +157,7 @@ class Merge(Section):
 
     @property
     def taus(self) -> list[float | None]:
-        """Candidates for τ; one means no search, None no trust region."""
+        """Candidates for τ; one means no search, None that there is no trust region, or one without τ."""
         return [*self.trust_region.taus] if self.trust_region else [None]
 
     def lacks_only_the_region_of(self, other: "Merge") -> bool:
@@ -189,11 +199,11 @@ class Merge(Section):
         name += "".join(f", {key} {value}" for key, value in self.changed_settings.items() if key != "split")
         searched = []
         if region := self.trust_region:
-            name += f" + {sensitivities.load(region.sensitivity).title}"
+            name += f" + {region.made_by.title}"
             if len(region.taus) > 1:
                 searched.append("τ")
-            else:
-                name += f", τ {100 * region.taus[0]:g} %"
+            elif (tau := region.taus[0]) is not None:
+                name += f", τ {100 * tau:g} %"
             name += f", n {region.exemplars}" if region.exemplars else ""
         name += " + Surgery" if self.surgery else ""
         if isinstance(self.coefficient, Search):

@@ -124,15 +124,17 @@ class Config(Section):
         return Exemplars(**settings | ({"count": count} if count else {}))
 
     def gradient_count(self, region: TrustRegion) -> int | None:
-        """Exemplars per task for a trust region's gradients; None if it needs no gradients."""
-        if not region.needs_gradients:
+        """Exemplars per task for a trust region's gradients, absolute or signed; None if it needs no gradients."""
+        if not region.made_by.needs_images:
             return None
         return region.exemplars or self.exemplars_of().count
 
     @cached_property
     def gradient_counts(self) -> list[int]:
-        """All counts of exemplars per task that the merges' trust regions ask for, in ascending order."""
-        regions = [merge.trust_region for merge in self.merges if merge.trust_region]
+        """All counts of exemplars per task over which absolute gradients are asked for, in ascending order."""
+        regions = [
+            region for merge in self.merges if (region := merge.trust_region) and "gradients" in region.made_by.needs
+        ]
         counts = {count for region in regions if (count := self.gradient_count(region))}
         return sorted(counts | ({self.exemplars_of().count} if self._analyses_need_gradients else set()))
 
@@ -148,7 +150,7 @@ class Config(Section):
         asked_for = self.analyses_asked_for.items()
         regions = [TrustRegion(sensitivity=s.sensitivity) for _, s in asked_for if hasattr(s, "sensitivity")]
         return any("gradients" in analyses.load(name).needs for name, _ in asked_for) or any(
-            region.needs_gradients for region in regions
+            "gradients" in region.made_by.needs for region in regions
         )
 
     def _finetuning(self, changes: Section | None, **others: Any) -> FineTuning:  # noqa: ANN401

@@ -101,7 +101,7 @@ def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--tau", type=float, metavar="τ", help="leave this share of the parameters as it is: trust region (default: no)"
     )
-    needing_none = [name for name in sensitivities.names() if "gradients" not in sensitivities.load(name).needs]
+    needing_none = [name for name in sensitivities.names() if not sensitivities.load(name).needs_images]
     parser.add_argument(
         "--sensitivity",
         metavar="NAME",
@@ -186,17 +186,24 @@ def _print_plan(merge: "FileMerge") -> None:
         [f"λ = {merge.coefficient:g}", *(f"{name} = {value}" for name, value in merge.all_settings.items())]
     )
     lines["method"] = f"{method.title}, {stated}"
-    lines["trust region"] = "none" if merge.tau is None else f"τ = {merge.tau:g} of N stay as they are (zero-shot)"
-    lines["reads"] = "" if merge.tau is None else "all models once for τ's threshold; "
+    lines["trust region"] = _region(merge)
+    lines["reads"] = "" if merge.sensitivity is None else "all models once for the trust region's threshold; "
     lines["reads"] += f"{merge.method}: {' '.join(cost[1].split()) if cost else 'not stated'}"
     lines["writes"] = f"{merge.output}: {_gb(merge.base.nbytes)} ({_gb(free_space(merge.output))} free)"
     _print_lines(lines)
 
 
+def _region(merge: "FileMerge") -> str:
+    if merge.sensitivity is None:
+        return "none"
+    name = merge.sensitivity.name.replace("_", "-")
+    return f"as {name} decides" if merge.tau is None else f"τ = {merge.tau:g} of N stay as they are ({name})"
+
+
 def _print_summary(merge: "FileMerge", record: dict[str, Any], seconds: float) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     lines = {"wrote": f"{merge.output} in {seconds:.0f} s, with {peak:.0f} MiB of memory at the peak"}
-    if merge.tau is not None:
+    if merge.sensitivity is not None:
         kept = record["merged"]["kept"]
         lines["trust region"] = f"{100 * kept / merge.layout.size:.4f} % of N ({kept:,} parameters) were merged"
     lines["record"] = f"{merge.output / 'merge.json'}: what was merged, settings, digests"

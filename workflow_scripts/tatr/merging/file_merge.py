@@ -16,11 +16,12 @@ import numpy as np
 from tatr.digests import FollowingDigest
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
-from tatr.merging.mask import Threshold, mask, thresholds
+from tatr.merging.mask import Threshold, end_of_region, mask
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import load
 from tatr.merging.reading_meter import ReadingMeter
+from tatr.merging.sensitivities import Sensitivity
 from tatr.merging.task_vector import task_vector
 from tatr.vectors.apply import applied
 from tatr.vectors.gathered import Gathered, overlaps
@@ -88,7 +89,8 @@ class FileMerge:
     method: str
     coefficient: float
     tau: float | None
-    sensitivity: str
+    sensitivity: Sensitivity | None
+    """What makes the trust region; None for none."""
     settings: Mapping[str, Any]
     layout: Layout
     """Of the tensors that are merged, in the order of the base's files."""
@@ -144,11 +146,11 @@ class FileMerge:
 
     def _trust_region(self, vectors: Sequence[Vector]) -> tuple[Vector | None, Threshold | None]:
         """The mask, and the threshold that it was made with."""
-        if self.tau is None:
+        if self.sensitivity is None:
             return None, None
-        omega = sensitivities.load(self.sensitivity).of(task_vectors=vectors)
+        omega = self.sensitivity.of(task_vectors=vectors)
         self.meter.phase("trust region", self._merged_bytes())
-        (threshold,) = thresholds(omega, [self.tau])
+        threshold = end_of_region(omega, self.tau, self.sensitivity.threshold)
         return mask(omega, threshold.epsilon), threshold
 
     def _merged_bytes(self) -> int:
@@ -212,7 +214,7 @@ class FileMerge:
             "settings": self.all_settings,
             "coefficient": self.coefficient,
             "tau": self.tau,
-            "sensitivity": None if self.tau is None else self.sensitivity,
+            "sensitivity": self.sensitivity and self.sensitivity.name,
             "threshold": epsilon if epsilon is None or math.isfinite(epsilon) else None,
             "merged": {"tensors": len(self.layout.parameters), "parameters": self.layout.size, "kept": kept},
             "from_base": dict(self.unmerged),
@@ -243,9 +245,9 @@ def prepare(
     chosen.check(settings)
     if tau is not None and not 0 <= tau < 1:
         raise TatrError(f"tau = {tau:g}: expected a share of the parameters, from 0 to below 1 (0.01 for 1 %)")
-    sensitivity = sensitivities.of_region(sensitivity, tau, "zero_shot")
-    if "gradients" in sensitivities.load(sensitivity).needs:
+    if sensitivity is not None and sensitivities.load(sensitivity).needs_images:
         raise TatrError(f"sensitivity: {sensitivity} needs gradients on images of all tasks; use the pipeline for it")
+    made_by = sensitivities.of_region(sensitivity, tau, "zero_shot")
     if not finetuned:
         raise TatrError("no fine-tuned models to merge")
     if output.exists():
@@ -257,7 +259,7 @@ def prepare(
     if (free := free_space(output)) < opened.nbytes:
         raise TatrError(f"{output}: needs {opened.nbytes / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on this disk")
     coefficient = chosen.coefficient if coefficient is None else coefficient
-    return FileMerge(opened, models, output, method, coefficient, tau, sensitivity, settings, layout, unmerged)
+    return FileMerge(opened, models, output, method, coefficient, tau, made_by, settings, layout, unmerged)
 
 
 def free_space(path: Path) -> int:

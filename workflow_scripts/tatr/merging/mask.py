@@ -1,14 +1,17 @@
 """The trust region: the parameters whose sensitivity Ω is small (Eq. 9 of arXiv 2501.15065).
 
-One global threshold ε per τ: the τ·N entries with the largest Ω are dropped and Ω < ε is kept.
+One global threshold ε per τ: the τ·N entries with the largest Ω are dropped and Ω < ε is kept. A sensitivity that
+decides by itself states ε.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from tatr.errors import TatrError
 from tatr.vectors.order_statistics import nth_smallest, share_of
-from tatr.vectors.vector import Vector, mapped
+from tatr.vectors.vector import Vector, mapped, read
 
 
 class Threshold(NamedTuple):
@@ -50,6 +53,34 @@ def thresholds(omega: Vector, taus: Sequence[float]) -> list[Threshold]:
             "many parameters; check that no task vector or gradient is zero"
         )
     return [found.get(tau, everything) for tau in taus]
+
+
+def end_of_region(omega: Vector, tau: float | None, stated: float | None) -> Threshold:
+    """Where one trust region ends: at the ε that its sensitivity states, else at that of τ.
+
+    Args:
+        omega: Ω ≥ 0, float32 [N].
+        tau: dropped proportion in [0, 1), where no ε is stated.
+        stated: ε.
+
+    Raises:
+        TatrError: τ is missing or out of range, or nothing would be kept.
+    """
+    if stated is not None:
+        return _counted(omega, stated)
+    if tau is None:
+        raise TatrError("tau: missing; expected a dropped proportion in [0, 1)")
+    return thresholds(omega, [tau])[0]
+
+
+def _counted(omega: Vector, epsilon: float) -> Threshold:
+    kept = sum(int(np.count_nonzero(part)) for part in read(mask(omega, epsilon)))
+    if not kept:
+        raise TatrError(
+            f"nothing would be kept, as the sensitivity is below {epsilon:g} nowhere; check that no task vector or "
+            "gradient is zero"
+        )
+    return Threshold(epsilon, kept)
 
 
 def mask(omega: Vector, threshold: float) -> Vector:

@@ -7,9 +7,10 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
-from tatr.merging.mask import mask, thresholds
+from tatr.merging.mask import end_of_region, mask
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import load
+from tatr.merging.sensitivities import Sensitivity
 from tatr.merging.task_vector import task_vector
 from tatr.vectors.apply import applied
 from tatr.vectors.gathered import Gathered
@@ -29,19 +30,22 @@ def merge(
     tau: float | None = None,
     gradients: Mapping[str, StateDict] | None = None,
     sensitivity: str | None = None,
+    signed_gradients: Mapping[str, StateDict] | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
-    """Merge fine-tuned models into one: θ_pre + λ·v, with v restricted to the trust region if `tau` is given.
+    """Merge fine-tuned models into one: θ_pre + λ·v, with v restricted to a trust region if one is asked for.
 
     Args:
         pretrained: θ_pre.
         finetuned: per task, θ_k with the same names and shapes.
         method: a name of `tatr.merging.methods`.
         coefficient: λ; None takes the method's usual one.
-        tau: share of the parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all.
+        tau: share of the parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all. The
+            sensitivities `positive` and `negative` decide by themselves and take none.
         gradients: per task, the mean absolute per-exemplar gradient at θ_pre (see `mean_absolute_gradient`).
         sensitivity: how Ω is made, a name of `tatr.merging.sensitivities`; None takes `gradient` where gradients are
             given, else `zero_shot`, which uses |Δ_k| instead (Eq. 7).
+        signed_gradients: per task, the mean gradient at θ_pre with its signs, for `positive` and `negative`.
         settings: of the method.
 
     Returns:
@@ -56,8 +60,10 @@ def merge(
     base = remembered(_flat(layout, floating, "pretrained"))
     models = [_flat(layout, _match(state, pretrained, task), task) for task, state in finetuned.items()]
     vectors = [task_vector(model, base) for model in models]
-    name = sensitivities.of_region(sensitivity, tau, "zero_shot" if gradients is None else "gradient")
-    region = None if tau is None else _trust_region(name, vectors, _in_order(gradients, finetuned, layout), tau)
+    chosen = sensitivities.of_region(sensitivity, tau, "zero_shot" if gradients is None else "gradient")
+    measured = {"gradients": gradients, "signed_gradients": signed_gradients}
+    in_order = {what: _in_order(given, finetuned, layout, what) for what, given in measured.items()}
+    region = _trust_region(chosen, tau, task_vectors=vectors, **in_order) if chosen else None
     merged_direction = direction(method, MergeInputs(vectors, layout), settings)
     if coefficient is None:
         coefficient = load(method).coefficient
@@ -68,13 +74,10 @@ def merge(
     return {name: _like(tensor, views[name]) if name in views else tensor for name, tensor in pretrained.items()}
 
 
-def _trust_region(
-    sensitivity: str, task_vectors: Sequence[Vector], gradients: Sequence[Vector] | None, tau: float
-) -> Vector:
+def _trust_region(chosen: Sensitivity, tau: float | None, **ingredients: Sequence[Vector] | None) -> Vector:
     # Ω is computed whenever it is read: one pass finds its threshold, applying the mask is one more.
-    omega = sensitivities.load(sensitivity).of(task_vectors=task_vectors, gradients=gradients)
-    ((epsilon, _),) = thresholds(omega, [tau])
-    return mask(omega, epsilon)
+    omega = chosen.of(**ingredients)
+    return mask(omega, end_of_region(omega, tau, chosen.threshold).epsilon)
 
 
 def _flat(layout: Layout, tensors: StateDict, name: str) -> Gathered:
@@ -82,16 +85,16 @@ def _flat(layout: Layout, tensors: StateDict, name: str) -> Gathered:
 
 
 def _in_order(
-    gradients: Mapping[str, StateDict] | None, tasks: Mapping[str, Any], layout: Layout
+    gradients: Mapping[str, StateDict] | None, tasks: Mapping[str, Any], layout: Layout, what: str
 ) -> list[Gathered] | None:
     if gradients is None:
         return None
     if gradients.keys() != tasks.keys():
-        raise TatrError(f"gradients: given for {', '.join(gradients)}; expected for {', '.join(tasks)}")
+        raise TatrError(f"{what}: given for {', '.join(gradients)}; expected for {', '.join(tasks)}")
     for task in tasks:
-        layout.check_names(gradients[task], f"gradients of '{task}'")
-        _check_tensors(layout, gradients[task], f"gradients of '{task}'")
-    return [_flat(layout, gradients[task], f"gradients of {task}") for task in tasks]
+        layout.check_names(gradients[task], f"{what} of '{task}'")
+        _check_tensors(layout, gradients[task], f"{what} of '{task}'")
+    return [_flat(layout, gradients[task], f"{what} of {task}") for task in tasks]
 
 
 def _match(state: StateDict, pretrained: StateDict, task: str) -> StateDict:

@@ -52,6 +52,8 @@ def _facts(settings: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[s
     yield f"Trust region: {_shown(region) if region else 'none'}"
     if (tau := scores["tau"]) is not None:
         yield f"τ (share of the parameters, the most sensitive ones, left as they were): {tau:g}"
+    elif region and "tau" not in region:
+        yield "τ: none; the sensitivity alone decides which parameters are left as they were"
     if surgery := settings.get("surgery"):
         yield f"Surgery: {_shown(surgery)}"
     yield f"Tasks: {_shown(settings.get('tasks') or list(scores['scores']))}"

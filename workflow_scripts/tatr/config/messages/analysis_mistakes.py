@@ -42,6 +42,7 @@ def _pairs_of_regions(config: Config, section: Any) -> Found:  # noqa: ANN401
         for merge in config.merges
         if (region := merge.trust_region)
         for tau in region.taus
+        if tau is not None
     }
     if max(Counter(tau for *_, tau in regions).values(), default=0) < 2:
         yield (), "compares trust regions of one tau, and no two of merges have the same; give two sensitivities, say"
@@ -51,7 +52,7 @@ def _varied(setting: str) -> Callable[[Config, Any], Found]:
     def check(config: Config, section: Any) -> Found:  # noqa: ANN401
         curves: dict[tuple[Any, ...], set[Any]] = {}
         for merge in config.merges:
-            if merge.trust_region and len(merge.trust_region.taus) == 1:
+            if merge.trust_region and len(merge.trust_region.taus) == 1 and merge.taus != [None]:
                 settings = _settings(config, merge)
                 value = settings.pop(setting)
                 curves.setdefault(tuple(map(str, settings.values())), set()).add(value)

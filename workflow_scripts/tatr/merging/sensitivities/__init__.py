@@ -1,8 +1,10 @@
 """Sensitivities Ω: one module each, found by its name; adding one adds a module and changes nothing else.
 
 Ω says of every parameter how much one task's loss reacts when the other tasks' updates move it. A sensitivity is a
-function, named like its module, that takes what it needs, out of `task_vectors` and `gradients` (each one vector per
-task, in the same order), and gives Ω, a vector of values from 0 up. Its docstring starts with the formula.
+function, named like its module, that takes what it needs, out of `task_vectors`, `gradients` and `signed_gradients`
+(each one vector per task, in the same order), and gives Ω, a vector of values from 0 up. Its docstring starts with the
+formula. The most sensitive share τ of the parameters is left as it is, unless the sensitivity states a threshold: then
+Ω alone decides.
 """
 
 import importlib
@@ -18,6 +20,9 @@ import numpy as np
 from tatr.errors import TatrError
 from tatr.vectors.vector import Vector, computed, mapped, strips
 
+MEASURED = ("gradients", "signed_gradients")
+"""What sensitivities take that is measured on images of the tasks."""
+
 TOGETHER = 4
 """Tasks whose blocks are in memory at once: strips of all of them are added while the sums are in a core's cache."""
 
@@ -31,24 +36,38 @@ class Sensitivity:
     """What tables call the trust region that it makes."""
     formula: Callable[..., Vector]
     """`(*needs)` → Ω, float32 [N]."""
+    threshold: float | None = None
+    """Parameters with a smaller Ω are merged, whatever their share; None where τ, their share, decides."""
 
     @property
     def needs(self) -> list[str]:
-        """What it takes, out of `task_vectors` and `gradients`."""
+        """What it takes, out of `task_vectors`, `gradients` and `signed_gradients`."""
         return [*inspect.signature(self.formula).parameters]
 
-    def of(self, *, task_vectors: Sequence[Vector] | None = None, gradients: Sequence[Vector] | None = None) -> Vector:
+    @property
+    def needs_images(self) -> bool:
+        """Whether it takes anything that is measured on images."""
+        return not {*MEASURED}.isdisjoint(self.needs)
+
+    def of(
+        self,
+        *,
+        task_vectors: Sequence[Vector] | None = None,
+        gradients: Sequence[Vector] | None = None,
+        signed_gradients: Sequence[Vector] | None = None,
+    ) -> Vector:
         """Ω, computed slice by slice on access.
 
         Args:
             task_vectors: Δ_k, each float32 [N].
             gradients: G_k ≥ 0, the mean absolute per-exemplar gradients at θ_pre, each float32 [N], in the same order.
+            signed_gradients: ∇L_k, the mean gradients at θ_pre, each float32 [N], in the same order.
 
         Raises:
             TatrError: something that it needs is missing, there are fewer than two tasks, or the tasks differ in number
                 or the vectors in length.
         """
-        given = {"task_vectors": task_vectors, "gradients": gradients}
+        given = {"task_vectors": task_vectors, "gradients": gradients, "signed_gradients": signed_gradients}
         needed: dict[str, Sequence[Vector]] = {}
         for need in self.needs:
             if (vectors := given[need]) is None:
@@ -63,9 +82,9 @@ class Sensitivity:
         return self.formula(*needed.values())
 
 
-def sensitivity(title: str) -> Callable[[Callable[..., Vector]], Sensitivity]:
-    """Declare a function a sensitivity."""
-    return lambda function: Sensitivity(function.__name__, title, function)
+def sensitivity(title: str, threshold: float | None = None) -> Callable[[Callable[..., Vector]], Sensitivity]:
+    """Declare a function a sensitivity, one that decides by itself if it states a threshold of Ω."""
+    return lambda function: Sensitivity(function.__name__, title, function, threshold)
 
 
 def names() -> list[str]:
@@ -82,15 +101,25 @@ def load(name: str) -> Sensitivity:
     return loaded
 
 
-def of_region(name: str | None, tau: float | None, default: str) -> str:
-    """The sensitivity that makes a trust region of size τ: the one that was asked for, or the usual one.
+def of_region(name: str | None, tau: float | None, default: str) -> Sensitivity | None:
+    """What makes a trust region: the sensitivity that was asked for, or the usual one; None if none is wanted.
 
     Raises:
-        TatrError: one was asked for, but no trust region.
+        TatrError: it needs τ and there is none, or τ is given and it decides by itself.
     """
-    if name is not None and tau is None:
+    if name is None and tau is None:
+        return None
+    chosen = load(name or default)
+    if chosen.threshold is None and tau is None:
         raise TatrError(f"sensitivity: '{name}' without tau; say which share of the parameters to leave out")
-    return name or default
+    if chosen.threshold is not None and tau is not None:
+        raise TatrError(f"tau = {tau:g}: {takes_no_tau(chosen.name)}")
+    return chosen
+
+
+def takes_no_tau(name: str) -> str:
+    """Why a sensitivity with a threshold refuses τ."""
+    return f"sensitivity '{name}' decides by itself which parameters are merged; leave tau out"
 
 
 def cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Vector:
@@ -109,6 +138,33 @@ def cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Vector:
             entries = [(r[block], None if m is r else m[block]) for r, m in group]
             for strip in strips(block):
                 _add(sums[:, strip], [(r[strip], r[strip] if m is None else m[strip]) for r, m in entries])
+        return sums[0]
+
+    return computed(part, *reacting, *moving)
+
+
+def signed_cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Vector:
+    """Σ_{i≠j} R_j ⊙ M_i over tasks, of any signs; computed slice by slice on access.
+
+    Terms of either sign may nearly cancel, and the sum's sign is what is asked for. So it is summed in float64, where
+    products of float32 numbers are exact, and in the form of `cross_sum`: a task's own product, R_k ⊙ M_k, which may
+    dwarf all others, never enters.
+
+    Args:
+        reacting: R_k, each float32 [N].
+        moving: M_k, each float32 [N], in the same order of tasks.
+
+    Returns:
+        float64 [N].
+    """
+    pairs = [*zip(reacting, moving, strict=True)]
+
+    def part(block: slice) -> np.ndarray:
+        sums = np.zeros((3, block.stop - block.start), np.float64)
+        for r, m in pairs:
+            reacts, moves = r[block], m[block]
+            for strip in strips(block):
+                _add(sums[:, strip], [(reacts[strip], moves[strip])])
         return sums[0]
 
     return computed(part, *reacting, *moving)

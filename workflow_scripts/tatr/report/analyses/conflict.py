@@ -26,6 +26,8 @@ def _a_method(name: str) -> None:
 def _a_sensitivity(name: str) -> None:
     if name not in sensitivities.names():
         raise ValueError(f"unknown sensitivity; known: {', '.join(sensitivities.names())}")
+    if sensitivities.load(name).threshold is not None:
+        raise ValueError("its trust region has no τ; choose a sensitivity whose region has one")
 
 
 @analysis("Knowledge conflicts")

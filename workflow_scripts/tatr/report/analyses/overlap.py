@@ -24,8 +24,8 @@ def overlap(masks: Sequence[Labelled[Vector]]) -> Iterator[Line]:
     sizes = common.diagonal()
     for row, one in enumerate(masks):
         for column, other in enumerate(masks):
-            if one.labels["tau"] != other.labels["tau"]:
-                continue
+            if one.labels["tau"] is None or one.labels["tau"] != other.labels["tau"]:
+                continue  # regions without τ are of any size
             union = sizes[row] + sizes[column] - common[row, column]
             yield {
                 **{"region": one.labels["region"], "seed": one.labels["seed"]},

@@ -47,15 +47,15 @@ def paper_row(merge: Mapping[str, Any], backbone: str, unseen: Iterable[str] = (
 
     Args:
         merge: `method`; `settings` (the method's, all of them); `coefficients` (candidates for λ); `trust_region`
-            (None or `sensitivity`, `taus`, `exemplars`, the latter None where it uses none); `surgery` (None or all its
-            settings).
+            (None or `sensitivity`, `taus`, [None] where it takes none, `exemplars`, None where it uses none); `surgery`
+            (None or all its settings).
         backbone: of `paper_backbone`.
         unseen: which of the tasks, as the paper calls them, are evaluated but not merged.
     """
     region = merge.get("trust_region")
-    taus = sorted(region["taus"]) if region else []
+    taus = [tau for tau in region["taus"] if tau is not None] if region else []
     grid = coinciding()["taus"]
-    if region and taus != grid and not (len(taus) == 1 and taus[0] in grid):
+    if taus and sorted(taus) != grid and not (len(taus) == 1 and taus[0] in grid):
         return None
     for entry in coinciding()["rows"]:
         same_split = sorted(entry.get("unseen", ())) == sorted(unseen)

@@ -36,7 +36,7 @@ def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
 
 def _shown(table: pd.DataFrame) -> list[str]:
     """Regions of the most frequent τ, at most so many."""
-    by_tau = table.drop_duplicates(["region", "tau"]).groupby("tau", sort=False)["region"]
+    by_tau = table.drop_duplicates(["region", "tau"]).groupby("tau", sort=False, dropna=False)["region"]
     _, regions = max(by_tau, key=lambda group: len(group[1]))
     return [*regions][:MOST]
 

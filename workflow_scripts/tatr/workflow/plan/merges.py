@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from tatr.config.merges import Merge, TrustRegion
-from tatr.merging import sensitivities
 from tatr.merging.methods import load
 from tatr.workflow.plan import measurements
 from tatr.workflow.plan.artefacts import Draft, Planned
@@ -14,20 +13,23 @@ from tatr.workflow.plan.ingredients import ALL_TASKS, backbone, head, images, ta
 
 def sensitivity(draft: Draft, region: TrustRegion) -> Planned:
     """Ω of the suite."""
-    needs, count = sensitivities.load(region.sensitivity).needs, draft.config.gradient_count(region)
-    inputs = {
-        "task_vectors": task_vectors(draft) if "task_vectors" in needs else [],
-        "gradients": [measurements.gradient(draft, task) for task in draft.tasks] if count else [],
-    }
-    settings = {"sensitivity": region.sensitivity} | ({"exemplars": count} if count else {})
+    needs, count = region.made_by.needs, draft.config.gradient_count(region)
+    inputs = {"task_vectors": task_vectors(draft) if "task_vectors" in needs else []}
+    settings: dict[str, Any] = {"sensitivity": region.sensitivity}
+    if "gradients" in needs:  # of which one artefact has the means over several counts
+        inputs["gradients"] = [measurements.gradient(draft, task) for task in draft.tasks]
+        settings["exemplars"] = count
+    if "signed_gradients" in needs:
+        assert count
+        inputs["signed_gradients"] = [measurements.signed_gradient(draft, task, count) for task in draft.tasks]
     modules = [f"tatr.merging.sensitivities.{region.sensitivity}"]
     return draft.add("sensitivity", _region_label(draft, region), settings, inputs, modules)
 
 
-def mask(draft: Draft, region: TrustRegion, tau: float) -> Planned:
-    """Where a merge may change parameters."""
-    label = f"{_region_label(draft, region)}_tau-{tau:g}"
-    return draft.add("mask", label, {"tau": tau}, {"sensitivity": [sensitivity(draft, region)]})
+def mask(draft: Draft, region: TrustRegion, tau: float | None) -> Planned:
+    """Where a merge may change parameters; without τ where the sensitivity decides by itself."""
+    settings = {"threshold": region.made_by.threshold} if tau is None else {"tau": tau}
+    return draft.add("mask", _region_label(draft, region, tau), settings, {"sensitivity": [sensitivity(draft, region)]})
 
 
 def adaptation(draft: Draft, merge: Merge, tau: float | None) -> Planned:
@@ -98,7 +100,7 @@ def evaluation_without(draft: Draft, merge: Merge, left_out: str, masks: Sequenc
     region = f"+{masks[0].label}" if masks else ""
     label = f"{_method_label(merge)}{without}{region}_lambda-{merge.coefficients[0]:g}"
     settings = {"coefficients": merge.coefficients}
-    return _evaluation(draft, label, settings, directions(merged, merge), draft.tasks, masks)
+    return _evaluation(draft, label, settings, directions(merged, merge), draft.tasks, masks=masks)
 
 
 def reference(draft: Draft, task: str | None) -> Planned:
@@ -115,8 +117,10 @@ def export(draft: Draft, merge: Merge) -> Planned:
     """A merge as a checkpoint for open_clip, made only on demand."""
     measured = evaluation(draft, merge)
     settings = merge.model_dump(mode="json", include={"method", "settings", "trust_region", "surgery"})
-    if merge.trust_region and (count := draft.config.gradient_count(merge.trust_region)):
-        settings["trust_region"]["exemplars"] = count
+    if region := merge.trust_region:
+        settings["trust_region"] |= {"exemplars": draft.config.gradient_count(region)}
+        if region.taus == [None]:
+            del settings["trust_region"]["tau"]
     inputs = {
         "backbone": [backbone(draft)],
         "evaluation": [measured],
@@ -155,16 +159,17 @@ def _evaluation(
 
 
 def _masks(draft: Draft, merge: Merge, tau: float | None) -> list[Planned]:
-    return [] if merge.trust_region is None or tau is None else [mask(draft, merge.trust_region, tau)]
+    return [mask(draft, merge.trust_region, tau)] if merge.trust_region else []
 
 
 def _module(merge: Merge) -> list[str]:
     return [f"tatr.merging.methods.{merge.method}"]
 
 
-def _region_label(draft: Draft, region: TrustRegion) -> str:
+def _region_label(draft: Draft, region: TrustRegion, tau: float | str | None = None) -> str:
     count = draft.config.gradient_count(region)
-    return f"{region.sensitivity}_n-{count}" if count else region.sensitivity
+    label = f"{region.sensitivity}_n-{count}" if count else region.sensitivity
+    return label if tau is None else f"{label}_tau-{tau if isinstance(tau, str) else format(tau, 'g')}"
 
 
 def _method_label(merge: Merge) -> str:
@@ -172,6 +177,5 @@ def _method_label(merge: Merge) -> str:
 
 
 def _label(draft: Draft, merge: Merge, tau: float | str | None) -> str:
-    shown = f"{tau:g}" if isinstance(tau, float) else tau
-    region = f"+{_region_label(draft, merge.trust_region)}_tau-{shown}" if merge.trust_region else ""
+    region = f"+{_region_label(draft, merge.trust_region, tau)}" if merge.trust_region else ""
     return f"{_method_label(merge)}{region}"
