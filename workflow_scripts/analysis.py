@@ -30,6 +30,7 @@ STEP = Step(
         "regions": "mask",
         "rows": "evaluation",
         "without_one": "evaluation",
+        "splits": "evaluation",
     },
     content="table.csv",
     example="python workflow_scripts/analysis.py --task-vectors results/task_vector/*/manifest.json "

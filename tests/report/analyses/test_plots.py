@@ -38,6 +38,12 @@ def given(need: str) -> Any:  # noqa: ANN401
     if need == "rows":
         tried = [{"tau": None, "coefficient": c, "validation": c / 2} for c in (0.2, 0.3)]
         return [*ROWS, Labelled({**ROWS[0].labels, "row": "λ searched", "merge": "other"}, results(0, *tried))]
+    if need == "splits":
+        return [
+            Labelled({"split": split, "region": region}, results(seed, tasks=TASKS))
+            for split in ("cars", "digits, textures")
+            for seed, region in enumerate(("none", "gradient"))
+        ]
     if need == "regions":
         return [Labelled({"region": "inside"}, np.arange(LAYOUT.size) % 2 == 0)]
     if need == "without_one":
@@ -49,7 +55,10 @@ def given(need: str) -> Any:  # noqa: ANN401
     raise AssertionError(f"say here what an analysis that needs {need} can look at")
 
 
-SETTINGS: dict[str, dict[str, Any]] = {"contrasts": {"pairs": (("TA", "n 16"), ("n 16", "n 1"))}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "contrasts": {"pairs": (("TA", "n 16"), ("n 16", "n 1"))},
+    "generalization": {"unseen": (("cars",), ("digits", "textures"))},
+}
 """Those that have no default."""
 
 

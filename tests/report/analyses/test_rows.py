@@ -51,3 +51,16 @@ def test_contrasts() -> None:
     expected = average_difference(ROWS[2].content.predictions, ROWS[3].content.predictions)
     found = [lines[0][key] for key in ("difference", "difference_low", "difference_high")]
     assert found == pytest.approx([100 * figure for figure in expected])
+
+
+def test_generalization() -> None:
+    tasks = ("cars", "digits", "textures")
+    without, inside = (results(seed, tasks=tasks) for seed in (0, 1))
+    splits = [Labelled({"split": "digits", "region": r}, its) for r, its in (("none", without), ("gradient", inside))]
+    merged, unseen = load("generalization").formula(splits, unseen=(("digits",),))
+    assert (merged["split"], merged["tasks"], unseen["tasks"]) == ("digits", "merged", "unseen")
+    assert unseen["without"] == 100 * without.predictions["digits"].right.mean()
+    accuracies = [100 * inside.predictions[task].right.mean() for task in ("cars", "textures")]
+    assert merged["inside"] == pytest.approx(sum(accuracies) / 2)
+    assert unseen["difference"] == pytest.approx(unseen["inside"] - unseen["without"])
+    assert merged["difference_low"] <= merged["difference"] <= merged["difference_high"]

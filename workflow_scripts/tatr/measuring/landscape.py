@@ -143,7 +143,7 @@ class Plane:
         return {p.name: flat[p.offset : p.stop].view(p.shape) for p in self.layout.parameters}
 
     def nearest(self) -> tuple[float, float, float]:
-        """x and y of the plane's point that is nearest to θ_pre, and the distance: least squares.
+        """X and y of the plane's point that is nearest to θ_pre, and the distance: least squares.
 
         The components have no entry in common, so |(1 − x − y)·Δ⊥ + x·Δ⁺ + y·Δ⁻|² has no mixed terms, and is smallest
         where each factor is proportional to 1 / length².

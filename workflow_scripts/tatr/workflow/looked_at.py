@@ -54,6 +54,16 @@ def _results(job: Job, need: str) -> list[Labelled[Results]]:
     return [*map(Labelled, _labels(job, need), contents)]
 
 
+def _rows(job: Job, need: str) -> list[Labelled[Results]]:
+    """The table's rows, on the tasks that are merged: its averages and differences are about these."""
+    found = []
+    for row, artefact in zip(_results(job, need), job.inputs[need], strict=True):
+        unseen = artefact.manifest.settings.get("unseen", ())
+        merged = {task: its for task, its in row.content.predictions.items() if task not in unseen}
+        found.append(Labelled(row.labels, Results(row.content.scores, merged)))
+    return found
+
+
 def _labels(job: Job, need: str) -> list[Mapping[str, Any]]:
     labels: list[Mapping[str, Any]] = job.settings["labels"].get(need, [])
     if len(labels) != len(job.inputs[need]):
@@ -68,7 +78,8 @@ OPENED: Mapping[str, Callable[[Job, str], Any]] = {
     "signed_gradients": _by_task,
     "masks": _vectors,
     "regions": _vectors,
-    "rows": _results,
+    "rows": _rows,
     "without_one": _results,
+    "splits": _results,
 }
 """By the name of the argument."""

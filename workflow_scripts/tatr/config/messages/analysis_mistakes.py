@@ -80,8 +80,18 @@ def _searched(config: Config, section: Any) -> Found:  # noqa: ANN401
         yield (), "shows λ as it is tried on validation, and no merge does; give one coefficient: {search: [0.2, 0.3]}"
 
 
+def _splits(config: Config, section: Any) -> Found:  # noqa: ANN401
+    for index, split in enumerate(section.unseen):
+        for place, task in enumerate(split):
+            if task not in config.suite:
+                yield ("unseen", index, place), f"{shown(task)}: no task of the suite{nearest(task, config.suite)}"
+        if len(left := {*config.suite} - {*split}) < 2:
+            yield ("unseen", index), f"leaves {len(left)} of {len(config.suite)} tasks to merge; expected two or more"
+
+
 CHECKS: Mapping[str, Callable[[Config, Any], Found]] = {
     "contrasts": _rows,
+    "generalization": _splits,
     "dropped": _regions,
     "overlap": _pairs_of_regions,
     "exemplar_curve": _varied("exemplars"),

@@ -7,27 +7,11 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.errors import TatrError
-from tatr.merging import methods, sensitivities
 from tatr.report.analyses import Labelled, Line, Results, analysis
+from tatr.report.merge_settings import a_method, a_sensitivity
 from tatr.vectors.layout import blocks
 from tatr.vectors.threads import in_order
 from tatr.vectors.vector import Vector, strips
-
-
-def _a_method(name: str) -> None:
-    if name not in methods.names():
-        raise ValueError(f"unknown method; known: {', '.join(methods.names())}")
-    if "coefficients" in methods.load(name).needs:
-        raise ValueError(
-            "learns from images of all tasks, so leaving one out is another training; choose another method"
-        )
-
-
-def _a_sensitivity(name: str) -> None:
-    if name not in sensitivities.names():
-        raise ValueError(f"unknown sensitivity; known: {', '.join(sensitivities.names())}")
-    if sensitivities.load(name).threshold is not None:
-        raise ValueError("its trust region has no τ; choose a sensitivity whose region has one")
 
 
 @analysis("Knowledge conflicts")
@@ -37,9 +21,9 @@ def conflict(
     regions: Sequence[Labelled[Vector]],
     without_one: Sequence[Labelled[Results]],
     *,
-    method: Annotated[str, _a_method, "that merges"] = "task_arithmetic",
+    method: Annotated[str, a_method, "that merges"] = "task_arithmetic",
     coefficient: Annotated[float, Interval(gt=0), "λ of all merges"] = 0.3,
-    sensitivity: Annotated[str, _a_sensitivity, "of the trust region"] = "gradient",
+    sensitivity: Annotated[str, a_sensitivity, "of the trust region"] = "gradient",
     tau: Annotated[float, Interval(ge=0, lt=1), "τ of the trust region"] = 0.01,
 ) -> Iterator[Line]:
     """C_{j|i} = L_j(merge of all) − L_j(merge of all but i), and λ⟨∇L_j, Δ_i⟩ (Def. 1 and Eq. 4, arXiv 2501.15065).

@@ -1,7 +1,7 @@
 """Planned: the analyses that the configuration asks for, from what each says that it needs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tatr.config.merges import Merge, TrustRegion
@@ -109,6 +109,20 @@ def _without_one(draft: Draft, settings: Settings) -> Need:
     return Need(evaluations, labels)
 
 
+def _splits(draft: Draft, settings: Settings) -> Need:
+    """Merges that leave out the tasks of a split, evaluated on these, too; each without a trust region and inside."""
+    evaluations, labels = [], []
+    for unseen in settings["unseen"]:
+        suite = [task for task in draft.config.suite if task not in unseen]
+        config = draft.config.model_copy(update={"suite": suite, "unseen": [*unseen]})
+        split = replace(draft, config=config, stages={})
+        for region in (None, _region(settings)):
+            merge = Merge(method=settings["method"], coefficient=settings["coefficient"], trust_region=region)
+            evaluations.append(merges.evaluation(split, merge))
+            labels.append({"split": ", ".join(unseen), "region": region.sensitivity if region else "none"})
+    return Need(evaluations, labels)
+
+
 NEEDS: Mapping[str, Callable[[Draft, Settings], Need]] = {
     "task_vectors": _task_vectors,
     "gradients": _gradients,
@@ -118,6 +132,7 @@ NEEDS: Mapping[str, Callable[[Draft, Settings], Need]] = {
     "rows": _rows,
     "regions": _regions,
     "without_one": _without_one,
+    "splits": _splits,
 }
 """What analyses may need, by the name of the argument: how it is planned."""
 
