@@ -30,6 +30,8 @@ STEP = Step(
         "regions": "mask",
         "rows": "evaluation",
         "without_one": "evaluation",
+        "components": "evaluation",
+        "landscapes": "landscape",
     },
     content="table.csv",
     example="python workflow_scripts/analysis.py --task-vectors results/task_vector/*/manifest.json "

@@ -73,7 +73,9 @@ def measured(encoder: Encoder, tasks: list[Task], recipe: Landscape = RECIPE, sa
 
 
 @torch.no_grad()
-def by_hand(encoder: Encoder, flat: np.ndarray, task: Task, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def by_hand(
+    encoder: Encoder, flat: np.ndarray, task: Task, images: np.ndarray, labels: np.ndarray
+) -> tuple[float, float]:
     """Mean loss and accuracy of a flat model, in float64."""
     tensors = {name: torch.tensor(value).double() for name, value in encoder.layout.unflatten(flat).items()}
     pixels = clip.normalise(images, encoder.architecture).double()
@@ -243,7 +245,9 @@ def test_of_a_task_the_others_vectors_are_parted_by_its_gradient(run: Callable[.
     products = np.float64(drawn(encoder, 1)[1]) * moved
     parted = components(moved, products, 0.2)
     plane = json.loads((folder / "plane.json").read_text())
-    assert plane["lengths"]["negative"] == pytest.approx(0.5 * np.linalg.norm(parted.negative[0 : len(moved)]), rel=1e-5)
+    assert plane["lengths"]["negative"] == pytest.approx(
+        0.5 * np.linalg.norm(parted.negative[0 : len(moved)]), rel=1e-5
+    )
     assert (plane["coefficient"], plane["tau"], plane["images"]) == (0.5, 0.2, {"digits": 9})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tatr.errors import TatrError
 from tatr.measuring.predictions import FILE, load_predictions
-from tatr.report.analyses import Labelled, Results
+from tatr.report.analyses import Labelled, LossPlane, Results
 from tatr.vectors.layout import Layout
 from tatr.vectors.store import StoredVector, open_vectors
 from tatr.workflow.artefact import Artefact
@@ -54,6 +54,19 @@ def _results(job: Job, need: str) -> list[Labelled[Results]]:
     return [*map(Labelled, _labels(job, need), contents)]
 
 
+def _landscapes(job: Job, need: str) -> list[Labelled[LossPlane]]:
+    import pandas as pd  # which no other analysis needs to read
+
+    contents = [
+        LossPlane(
+            pd.read_csv(artefact / "losses.csv").to_dict("records"),
+            json.loads((artefact / "plane.json").read_text(encoding="utf-8")),
+        )
+        for artefact in job.inputs[need]
+    ]
+    return [*map(Labelled, _labels(job, need), contents)]
+
+
 def _labels(job: Job, need: str) -> list[Mapping[str, Any]]:
     labels: list[Mapping[str, Any]] = job.settings["labels"].get(need, [])
     if len(labels) != len(job.inputs[need]):
@@ -70,5 +83,7 @@ OPENED: Mapping[str, Callable[[Job, str], Any]] = {
     "regions": _vectors,
     "rows": _results,
     "without_one": _results,
+    "components": _results,
+    "landscapes": _landscapes,
 }
 """By the name of the argument."""

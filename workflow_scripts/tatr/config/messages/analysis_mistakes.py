@@ -80,8 +80,17 @@ def _searched(config: Config, section: Any) -> Found:  # noqa: ANN401
         yield (), "shows λ as it is tried on validation, and no merge does; give one coefficient: {search: [0.2, 0.3]}"
 
 
+def _of_the_suite(config: Config, section: Any) -> Found:  # noqa: ANN401
+    for index, task in enumerate(section.tasks or ()):
+        if task not in config.suite:
+            yield ("tasks", index), f"{shown(task)}: not in the suite{nearest(task, config.suite)}"
+    if section.tasks == () and not section.total:
+        yield (), "has neither tasks nor the total; give one of them"
+
+
 CHECKS: Mapping[str, Callable[[Config, Any], Found]] = {
     "contrasts": _rows,
+    "landscapes": _of_the_suite,
     "dropped": _regions,
     "overlap": _pairs_of_regions,
     "exemplar_curve": _varied("exemplars"),
