@@ -92,6 +92,11 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def names_with_tau() -> list[str]:
+    """Those whose trust region has a size τ."""
+    return [name for name in names() if load(name).threshold is None]
+
+
 @cache
 def load(name: str) -> Sensitivity:
     """Import one sensitivity's module, and no other's."""

@@ -11,9 +11,8 @@ from tatr.report.statistics import average_accuracy
 
 
 def _with_tau(name: str) -> None:
-    taking = [its for its in sensitivities.names() if sensitivities.load(its).threshold is None]
-    if name not in taking:
-        raise ValueError(f"expected a sensitivity that takes tau: {', '.join(taking)}")
+    if name not in (known := sensitivities.names_with_tau()):
+        raise ValueError(f"expected a sensitivity that takes tau: {', '.join(known)}")
 
 
 @analysis("Components of task vectors")
@@ -28,8 +27,8 @@ def components(
 
     The figure names the components and gives no formulas. Read here as the merges of Table 6: the negative component
     holds the entries where Σ_{i≠j} ∇L_j ⊙ Δ_i < 0, the positive one those where it is > 0, and the orthogonal one is
-    what TATR merges, the entries inside of the trust region of τ. So the first two part all entries by their sign, small
-    products too, and the third one overlaps with both. `all` is Task Arithmetic, which merges all entries.
+    what TATR merges, the entries inside of the trust region of τ. So the first two part all entries by their sign,
+    small products too, and the third one overlaps with both. `all` is Task Arithmetic, which merges all entries.
 
     Yields:
         `component` (all, negative, positive, orthogonal), `task` (or `average`), `accuracy`, `accuracy_low`,

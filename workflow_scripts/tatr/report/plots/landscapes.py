@@ -71,6 +71,6 @@ def caption(table: pd.DataFrame, settings: Mapping[str, object]) -> str:
         f"Loss on the plane through θ_pre + Δ⊥ (0, 0), θ_pre + Δ⁺ (1, 0) and θ_pre + Δ⁻ (0, 1){averaged(table)}. "
         f"{own if kinds - {'all'} else ''}{whole if 'all' in kinds else ''}"
         f"λ = {settings['coefficient']}; Δ⁺ and Δ⁻ hold the share τ = {taus} of the parameters; "
-        f"{settings['images']} test images per task at most. The star (θ₀) is θ_pre, projected on the plane by least squares. Each panel has "
-        "contours of its own scale. The paper's Fig. 2b, 2c, 5 and 6."
+        f"{settings['images']} test images per task at most. The star (θ₀) is θ_pre, projected on the plane by least "
+        "squares. Each panel has contours of its own scale. The paper's Fig. 2b, 2c, 5 and 6."
     )
