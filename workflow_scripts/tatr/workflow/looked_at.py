@@ -1,7 +1,9 @@
 """From artefacts to what analyses look at."""
 
+import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tatr.errors import TatrError
@@ -55,16 +57,19 @@ def _results(job: Job, need: str) -> list[Labelled[Results]]:
 
 
 def _landscapes(job: Job, need: str) -> list[Labelled[LossPlane]]:
-    import pandas as pd  # which no other analysis needs to read
-
     contents = [
-        LossPlane(
-            pd.read_csv(artefact / "losses.csv").to_dict("records"),
-            json.loads((artefact / "plane.json").read_text(encoding="utf-8")),
-        )
+        LossPlane(_points(artefact / "losses.csv"), json.loads((artefact / "plane.json").read_text(encoding="utf-8")))
         for artefact in job.inputs[need]
     ]
     return [*map(Labelled, _labels(job, need), contents)]
+
+
+def _points(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {key: value if key == "task" else float(value) for key, value in line.items()}
+            for line in csv.DictReader(file)
+        ]
 
 
 def _labels(job: Job, need: str) -> list[Mapping[str, Any]]:

@@ -40,7 +40,7 @@ def _contours(axes: Axes, grid: pd.DataFrame) -> None:
     place = (values.columns.to_numpy(), values.index.to_numpy(), values.to_numpy())
     axes.contourf(*place, LEVELS, cmap=SEQUENTIAL)
     lines = axes.contour(*place, LEVELS, colors="white", linewidths=0.4)
-    axes.clabel(lines, lines.levels[::3], fontsize=5, fmt="%.3g")
+    axes.clabel(lines, [*lines.levels][::3], fontsize=5, fmt="%.3g")
 
 
 def _marked(axes: Axes, x: float, y: float) -> None:
