@@ -201,4 +201,4 @@ def _measured(encoder: Encoder, parameters: clip.Parameters, sample: _Sample) ->
         losses.append(F.cross_entropy(logits, labels, reduction="none"))
         right += int((logits.argmax(dim=-1) == labels).sum())
     count = len(sample.labels)
-    return float(torch.cat(losses).double().sum()) / count, right / count
+    return float(torch.cat(losses).cpu().double().sum()) / count, right / count
