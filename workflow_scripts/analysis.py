@@ -31,6 +31,8 @@ STEP = Step(
         "rows": "evaluation",
         "without_one": "evaluation",
         "splits": "evaluation",
+        "components": "evaluation",
+        "landscapes": "landscape",
     },
     content="table.csv",
     example="python workflow_scripts/analysis.py --task-vectors results/task_vector/*/manifest.json "

@@ -9,6 +9,8 @@ TABLE = {"tables:analyses"} | FIGURES
 OF_ROWS = {f"analysis:{name}" for name in ("coefficient_curve", "contrasts", "exemplar_curve", "tau_curve")}
 TASKS = ("cars", "digits", "textures")
 WITHOUT_ONE = {f"task_arithmetic_without-{task}" for task in TASKS}
+LANDSCAPES = {f"landscape:{of}_lambda-0.3" for of in ("cars_tau-0.05", "all-tasks_tau-0.05", "all-tasks_tau-0.2")}
+LANDSCAPES |= {"analysis:landscapes"} | FIGURES
 
 ANALYSIS_CASES = [
     Case(
@@ -27,6 +29,27 @@ ANALYSIS_CASES = [
         | {f"evaluation:{label}+gradient_n-8_tau-0.02_lambda-0.4" for label in WITHOUT_ONE | {"task_arithmetic"}}
         | FIGURES,
         setting("analyses", "conflict", "coefficient", to=0.4),
+    ),
+    Case(
+        "landscape-images",
+        "measure landscapes on more images",
+        "they, their analysis, and the figures",
+        LANDSCAPES,
+        setting("analyses", "landscapes", "images", to=9),
+    ),
+    Case(
+        "landscape-added",
+        "ask for the landscape of one more task",
+        "it, the analysis, and the figures",
+        {"landscape:digits_tau-0.05_lambda-0.3", "analysis:landscapes"} | FIGURES,
+        setting("analyses", "landscapes", "tasks", to=["cars", "digits"]),
+    ),
+    Case(
+        "landscape-edited",
+        "edit how landscapes are measured (`landscape.py`)",
+        "they, their analysis, and the figures",
+        LANDSCAPES,
+        files=lambda scene: change_code(scene.module("tatr/measuring/landscape.py")),
     ),
     Case(
         "pair-added",

@@ -27,6 +27,7 @@ STAGES = (
     "merge",
     "surgery",
     "evaluation",
+    "landscape",
     "sanity",
     "tables",
     "analysis",

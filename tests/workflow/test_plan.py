@@ -261,3 +261,59 @@ class TestArithmetic:
         ]
         for evaluation in plan.of_kind("evaluation"):
             assert len(evaluation.inputs["masks"]) == ("_tau-" in evaluation.label)
+
+
+class TestBySigns:
+    def test_signed_gradients_are_planned_only_when_something_asks_for_them(self) -> None:
+        regions = [{"tau": 0.01}, {"sensitivity": "zero_shot", "tau": 0.01}]
+        without = planned(merges=[{"method": "task_arithmetic", "trust_region": regions}])
+        signs = {"method": "task_arithmetic", "trust_region": {"sensitivity": "positive"}}
+        asked = planned(merges=[{"method": "task_arithmetic", "trust_region": regions}, signs])
+        assert not names(without, "signed_gradient")
+        assert names(asked, "signed_gradient") == {"cars_n-128", "digits_n-128"}
+        # What was there keeps its name.
+        assert {planned.name for planned in without.of_kind("gradient", "sensitivity", "mask", "evaluation")} <= {
+            planned.name for planned in asked.of_kind("gradient", "sensitivity", "mask", "evaluation")
+        }
+
+    def test_there_is_no_tau_in_names_settings_and_cards(self) -> None:
+        signs = {"method": "task_arithmetic", "trust_region": {"sensitivity": "negative", "exemplars": 4}}
+        plan = planned(merges=[signs])
+        assert one(plan, "mask").label == "negative_n-4"
+        assert one(plan, "mask").settings == {"threshold": 1}
+        assert one(plan, "sensitivity").settings == {"sensitivity": "negative"}
+        assert "task_arithmetic+negative_n-4_lambda-0.3" in names(plan, "evaluation")
+        (export,) = plan.exports
+        assert export.settings["trust_region"] == {"sensitivity": "negative", "exemplars": 4}
+
+    def test_only_signs_need_no_absolute_gradients(self) -> None:
+        signs = {"method": "task_arithmetic", "trust_region": {"sensitivity": "negative"}}
+        assert not names(planned(merges=[signs]), "gradient")
+
+
+class TestLandscapes:
+    def test_of_a_task_the_others_vectors_and_its_own_gradient_and_images(self) -> None:
+        plan = planned(["cars", "digits", "signs"], analyses={"landscapes": {"tasks": ["digits"], "taus": [0.1, 0.2]}})
+        assert names(plan, "landscape") == {
+            "digits_tau-0.1_lambda-0.3",
+            "all-tasks_tau-0.1_lambda-0.3",
+            "all-tasks_tau-0.2_lambda-0.3",
+        }
+        own = one(plan, "landscape", "digits_tau-0.1_lambda-0.3")
+        labels = {role: [planned.label for planned in group] for role, group in own.inputs.items()}
+        assert labels == {
+            "backbone": ["tiny-clip"],
+            "task_vectors": ["cars", "signs"],
+            "signed_gradients": ["digits_n-128"],
+            "heads": ["digits"],
+            "images": ["digits"],
+        }
+        whole = one(plan, "landscape", "all-tasks_tau-0.1_lambda-0.3")
+        assert [len(whole.inputs[role]) for role in ("task_vectors", "signed_gradients", "images")] == [3, 3, 3]
+
+    def test_components_are_merges_that_the_table_could_have(self) -> None:
+        regions = [None, {"sensitivity": ["positive", "negative"]}, {"tau": 0.05}]
+        merges = [{"method": "task_arithmetic", "trust_region": regions}]
+        without = planned(merges=merges)
+        plan = planned(merges=merges, analyses={"components": {"tau": 0.05}})
+        assert names(plan, "evaluation") == names(without, "evaluation")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from tatr.measuring.predictions import Predictions
-from tatr.report.analyses import Labelled, Results
+from tatr.report.analyses import Labelled, LossPlane, Results
 from tatr.vectors.layout import Layout
 
 TASKS = ("cars", "digits", "textures")
@@ -35,6 +35,27 @@ def results(
         for task in tasks
     }
     return Results({"search": list(search), "tau": None, "coefficient": 0.3, **chosen}, predictions)
+
+
+def planes() -> list[Labelled[LossPlane]]:
+    """A landscape of one task, and two of both."""
+    axis = [-0.2, 0.5, 1.2]
+    at = {"pretrained": {"x": 0.1, "y": 0.6, "distance": 2.5}}
+
+    def plane(*tasks: str) -> LossPlane:
+        points = [
+            {"x": x, "y": y, "task": task, "loss": (index + 1) * (1 + x * x + y), "accuracy": 0.25 + index / 2}
+            for x in axis
+            for y in axis
+            for index, task in enumerate(tasks)
+        ]
+        return LossPlane(points, at)
+
+    return [
+        Labelled({"landscape": "cars", "tau": 0.01}, plane("cars")),
+        Labelled({"landscape": "all", "tau": 0.01}, plane("cars", "digits")),
+        Labelled({"landscape": "all", "tau": 0.05}, plane("cars", "digits")),
+    ]
 
 
 def row(

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from looked_at_examples import ROWS, SHAPES, TASKS, masks, results
+from looked_at_examples import ROWS, SHAPES, TASKS, masks, planes, results
 from scipy import stats
 
 from tatr.errors import TatrError
@@ -52,6 +52,13 @@ def given(need: str) -> Any:  # noqa: ANN401
             for region in ("none", "inside")
             for seed, left_out in enumerate(("", *TASKS))
         ]
+    if need == "components":
+        return [
+            Labelled({"component": name}, results(seed))
+            for seed, name in enumerate(("all", "negative", "positive", "orthogonal"))
+        ]
+    if need == "landscapes":
+        return planes()
     raise AssertionError(f"say here what an analysis that needs {need} can look at")
 
 

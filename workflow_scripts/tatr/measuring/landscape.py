@@ -40,8 +40,8 @@ class Terrain(NamedTuple):
     points: list[dict[str, Any]]
     """Per point and task: `x`, `y`, `task`, `loss` (mean cross-entropy in nats), `accuracy` (in [0, 1])."""
     plane: dict[str, Any]
-    """`pretrained`: `x`, `y` of the plane's point nearest to θ_pre, and their `distance`; `lengths`: of the components of
-    λ·v, and `parameters`: how many each has; `images`: per task."""
+    """`pretrained`: `x`, `y` of the plane's point nearest to θ_pre, and their `distance`; `lengths`: of the components
+    of λ·v, and `parameters`: how many each has; `images`: per task."""
 
 
 def coordinates(steps: int) -> list[float]:
@@ -143,7 +143,7 @@ class Plane:
         return {p.name: flat[p.offset : p.stop].view(p.shape) for p in self.layout.parameters}
 
     def nearest(self) -> tuple[float, float, float]:
-        """X and y of the plane's point that is nearest to θ_pre, and the distance: least squares.
+        """Coordinates x and y of the plane's point that is nearest to θ_pre, and the distance: least squares.
 
         The components have no entry in common, so |(1 − x − y)·Δ⊥ + x·Δ⁺ + y·Δ⁻|² has no mixed terms, and is smallest
         where each factor is proportional to 1 / length².
@@ -201,4 +201,4 @@ def _measured(encoder: Encoder, parameters: clip.Parameters, sample: _Sample) ->
         losses.append(F.cross_entropy(logits, labels, reduction="none"))
         right += int((logits.argmax(dim=-1) == labels).sum())
     count = len(sample.labels)
-    return float(torch.cat(losses).double().sum()) / count, right / count
+    return float(torch.cat(losses).cpu().double().sum()) / count, right / count

@@ -15,7 +15,7 @@ from tatr.merging.mask import thresholds
 from tatr.vectors.vector import Vector, mapped
 
 
-class Components(NamedTuple):
+class PartedVector(NamedTuple):
     """Three vectors, each float32 [N], computed on access. Of every entry two are zero; they sum to the whole."""
 
     orthogonal: Vector
@@ -49,7 +49,7 @@ def signs_of_products(products: Vector, tau: float) -> Vector:
     return mapped(signs, products)
 
 
-def components(vector: Vector, products: Vector, tau: float) -> Components:
+def components(vector: Vector, products: Vector, tau: float) -> PartedVector:
     """A vector's components; arguments and errors as of `signs_of_products`, and vectors of different lengths.
 
     Args:
@@ -62,4 +62,4 @@ def components(vector: Vector, products: Vector, tau: float) -> Components:
     def of(sign: int) -> Vector:
         return mapped(lambda part, its: part * (its == sign), vector, signs)
 
-    return Components(of(0), of(1), of(-1))
+    return PartedVector(of(0), of(1), of(-1))

@@ -1,12 +1,14 @@
 """From artefacts to what analyses look at."""
 
+import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tatr.errors import TatrError
 from tatr.measuring.predictions import FILE, load_predictions
-from tatr.report.analyses import Labelled, Results
+from tatr.report.analyses import Labelled, LossPlane, Results
 from tatr.vectors.layout import Layout
 from tatr.vectors.store import StoredVector, open_vectors
 from tatr.workflow.artefact import Artefact
@@ -64,6 +66,22 @@ def _rows(job: Job, need: str) -> list[Labelled[Results]]:
     return found
 
 
+def _landscapes(job: Job, need: str) -> list[Labelled[LossPlane]]:
+    contents = [
+        LossPlane(_points(artefact / "losses.csv"), json.loads((artefact / "plane.json").read_text(encoding="utf-8")))
+        for artefact in job.inputs[need]
+    ]
+    return [*map(Labelled, _labels(job, need), contents)]
+
+
+def _points(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {key: value if key == "task" else float(value) for key, value in line.items()}
+            for line in csv.DictReader(file)
+        ]
+
+
 def _labels(job: Job, need: str) -> list[Mapping[str, Any]]:
     labels: list[Mapping[str, Any]] = job.settings["labels"].get(need, [])
     if len(labels) != len(job.inputs[need]):
@@ -81,5 +99,7 @@ OPENED: Mapping[str, Callable[[Job, str], Any]] = {
     "rows": _rows,
     "without_one": _results,
     "splits": _results,
+    "components": _results,
+    "landscapes": _landscapes,
 }
 """By the name of the argument."""

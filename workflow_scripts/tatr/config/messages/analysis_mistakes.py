@@ -89,9 +89,18 @@ def _splits(config: Config, section: Any) -> Found:  # noqa: ANN401
             yield ("unseen", index), f"leaves {len(left)} of {len(config.suite)} tasks to merge; expected two or more"
 
 
+def _of_the_suite(config: Config, section: Any) -> Found:  # noqa: ANN401
+    for index, task in enumerate(section.tasks or ()):
+        if task not in config.suite:
+            yield ("tasks", index), f"{shown(task)}: not in the suite{nearest(task, config.suite)}"
+    if section.tasks == () and not section.total:
+        yield (), "has neither tasks nor the total; give one of them"
+
+
 CHECKS: Mapping[str, Callable[[Config, Any], Found]] = {
     "contrasts": _rows,
     "generalization": _splits,
+    "landscapes": _of_the_suite,
     "dropped": _regions,
     "overlap": _pairs_of_regions,
     "exemplar_curve": _varied("exemplars"),

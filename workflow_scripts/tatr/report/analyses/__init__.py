@@ -9,7 +9,7 @@ the same name in `tatr.report.plots`, from the table alone, so that a new style 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from inspect import Parameter
@@ -41,6 +41,16 @@ class Results:
     """Those of `tatr.measuring.evaluation.evaluate`."""
     predictions: Mapping[str, Predictions]
     """Per task."""
+
+
+@dataclass(frozen=True)
+class LossPlane:
+    """A loss landscape."""
+
+    points: Sequence[Mapping[str, Any]]
+    """Per point and task: `x`, `y`, `task`, `loss`, `accuracy`."""
+    plane: Mapping[str, Any]
+    """That of `tatr.measuring.landscape.Terrain`."""
 
 
 @dataclass(frozen=True)

@@ -40,5 +40,6 @@ def caption(table: pd.DataFrame, settings: Mapping[str, object]) -> str:
     return (
         f"{settings['method']} with λ = {settings['coefficient']}, merged from all tasks but the unseen ones: average "
         f"test accuracy on the merged and on the unseen tasks, without a trust region and inside that of "
-        f"{settings['sensitivity']} with τ = {settings['tau']}. Above: the difference in points ({certainty(table)}). The paper's Table 4."
+        f"{settings['sensitivity']} with τ = {settings['tau']}. Above: the difference in points ({certainty(table)}). "
+        "The paper's Table 4."
     )

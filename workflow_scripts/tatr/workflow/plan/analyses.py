@@ -6,6 +6,7 @@ from typing import Any
 
 from tatr.config.merges import Merge, TrustRegion
 from tatr.report import analyses
+from tatr.training.recipes.landscape import Landscape
 from tatr.workflow.plan import measurements, merges
 from tatr.workflow.plan.artefacts import Draft, Planned
 from tatr.workflow.plan.ingredients import backbone
@@ -123,6 +124,33 @@ def _splits(draft: Draft, settings: Settings) -> Need:
     return Need(evaluations, labels)
 
 
+def _components(draft: Draft, settings: Settings) -> Need:
+    """Task Arithmetic of all entries, of those of either sign, and inside of a trust region."""
+    regions = {
+        "all": None,
+        "negative": TrustRegion(sensitivity="negative"),
+        "positive": TrustRegion(sensitivity="positive"),
+        "orthogonal": _region(settings),
+    }
+    rows = [
+        Merge(method="task_arithmetic", coefficient=settings["coefficient"], trust_region=region)
+        for region in regions.values()
+    ]
+    return Need([merges.evaluation(draft, row) for row in rows], [{"component": name} for name in regions])
+
+
+def _landscapes(draft: Draft, settings: Settings) -> Need:
+    """Of tasks each, for the first share; of all tasks together for every share."""
+    tasks = draft.tasks if settings["tasks"] is None else settings["tasks"]
+    wanted: list[tuple[str | None, float]] = [(task, settings["taus"][0]) for task in tasks]
+    wanted += [(None, tau) for tau in settings["taus"] if settings["total"]]
+    shared = {key: settings[key] for key in ("coefficient", "images", "steps")} | {"seed": draft.config.seed}
+    return Need(
+        [measurements.landscape(draft, task, Landscape(tau=tau, **shared)) for task, tau in wanted],
+        [{"landscape": task or "all", "tau": tau} for task, tau in wanted],
+    )
+
+
 NEEDS: Mapping[str, Callable[[Draft, Settings], Need]] = {
     "task_vectors": _task_vectors,
     "gradients": _gradients,
@@ -133,6 +161,8 @@ NEEDS: Mapping[str, Callable[[Draft, Settings], Need]] = {
     "regions": _regions,
     "without_one": _without_one,
     "splits": _splits,
+    "components": _components,
+    "landscapes": _landscapes,
 }
 """What analyses may need, by the name of the argument: how it is planned."""
 

@@ -3,8 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
+from tatr.training.recipes.landscape import Landscape
 from tatr.workflow.plan.artefacts import Draft, Planned, once
-from tatr.workflow.plan.ingredients import backbone, finetuned, head, images
+from tatr.workflow.plan.ingredients import ALL_TASKS, backbone, finetuned, head, images, task_vector
 
 
 @once
@@ -34,6 +35,22 @@ def fisher(draft: Draft, task: str, count: int) -> Planned:
 def gram(draft: Draft, task: str, count: int) -> Planned:
     """Gram matrices of the inputs of a task's linear maps, at θ_k."""
     return draft.add("gram", f"{task}_n-{count}", _exemplars(draft, task, count), _at_finetuned(draft, task))
+
+
+@once
+def landscape(draft: Draft, task: str | None, recipe: Landscape) -> Planned:
+    """Losses around the components of the other tasks' vectors, for a task; of all vectors, for all tasks (None)."""
+    count = draft.config.exemplars_of().count
+    measured = draft.tasks if task is None else [task]
+    inputs = {
+        "backbone": [backbone(draft)],
+        "task_vectors": [task_vector(draft, other) for other in draft.tasks if other != task],
+        "signed_gradients": [signed_gradient(draft, one, count) for one in measured],
+        "heads": [head(draft, one) for one in measured],
+        "images": [images(draft, one) for one in measured],
+    }
+    label = f"{task or ALL_TASKS}_tau-{recipe.tau:g}_lambda-{recipe.coefficient:g}"
+    return draft.add("landscape", label, {"task": task} | asdict(recipe), inputs)
 
 
 def _at_finetuned(draft: Draft, task: str) -> dict[str, list[Planned]]:
