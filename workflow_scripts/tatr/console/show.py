@@ -61,7 +61,11 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     console.print(shown)
     for warning in remarks["warnings"]:
         console.print(f"warning: {warning}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-    made = [artefact / name for name in ("methods.csv", "methods.md", "paired.csv", "paper.md") if name in content]
+    made = [
+        artefact / name
+        for name in ("methods.csv", "methods.md", "per_seed.csv", "paired.csv", "paper.md")
+        if name in content
+    ]
     for path in (*made, *given.others):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     return 0

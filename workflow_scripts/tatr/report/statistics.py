@@ -1,4 +1,5 @@
-"""Is a difference real? Bootstrap intervals of accuracies and of their differences, over test images.
+"""Is a difference real? Bootstrap intervals of accuracies and of their differences, over test images; and Student-t
+intervals over seeds.
 
 The bootstrap is stratified: each task's test images are drawn anew, as many as there are, with replacement; the
 statistic is the mean over tasks. Of an image only one of two or three outcomes counts (right or wrong; or which of two
@@ -6,7 +7,7 @@ models alone is right). So how often each is drawn is binomial or multinomial, a
 distribution as of drawing images one by one (Efron & Tibshirani 1993, ch. 6 and 13), in no time whatever their number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ SEED = 0
 
 
 class Interval(NamedTuple):
-    """A figure with its percentile interval, in the figure's unit."""
+    """A figure with its interval, in the figure's unit."""
 
     value: float
     low: float
@@ -96,6 +97,19 @@ def discordances(one: Mapping[str, Predictions], other: Mapping[str, Predictions
         first, second = one[task].right, other[task].right
         found[task] = Discordance(int((first & ~second).sum()), int((second & ~first).sum()), len(first))
     return found
+
+
+def mean_over_seeds(values: Sequence[float]) -> Interval:
+    """Mean of a figure over several seeds, with its Student-t interval: what other seeds would give on average.
+
+    Args:
+        values: one per seed, at least two.
+    """
+    from scipy.stats import t  # slow to import, and tables of one seed need none of it
+
+    mean, count = float(np.mean(values)), len(values)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * float(np.std(values, ddof=1)) / count**0.5
+    return Interval(mean, mean - half, mean + half)
 
 
 def _interval(value: float, drawn: np.ndarray) -> Interval:
