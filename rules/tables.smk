@@ -19,6 +19,7 @@ rule tables:
             category="Tables",
             labels={"table": "tried on validation", "run": plan.config.name},
         ),
+        per_seed=[f"{plan.table.folder}/per_seed.csv"] if "seeds" in plan.table_settings else [],
         paper=(
             [f"{plan.table.folder}/paper.csv", f"{plan.table.folder}/paper.md"]
             if "paper" in plan.table_settings

@@ -15,7 +15,7 @@ localrules:
 
 
 rule demo:
-    """Everything, and then the table on the terminal."""
+    """Everything, and then the table on the terminal, and what its rows cost."""
     input:
         table=plan.table.manifest,
         figure=plan.figures.content,
@@ -24,7 +24,7 @@ rule demo:
     conda:
         "../envs/tatr.yaml"
     shell:
-        "tatr show {input.table} {input.figure} 2> {log}"
+        "tatr show {input.table} {input.figure} 2> {log} && tatr costs {input.table} 2>> {log}"
 
 
 rule downloaded:

@@ -1,7 +1,8 @@
 """Gather the evaluations into the methods table (methods.csv, methods.md), what trust regions change task by task
 (paired.csv), and what was searched (search.csv).
 
-Where the paper has some of the rows, its figures next to ours, too (paper.csv, paper.md, paper.html).
+Of several seeds, methods.csv has the means, and per_seed.csv the figures of each. Where the paper has some of the rows,
+its figures next to ours, too (paper.csv, paper.md, paper.html).
 """
 
 import json

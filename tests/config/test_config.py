@@ -71,12 +71,14 @@ def test_index_is_that_of_the_list_as_written() -> None:
 
 
 def test_all_mistakes_at_once_in_the_order_of_the_sections() -> None:
-    text = "display: {digits: x}\nseeds: 3\nsuite: [carz, digits]\nmerges: [{method: weight_average, trust_region: 2}]"
+    text = (
+        "display: {digits: x}\nsubjects: 3\nsuite: [carz, digits]\nmerges: [{method: weight_average, trust_region: 2}]"
+    )
     assert [line.split(":")[0] for line in mistakes(text)] == [
         "suite[0]",
         "merges[0].trust_region",
         "display.digits",
-        "seeds",
+        "subjects",
     ]
 
 
@@ -137,6 +139,16 @@ def test_list_under_search_is_no_sweep() -> None:
     merges = load(one_merge("coefficient: [0.3, {search: [0.1, 0.2]}]")).merges
     assert [merge.coefficients for merge in merges] == [[0.3], [0.1, 0.2]]
     assert isinstance(merges[1].coefficient, Search)
+
+
+def test_several_seeds_are_configurations_of_one_seed() -> None:
+    config = load(f"{SUITE}{MERGES}seeds: [3, '1']")
+    assert config.all_seeds == [3, 1]
+    alone = load(f"{SUITE}{MERGES}seed: 1")
+    assert config.with_seed(1).model_dump() == alone.model_dump()
+    assert config.with_seed(1).exemplars_of() == alone.exemplars_of()
+    assert alone.all_seeds == [1]
+    assert load(SUITE + MERGES).all_seeds == [0]
 
 
 def test_finetuning_of_a_task() -> None:

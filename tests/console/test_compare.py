@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tatr.console.compare import main
 from tatr.measuring.predictions import FILE, Predictions, save_predictions
@@ -122,6 +123,53 @@ def test_rows_of_one_side_and_other_test_images_are_said(results: Results, capsy
     assert "evaluated on different test images of 'cars'" in compare(
         capsys, results.root / "evaluation/ta-150-0.01", cut.folder
     ).replace("\n", " ")
+
+
+def test_results_of_several_seeds_are_paired_seed_by_seed(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    shares = {"one": {4: (1, 0.6), 5: (2, 0.61), 6: (3, 0.6)}, "other": {4: (4, 0.63), 5: (5, 0.63), 6: (6, 0.66)}}
+    pre = results.add("evaluation", "pre", {}, {}, of=answers(9, 0.5))
+    tables = []
+    for name, of_seeds in shares.items():
+        evaluations = {
+            seed: results.add("evaluation", f"{name}-{seed}", {}, {}, of=answers(*made))
+            for seed, made in of_seeds.items()
+        }
+        seeds = [
+            {
+                "seed": seed,
+                "rows": [
+                    {"name": "Pre-trained", "evaluations": ["pre"]},
+                    {"name": "TATR", "evaluations": [evaluation.manifest.name]},
+                ],
+            }
+            for seed, evaluation in evaluations.items()
+        ]
+        settings = {"rows": seeds[0]["rows"], "seeds": seeds}
+        tables.append(results.add("tables", name, settings, {"references": [pre], "merges": [*evaluations.values()]}))
+    shown = compare(capsys, *(table.folder for table in tables))
+    values = [
+        average_difference(answers(*made), answers(*shares["one"][seed])).value
+        for seed, made in shares["other"].items()
+    ]
+    expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    (line,) = (line for line in shown.splitlines() if line.strip().startswith("TATR"))
+    assert [float(figure.replace("−", "-")) for figure in re.findall(r"[+−]?\d+\.\d+", line)][2:] == [
+        pytest.approx(100 * figure, abs=0.005) for figure in (np.mean(values), *expected)
+    ]
+    assert re.search(r"Pre-trained .* 0\.00 +\[0\.00, 0\.00\]", shown)
+    assert "means over 3 seeds" in shown
+    assert "By task" not in shown
+    with pytest.raises(SystemExit, match=r"error: A has the seeds 4, 5, 6, B one seed: no pairs to compare"):
+        main([str(tables[0].folder), str(results.run(150, 0.01, 1, 0.6).folder)])
+
+
+def test_unseen_tasks_have_no_part_in_the_averages(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = (
+        results.add("evaluation", name, {"unseen": ["digits"]}, {}, of=answers(seed, share))
+        for name, seed, share in (("one", 1, 0.6), ("other", 2, 0.63))
+    )
+    cars = [{"cars": answers(seed, share)["cars"]} for seed, share in ((2, 0.63), (1, 0.6))]
+    assert f"{100 * average_difference(*cars).value:+.2f}" in compare(capsys, one.folder, other.folder)
 
 
 def test_mistakes_are_named(

@@ -9,16 +9,18 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+from answered import answered, answers_of, scores
 
 from tatr.config.loading import RESERVED
 from tatr.digests import file_digest
 from tatr.measuring.predictions import FILE as PREDICTIONS
-from tatr.measuring.predictions import Predictions, save_predictions
+from tatr.measuring.predictions import save_predictions
 from tatr.report.statistics import average_accuracy, average_difference
 from tatr.report.tables import (
     DIFFERENCE,
     NORMALISED,
     NOTES,
+    SEEDS,
     STATEMENTS,
     UNSEEN_AVERAGE,
     UNSEEN_STATEMENTS,
@@ -38,32 +40,6 @@ from tatr.report.tables import (
 from tatr.workflow.artefact import FILE, Artefact
 
 TASKS = ["cars", "digits"]
-
-
-def scores(coefficient: float, **accuracies: float) -> dict[str, Any]:
-    return {
-        "coefficient": coefficient,
-        "tau": None,
-        "search": [],
-        "scores": {task: {"accuracy": accuracy} for task, accuracy in accuracies.items()},
-    }
-
-
-def answered(seed: int = 0, images: int = 1000, **accuracies: float) -> dict[str, Predictions]:
-    """Answers with these accuracies; which images are right depends on the seed."""
-    found = {}
-    for index, (task, accuracy) in enumerate(accuracies.items()):
-        right = np.random.default_rng([seed, index]).permutation(images) < round(accuracy * images)
-        labels = np.zeros(images, np.int32)
-        found[task] = Predictions((~right).astype(np.int32), labels, np.ones(images, np.float32))
-    return found
-
-
-def answers_of(evaluations: dict[str, Any]) -> dict[str, dict[str, Predictions]]:
-    return {
-        name: answered(**{task: score["accuracy"] for task, score in result["scores"].items()})
-        for name, result in evaluations.items()
-    }
 
 
 def table_of(rows: list[dict[str, Any]], evaluations: dict[str, Any]) -> pd.DataFrame:
@@ -224,7 +200,7 @@ def test_rows_that_learn_from_unlabelled_images_are_marked_and_the_marks_explain
 
 def test_no_task_may_be_called_like_a_column(table: pd.DataFrame) -> None:
     columns = {table.index.name, *table.columns} - set(TASKS)
-    assert columns | {UNSEEN_AVERAGE, *UNSEEN_STATEMENTS} == set(RESERVED)
+    assert columns | {UNSEEN_AVERAGE, *UNSEEN_STATEMENTS, "seed", SEEDS} == set(RESERVED)
 
 
 class TestUnseenTasks:

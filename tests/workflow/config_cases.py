@@ -177,6 +177,15 @@ CONFIGURATION = [
         setting("seed", to=1),
     ),
     Case(
+        "seed-added",
+        "run a second seed (`seeds: [0, 1]`)",
+        "fine-tuning and gradients of that seed, with all that follows; images, heads, the pre-trained model's "
+        "evaluation and the first seed's results stay",
+        fine_tuned(*TASKS) | gradients(*TASKS),
+        setting("seeds", to=[0, 1]),
+    ),
+    Case("seed-listed", "write the seed as a list (`seeds: [0]`)", "nothing", NOTHING, setting("seeds", to=[0])),
+    Case(
         "image-count",
         "change how many images of a task are used, in any split",
         "the task's images, and all that used them",

@@ -218,6 +218,43 @@ class TestUnseenTasks:
         assert plan.sanity.settings["expected"].keys() == {*suite}
 
 
+class TestSeeds:
+    KEYS: ClassVar[dict[str, Any]] = {
+        "merges": [
+            {"method": "task_arithmetic", "trust_region": [None, {"tau": 0.01}], "surgery": [None, {}]},
+            {"method": ["ada_merging", "fisher", "regmean"]},
+        ],
+        "multitask": {},
+        "sanity": {"expected": {"cars": 90}},
+        "unseen": ["signs"],
+    }
+
+    def test_what_a_seed_does_not_shape_is_planned_once(self) -> None:
+        both, *alone = (planned(**self.KEYS, **seeds) for seeds in ({"seeds": [0, 1]}, {"seed": 0}, {"seed": 1}))
+        (first, second) = ({key for key in plan if key[0] not in ("tables", "figures")} for plan in alone)
+        of_first_alone = {key for key in second if key[0] in ("export", "sanity")}
+        assert {key for key in both if key[0] not in ("tables", "figures")} == first | (second - of_first_alone)
+        shared = {both[key].label for key in first & second if key[0] == "evaluation"}
+        assert shared == {"pretrained"}
+        assert {key[0] for key in first & second} == {"images", "head", "backbone", "evaluation", "pretraining"}
+        assert both.exports == tuple(both[export.kind, export.name] for export in alone[0].exports)
+
+    def test_one_seed_in_a_list_is_that_seed(self) -> None:
+        listed, alone = planned(**self.KEYS, seeds=[3]), planned(**self.KEYS, seed=3)
+        assert [*listed] == [*alone]
+        assert listed.table_settings == alone.table_settings
+
+    def test_the_table_lists_the_rows_of_each_seed(self) -> None:
+        plan = planned(**self.KEYS, seeds=[0, 1])
+        seeds = plan.table_settings["seeds"]
+        assert [each["seed"] for each in seeds] == [0, 1]
+        assert seeds[0]["rows"] == plan.table_settings["rows"]
+        names = [[row["name"] for row in each["rows"]] for each in seeds]
+        assert names[0] == names[1]
+        read = {planned.name for role in ("references", "merges") for planned in plan.table.inputs[role]}
+        assert {name for each in seeds for row in each["rows"] for name in row["evaluations"]} == read
+
+
 class TestGradients:
     def rows(self, *regions: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"method": "task_arithmetic", "trust_region": region} for region in regions]

@@ -117,11 +117,18 @@ class TestFinishedRun:
         assert lines[0].split(",") == ["method", *TASKS, "average", *STATEMENTS]
         assert len(lines) == 1 + 2 + 4
 
-    def test_demo_prints_the_table(self, finished: Checkout, tmp_path: Path) -> None:
-        shown = successful(finished.with_results(tmp_path / "run").snakemake("demo", "--quiet", "rules"))
+    def test_demo_prints_the_table_and_writes_what_rows_cost(self, finished: Checkout, tmp_path: Path) -> None:
+        copied = finished.with_results(tmp_path / "run")
+        shown = successful(copied.snakemake("demo", "--quiet", "rules"))
 
         assert "Pre-trained" in shown
         assert "methods.csv" in shown
+        assert "Cost beyond the individual models" in shown
+        lines = (copied.artefact("tables:tiny") / "costs.csv").read_text().splitlines()
+        assert len(lines) == 1 + 4
+        # Ω from three gradients, a mask and a merge; all with a record.
+        assert lines[-1].endswith(",6,0")
+        assert "verified" in successful(copied.script("verify"))
 
     def test_report_is_made_without_network(self, finished: Checkout, tmp_path: Path) -> None:
         nowhere = "http://127.0.0.1:9"

@@ -15,7 +15,7 @@ from tatr.errors import TatrError
 from tatr.report import analyses
 from tatr.report.analyses import Labelled
 from tatr.report.analyses_page import page
-from tatr.report.plots import drawn, load, over_seeds
+from tatr.report.plots import drawn, load, with_intervals
 from tatr.report.statistics import mean_over_seeds
 from tatr.report.style import FORMS, rendered
 from tatr.vectors.layout import Layout
@@ -123,17 +123,17 @@ def test_captions_say_over_how_many_seeds() -> None:
 def test_intervals_over_seeds_are_students() -> None:
     values = np.array([1.0, 2.0, 4.5])
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert mean_over_seeds(values) == pytest.approx((2.5, low, high))
+    assert mean_over_seeds([*values]) == pytest.approx((2.5, low, high))
     lines = pd.DataFrame({"row": ["a"] * 3, "x": values, "x_low": 0.0, "x_high": 9.0, "seed": range(3)})
-    (line,) = over_seeds(lines, ["row"], "x").to_numpy().tolist()
+    (line,) = with_intervals(lines, ["row"], "x").to_numpy().tolist()
     assert line == ["a", pytest.approx(2.5), pytest.approx(low), pytest.approx(high)]
-    (line,) = over_seeds(lines[:1], ["row"], "x").to_numpy().tolist()
+    (line,) = with_intervals(lines[:1], ["row"], "x").to_numpy().tolist()
     assert line == ["a", 1, 0, 9]
 
 
 def test_an_interval_over_one_seed_is_refused() -> None:
     with pytest.raises(TatrError, match=r"two seeds or more; give `seeds"):
-        mean_over_seeds(np.array([1.0]))
+        mean_over_seeds([1.0])
 
 
 def test_an_analysis_that_is_not_there_is_named() -> None:

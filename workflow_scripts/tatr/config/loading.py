@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tatr.config.messages.analysis_mistakes import analysis_mistakes
 from tatr.config.messages.mistakes import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
 from tatr.config.models import Config
+from tatr.config.section import Section
 from tatr.config.tasks import Data
 from tatr.errors import TatrError
 from tatr.training.recipes.fine_tuning import FineTuning
@@ -20,6 +21,7 @@ RESERVED = (
     *("average_low", "average_high", "difference", "difference_low", "difference_high"),
     *("unseen_average_low", "unseen_average_high"),
     *("unseen_difference", "unseen_difference_low", "unseen_difference_high"),
+    *("seed", "seeds"),
 )
 """Columns of tables other than the tasks'."""
 
@@ -55,7 +57,8 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
         mistakes += [mistake for mistake in refused if not (empty and mistake.keys == ("merges",))]
     mistakes += _unknown_tasks(raw, tasks)
     if config:
-        mistakes += [*_long_warmups(config), *_same_rows(config, origins), *analysis_mistakes(config)]
+        mistakes += [*_long_warmups(config), *_same_rows(config, origins), *_clashing_seeds(config)]
+        mistakes += analysis_mistakes(config)
     if mistakes or config is None:
         sections = [*Config.model_fields]
         mistakes.sort(key=lambda m: sections.index(m.keys[0]) if m.keys and m.keys[0] in sections else len(sections))
@@ -224,6 +227,33 @@ def _long_warmups(config: Config) -> Iterator[Mistake]:
             default = "" if "warmup_steps" in given else " (the default)"
             text = f"{recipe.warmup_steps}{default}: expected less than steps, {recipe.steps}"
             yield Mistake((*keys, "warmup_steps"), text)
+
+
+def _clashing_seeds(config: Config) -> Iterator[Mistake]:
+    """What can't stand beside `seeds`: a seed that is set elsewhere, a task called like a column of deviations."""
+    if config.seeds is None:
+        return
+    for index, seed in enumerate(config.seeds):
+        if seed in config.seeds[:index]:
+            yield Mistake(("seeds", index), f"{seed}: listed twice")
+    sections: dict[Keys, Section | None] = {
+        ("finetuning",): config.finetuning,
+        **{("finetuning", "tasks", task): changes for task, changes in config.finetuning.tasks.items()},
+        ("multitask",): config.multitask,
+        ("exemplars",): config.exemplars,
+    }
+    elsewhere = {(*keys, "seed"): getattr(section, "seed", None) for keys, section in sections.items()}
+    for keys, set_to in {("seed",): config.seed if "seed" in config.model_fields_set else None, **elsewhere}.items():
+        if set_to is not None:
+            yield Mistake(keys, f"{set_to}: `seeds` runs all of it once per seed; leave out this key or `seeds`")
+    evaluated = (*config.suite, *config.unseen)
+    for key in ("suite", "unseen"):
+        for index, task in enumerate(getattr(config, key)):
+            if task.endswith("_sd") and task.removesuffix("_sd") in (*evaluated, *RESERVED):
+                text = (
+                    f"{shown(task)}: tables over several seeds have a column of that name; give the task another name"
+                )
+                yield Mistake((key, index), text)
 
 
 def _same_rows(config: Config, origins: list[int]) -> Iterator[Mistake]:

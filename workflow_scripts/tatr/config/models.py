@@ -83,6 +83,9 @@ class Config(Section):
         description="tasks that are not merged, but evaluated in every row; nothing is chosen on them",
     )
     seed: int = Field(0, ge=0, description="of fine-tuning and exemplars, unless they set one")
+    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="instead of `seed`: all of it once per seed; tables show mean and spread"
+    )
     tasks: dict[Name, AnyTask] = Field({}, description="your own tasks, or changes to known ones")
     data: Data = Data()
     checkpoints: Checkpoints = Checkpoints()
@@ -98,6 +101,15 @@ class Config(Section):
     merges: list[Merge] = Field(min_length=1, description="the rows of the table; a list in a merge is a sweep")
     analyses: Analyses = Analyses()
     display: Display = Display()
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seeds of the run: `seeds`, or `seed` alone."""
+        return self.seeds or [self.seed]
+
+    def with_seed(self, seed: int) -> "Config":
+        """The same configuration with one seed."""
+        return self.model_copy(update={"seed": seed, "seeds": None})
 
     def finetuning_of(self, task: str) -> FineTuning:
         """How a task's individual model is trained."""

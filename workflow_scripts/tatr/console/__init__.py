@@ -4,7 +4,13 @@ import argparse
 import importlib
 import sys
 
-COMMANDS = {"compare": "compare", "merge-files": "merge_files", "show": "show", "verify": "verify"}
+COMMANDS = {
+    "compare": "compare",
+    "costs": "costs",
+    "merge-files": "merge_files",
+    "show": "show",
+    "verify": "verify",
+}
 """Subcommands, and the modules of this package that run them."""
 
 

@@ -1,7 +1,7 @@
 """Compare two results: which settings differ, and by how much accuracy, with its interval, paired image by image.
 
 Each is a configuration that was run, a table or an evaluation (its folder or manifest). Of tables and configurations,
-rows of the same name are compared.
+rows of the same name are compared: their averages over the tasks that are merged.
 """
 
 import argparse
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tatr.measuring.predictions import Predictions
+    from tatr.report.statistics import Interval
     from tatr.workflow.artefact import Artefact
+
+BySeed = list[dict[str, "Predictions"]]
+"""Predictions per task, of each seed."""
 
 EXAMPLE = """example:
   python workflow_scripts/compare.py config/demo.yaml config/mine.yaml
@@ -91,38 +95,61 @@ def _show(one: "Artefact", other: "Artefact") -> None:
         shown.add_row(*map(escape, [f"{kind}: {name}", *values, ", ".join(tasks)]))
     console.print(shown if settings else "No setting differs.\n")
     rows, others = _rows(one), _rows(other)
+    _check_seeds(one, other)
     if {*rows} != {*others} and len(rows) == len(others) == 1:  # two evaluations, whatever they are called
         others = dict(zip(rows, others.values(), strict=True))
     common = [name for name in rows if name in others]
     console.print(_averages({name: (rows[name], others[name]) for name in common}))
-    if len(common) == 1 and (by_task := _by_task(rows[common[0]], others[common[0]])):
+    of_several = any(len(rows[name]) > 1 for name in common)
+    if len(common) == 1 and not of_several and (by_task := _by_task(rows[common[0]][0], others[common[0]][0])):
         console.print(by_task)
     for side, own, theirs in (("A", rows, others), ("B", others, rows)):
         if alone := [name for name in own if name not in theirs]:
             console.print(f"only in {side}: {'; '.join(alone)}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _averages(pairs: Mapping[str, tuple[Mapping[str, "Predictions"], Mapping[str, "Predictions"]]]) -> "Table":
+def _averages(pairs: Mapping[str, tuple[BySeed, BySeed]]) -> "Table":
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    from tatr.report.statistics import average_accuracy, average_difference
     from tatr.report.tables import signed
 
-    shown = Table(box=box.SIMPLE, title="Average test accuracy in %", caption="95 %: paired bootstrap over test images")
+    caption = "95 %: paired bootstrap over test images"
+    if seeds := max((len(side) for pair in pairs.values() for side in pair), default=1) - 1:
+        caption = (
+            f"means over {seeds + 1} seeds; 95 %: Student t over seeds, or where no seed has a part, {caption[6:]}"
+        )
+    shown = Table(box=box.SIMPLE, title="Average test accuracy in %", caption=caption)
     shown.add_column("Row", overflow="fold")
     for heading in ("A", "B", "B − A", "95 %"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for name, (one, other) in pairs.items():
-        figures = [f"{100 * average_accuracy(side).value:.2f}" for side in (one, other)]
+        figures = [f"{100 * _mean_average(side):.2f}" for side in (one, other)]
         try:
-            value, low, high = (signed(100 * figure, 2) for figure in average_difference(other, one))
+            value, low, high = (signed(100 * figure, 2) for figure in _difference(one, other))
         except TatrError as error:
             shown.add_row(escape(name), *figures, "–", escape(str(error)))
         else:
             shown.add_row(escape(name), *figures, value, escape(f"[{low}, {high}]"))
     return shown
+
+
+def _mean_average(by_seed: BySeed) -> float:
+    from tatr.report.statistics import average_accuracy
+
+    return sum(average_accuracy(predictions).value for predictions in by_seed) / len(by_seed)
+
+
+def _difference(one: BySeed, other: BySeed) -> "Interval":
+    """B − A, paired image by image; over several seeds, paired seed by seed."""
+    from tatr.report.statistics import average_difference, mean_over_seeds
+
+    seeds = max(len(one), len(other))
+    if seeds == 1:
+        return average_difference(other[0], one[0])
+    pairs = zip(*((side * seeds)[:seeds] for side in (one, other)), strict=True)
+    return mean_over_seeds([average_difference(b, a).value for a, b in pairs])
 
 
 def _by_task(one: Mapping[str, "Predictions"], other: Mapping[str, "Predictions"]) -> "Table | None":
@@ -148,17 +175,29 @@ def _by_task(one: Mapping[str, "Predictions"], other: Mapping[str, "Predictions"
     return shown
 
 
-def _rows(artefact: "Artefact") -> dict[str, dict[str, "Predictions"]]:
-    """Predictions per row and task."""
+def _rows(artefact: "Artefact") -> dict[str, BySeed]:
+    """Predictions per row: of each seed, or only one where all are the same."""
     from tatr.measuring.predictions import FILE, load_predictions
 
     by_name = {given.manifest.name: load_predictions(given / FILE) for given in _evaluations(artefact)}
+    settings = artefact.manifest.settings
     if artefact.manifest.kind == "evaluation":
-        return {EVALUATION: by_name[artefact.manifest.name]}
-    return {
-        row["name"]: {task: its for name in row["evaluations"] for task, its in by_name[name].items()}
-        for row in artefact.manifest.settings["rows"]
-    }
+        settings = {**settings, "rows": [{"name": EVALUATION, "evaluations": [artefact.manifest.name]}]}
+    unseen, found = settings.get("unseen", ()), {}
+    for of_row in zip(*(each["rows"] for each in settings.get("seeds", [settings])), strict=True):
+        distinct = dict.fromkeys(tuple(row["evaluations"]) for row in of_row)
+        found[of_row[0]["name"]] = [
+            {task: its for name in names for task, its in by_name[name].items() if task not in unseen}
+            for names in distinct
+        ]
+    return found
+
+
+def _check_seeds(one: "Artefact", other: "Artefact") -> None:
+    sides = [[each["seed"] for each in side.manifest.settings.get("seeds", ())] for side in (one, other)]
+    if sides[0] != sides[1]:
+        seeds = [f"the seeds {', '.join(map(str, side))}" if side else "one seed" for side in sides]
+        raise TatrError(f"A has {seeds[0]}, B {seeds[1]}: no pairs to compare; give two results of the same seeds")
 
 
 def _evaluations(artefact: "Artefact") -> "list[Artefact]":

@@ -2,9 +2,16 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import rich.table
+
+FILES = ("methods.csv", "methods.md", "per_seed.csv", "paired.csv", "paper.md")
+"""Files of a table that are worth naming, where it has them."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -23,28 +30,44 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     parser.add_argument("others", nargs="*", type=Path, help="further files worth naming")
     given = parser.parse_args(arguments)
 
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
     from tatr.report import tables
     from tatr.workflow.artefact import Artefact
 
     artefact = Artefact.open(given.table, "tables")
-    settings = artefact.manifest.settings
     content = artefact.manifest.content
     remarks: dict[str, Any] = {"skipped": {}, "warnings": []}  # of a table made before there were any
     if "remarks.json" in content:
         remarks = json.loads((artefact / "remarks.json").read_text())
-    table = tables.load_table(artefact / "methods.csv")
-    marks = {0: "{}", 1: "[bold green]{}[/]", 2: "[underline]{}[/]"}
-    tasks = [*settings["tasks"], *settings.get("unseen", ())]
-    names = tables.marked_tasks(tasks, settings["names"], remarks["skipped"])
-    text = tables.formatted(table, names, settings["digits"], marks)
     console = Console(width=None if Console().is_terminal else 190)
-    narrow = console.width < 180  # then headings are cut and names folded, but never a number
+    table = tables.load_table(artefact / "methods.csv")
+    console.print(_shown(table, artefact.manifest.settings, remarks["skipped"], narrow=console.width < 180))
+    for warning in remarks["warnings"]:
+        console.print(f"warning: {warning}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+    made = [artefact / name for name in FILES if name in content]
+    for path in (*made, *given.others):
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _shown(
+    table: "pd.DataFrame", settings: Mapping[str, Any], skipped: Mapping[str, int], *, narrow: bool
+) -> "rich.table.Table":
+    """The table for a terminal. On a narrow one headings are cut, names folded and tasks' deviations left out."""
+    from rich import box
+    from rich.table import Table
+
+    from tatr.report import tables
+
+    tasks = [*settings["tasks"], *settings.get("unseen", ())]
+    names = tables.marked_tasks(tasks, settings["names"], skipped)
+    if narrow:
+        table = table.drop(columns=[task + tables.DEVIATION for task in tasks], errors="ignore")
+    marks = {0: "{}", 1: "[bold green]{}[/]", 2: "[underline]{}[/]"}
+    text = tables.formatted(table, names, settings["digits"], marks)
     footnotes = [*tables.explanations(table), *tables.notes(table)]
-    footnotes += tables.skipped_notes(settings["names"], remarks["skipped"])
+    footnotes += tables.skipped_notes(settings["names"], skipped)
     shown = Table(
         box=box.SIMPLE,
         title="Test accuracy in %",
@@ -52,16 +75,9 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         padding=(0, 0) if narrow else (0, 1),
     )
     shown.add_column("Method", overflow="fold")
+    cut = {*names.values()} if narrow else set()
     for column in text.columns:
-        shown.add_column(
-            column[:5] if narrow and column in names.values() else column, justify="right", no_wrap=True, min_width=5
-        )
+        shown.add_column(column[:5] if column in cut else column, justify="right", no_wrap=True, min_width=5)
     for index, (name, row) in enumerate(zip(text.index, text.to_numpy().tolist(), strict=True)):
         shown.add_row(str(name), *row, end_section=index == tables.references(table) - 1)
-    console.print(shown)
-    for warning in remarks["warnings"]:
-        console.print(f"warning: {warning}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-    made = [artefact / name for name in ("methods.csv", "methods.md", "paired.csv", "paper.md") if name in content]
-    for path in (*made, *given.others):
-        console.print(f"  {path}", highlight=False, soft_wrap=True)
-    return 0
+    return shown

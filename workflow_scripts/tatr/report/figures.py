@@ -6,7 +6,7 @@ from types import MappingProxyType
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tatr.report.tables import UNSEEN_AVERAGE, accuracies, marked_names, notes, references
+from tatr.report.tables import SEEDS, UNSEEN_AVERAGE, accuracies, marked_names, notes, references
 
 
 def methods_figure(
@@ -30,6 +30,9 @@ def methods_figure(
     above = references(table)
     colours = ["0.3"] * above + [colour] * (len(table) - above)
     axes.scatter(table["average"], rows, s=46, color=colours, zorder=3)
+    if SEEDS in table:
+        ends = table[["average_low", "average_high"]].sub(table["average"], axis=0).abs().fillna(0).to_numpy().T
+        axes.errorbar(table["average"], rows, xerr=ends, fmt="none", ecolor="0.5", elinewidth=1, zorder=2)
     # Larger than our marks, so that both are visible where they are equal.
     if printed := [(paper[name], row) for row, name in enumerate(table.index) if name in paper]:
         averages, places = zip(*printed, strict=True)
@@ -42,6 +45,7 @@ def methods_figure(
     axes.set_ylim(len(table) - 0.3, -0.9)  # from top to bottom; equal room around few and many rows
     axes.axhline(above - 0.5, color="0.85", linewidth=0.8)
     legend = ["test accuracy, %", "large: average over tasks", "small: each task"]
+    legend += [f"line: 95 % interval over {table[SEEDS].max()} seeds"] if SEEDS in table else []
     legend += ["diamond: average over unseen tasks"] if UNSEEN_AVERAGE in table else []
     legend += [*(["hollow: the paper's average"] if printed else []), *notes(table)]
     axes.set_xlabel("\n".join(legend), loc="right", fontsize=9)

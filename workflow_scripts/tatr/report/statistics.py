@@ -1,4 +1,5 @@
-"""Is a difference real? Bootstrap intervals of accuracies and of their differences, over test images.
+"""Is a difference real? Bootstrap intervals of accuracies and of their differences, over test images; and Student-t
+intervals over seeds.
 
 The bootstrap is stratified: each task's test images are drawn anew, as many as there are, with replacement; the
 statistic is the mean over tasks. Of an image only one of two or three outcomes counts (right or wrong; or which of two
@@ -6,7 +7,7 @@ models alone is right). So how often each is drawn is binomial or multinomial, a
 distribution as of drawing images one by one (Efron & Tibshirani 1993, ch. 6 and 13), in no time whatever their number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ SEED = 0
 
 
 class Interval(NamedTuple):
-    """A figure with its percentile interval, in the figure's unit."""
+    """A figure with its interval, in the figure's unit."""
 
     value: float
     low: float
@@ -79,23 +80,6 @@ def average_difference(one: Mapping[str, Predictions], other: Mapping[str, Predi
     return _interval(sum(task.difference for task in tasks) / len(tasks), np.mean(drawn, axis=0))
 
 
-def mean_over_seeds(values: np.ndarray) -> Interval:
-    """The mean of one figure per seed with Student's t interval, in the figures' unit: what another seed would change.
-
-    Args:
-        values: [S], of two or more seeds.
-
-    Raises:
-        TatrError: there is one seed: nothing tells how much another would change.
-    """
-    from scipy.stats import t  # slow to import, and readers of tables need none of it
-
-    if len(values) < 2:
-        raise TatrError("an interval over seeds needs two seeds or more; give `seeds: [0, 1, 2]`")
-    half = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
-
-
 def discordances(one: Mapping[str, Predictions], other: Mapping[str, Predictions]) -> dict[str, Discordance]:
     """Per task, in alphabetical order, on which images only one of two models is right.
 
@@ -113,6 +97,24 @@ def discordances(one: Mapping[str, Predictions], other: Mapping[str, Predictions
         first, second = one[task].right, other[task].right
         found[task] = Discordance(int((first & ~second).sum()), int((second & ~first).sum()), len(first))
     return found
+
+
+def mean_over_seeds(values: Sequence[float]) -> Interval:
+    """Mean of a figure over several seeds, with its Student-t interval: what other seeds would give on average.
+
+    Args:
+        values: one per seed.
+
+    Raises:
+        TatrError: there is one seed, which does not tell how much another would change.
+    """
+    from scipy.stats import t  # slow to import, and tables of one seed need none of it
+
+    if len(values) < 2:
+        raise TatrError("an interval over seeds needs two seeds or more; give `seeds: [0, 1, 2]`")
+    mean, count = float(np.mean(values)), len(values)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * float(np.std(values, ddof=1)) / count**0.5
+    return Interval(mean, mean - half, mean + half)
 
 
 def _interval(value: float, drawn: np.ndarray) -> Interval:

@@ -4,7 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from tatr.report.paper.comparison import files as comparison_files
+from tatr.report.seeds import over_seeds, per_seed
 from tatr.report.tables import (
     ByEvaluation,
     markdown,
@@ -23,26 +26,37 @@ def files(
     """All files of a table, as text.
 
     Args:
-        settings: `rows`, `tasks` and, if there are any, `unseen` (see `methods_table`), `names` (display names of
-            tasks), `digits` (decimals) and, where the paper has some of the rows, `paper` (see
-            `tatr.report.paper.matching.comparison`).
+        settings: `rows`; `seeds`, if there are several, each with `seed` and its own `rows`; `tasks` and, if there are
+            any, `unseen` (see `methods_table`); `names` (display names of tasks); `digits` (decimals); and, where the
+            paper has some of the rows, `paper` (see `tatr.report.paper.matching.comparison`).
         scores: per evaluation, those of `tatr.measuring.evaluation.evaluate`.
         predictions: of the images, per evaluation and task.
         warnings: what a reader must not miss.
 
     Returns:
-        Per file name its text: methods.csv, methods.md, paired.csv, search.csv, remarks.json; with `paper` also
-        paper.csv, paper.md and paper.html.
+        Per file name its text: methods.csv, methods.md, paired.csv, search.csv, remarks.json; with several seeds also
+        per_seed.csv; with `paper` also paper.csv, paper.md and paper.html.
     """
-    rows, tasks, names, digits = (settings[key] for key in ("rows", "tasks", "names", "digits"))
-    unseen = settings.get("unseen", ())
-    table, left_out = methods_table(rows, scores, predictions, tasks, unseen), skipped(scores)
+    tasks, names, digits, unseen = *(settings[key] for key in ("tasks", "names", "digits")), settings.get("unseen", ())
+    seeds = {each["seed"]: each["rows"] for each in settings.get("seeds", ())} or {None: settings["rows"]}
+    tables = {seed: methods_table(rows, scores, predictions, tasks, unseen) for seed, rows in seeds.items()}
+    several = len(tables) > 1
+    table = over_seeds([*tables.values()], [*seeds.values()]) if several else next(iter(tables.values()))
+    left_out = skipped(scores)
     columns, notes = marked_tasks([*tasks, *unseen], names, left_out), skipped_notes(names, left_out)
     texts = {
         "methods.csv": table.to_csv(),
         "methods.md": markdown(table, columns, digits, notes, warnings),
-        "paired.csv": paired_table(rows, predictions).to_csv(index=False),
-        "search.csv": search_table(rows, scores).to_csv(index=False),
+        "paired.csv": _joined({seed: paired_table(rows, predictions) for seed, rows in seeds.items()}),
+        "search.csv": _joined({seed: search_table(rows, scores) for seed, rows in seeds.items()}),
         "remarks.json": json.dumps({"skipped": left_out, "warnings": [*warnings]}, indent=1) + "\n",
     }
+    texts |= {"per_seed.csv": per_seed(tables).to_csv(index=False)} if several else {}
     return texts | (comparison_files(table, settings, columns, notes, warnings) if settings.get("paper") else {})
+
+
+def _joined(tables: Mapping[int | None, pd.DataFrame]) -> str:
+    """The tables of all seeds as CSV, with a column of seeds in front if there are several."""
+    if len(tables) == 1:
+        return next(iter(tables.values())).to_csv(index=False)
+    return pd.concat(tables, names=["seed"]).reset_index("seed").to_csv(index=False)

@@ -40,6 +40,12 @@ UNSEEN_STATEMENTS = (
 )
 """Further columns that are no accuracies, where there are unseen tasks."""
 
+SEEDS = "seeds"
+"""The column, in tables over several seeds, of how many seeds a row's means are over."""
+
+DEVIATION = "_sd"
+"""Ends the names of their columns of standard deviations."""
+
 UNLABELLED = {"test": "†", "validation": "‡"}
 """The mark of a row that learns from unlabelled images, by the split of these images."""
 
@@ -213,7 +219,8 @@ def load_table(path: Path) -> pd.DataFrame:
 
 def accuracies(table: pd.DataFrame) -> pd.DataFrame:
     """The columns of accuracies: tasks and average, then unseen tasks and their average."""
-    return table.drop(columns=[*STATEMENTS, *UNSEEN_STATEMENTS], errors="ignore")
+    deviations = [name for name in table if str(name).endswith(DEVIATION)] if SEEDS in table else []
+    return table.drop(columns=[*STATEMENTS, *UNSEEN_STATEMENTS, SEEDS, *deviations], errors="ignore")
 
 
 def headings(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
@@ -256,20 +263,44 @@ def formatted(table: pd.DataFrame, names: Mapping[str, str], digits: int, marks:
     ranking = ranks(table, digits)
     text = pd.DataFrame(index=table.index)
     for column in ranking:
-        cells = zip(table[column], ranking[column], strict=True)
-        text[column] = ["" if pd.isna(value) else marks[rank].format(rounded(value, digits)) for value, rank in cells]
+        cells = zip(_figures(table, str(column), digits), ranking[column], strict=True)
+        text[column] = [marks[rank].format(figure) if figure else "" for figure, rank in cells]
     after = [*ranking].index("average") + 1
     text.columns = [*headings([*ranking], names).values()]  # last, as two may have the same name
     if table["normalised"].notna().any():
-        text.insert(after, NORMALISED, [rounded(share, digits) for share in table["normalised"]])
+        text.insert(after, NORMALISED, _figures(table, "normalised", digits))
     if table["tau"].notna().any():
-        text["τ"] = ["" if pd.isna(value) else f"{100 * value:g} %" for value in table["tau"]]
-    text["λ"] = ["" if pd.isna(value) else f"{value:g}" for value in table["coefficient"]]
+        text["τ"] = [f"{chosen} %" if chosen else "" for chosen in _chosen(table, "tau", 100)]
+    text["λ"] = _chosen(table, "coefficient")
     for prefix, whose in (("", ""), ("unseen_", "unseen ")):
         for heading, shown in _uncertainty(table, digits, marks, prefix):
             text[whose + heading] = shown
     text.index = marked_names(table)
     return text
+
+
+def _deviations(table: pd.DataFrame, column: str) -> pd.Series:
+    return (
+        table.get(column + DEVIATION, pd.Series(np.nan, table.index))
+        if SEEDS in table
+        else pd.Series(np.nan, table.index)
+    )
+
+
+def _figures(table: pd.DataFrame, column: str, digits: int) -> list[str]:
+    """Figures in percent as text, over several seeds with their deviation; empty where there are none."""
+    return [
+        "" if pd.isna(value) else rounded(value, digits) + ("" if pd.isna(sd) else f" ± {rounded(sd, digits)}")
+        for value, sd in zip(table[column], _deviations(table, column), strict=True)
+    ]
+
+
+def _chosen(table: pd.DataFrame, column: str, unit: float = 1) -> list[str]:
+    """λ or τ as text; with a deviation where it was not the same for all seeds."""
+    return [
+        "" if pd.isna(value) else f"{unit * value:.3g} ± {unit * sd:.2g}" if sd > 0 else f"{unit * value:g}"
+        for value, sd in zip(table[column], _deviations(table, column), strict=True)
+    ]
 
 
 def _uncertainty(
@@ -289,7 +320,10 @@ def _uncertainty(
 
 def _difference(interval: Interval, digits: int, mark: str) -> str:
     value, low, high = (signed(figure, digits) for figure in interval)
-    return "" if pd.isna(interval.value) else f"{mark.format(value)} [{low}, {high}]"
+    if interval.value != interval.value:  # NaN: no pair
+        return ""
+    # Without an interval no seed has a part in the pair.
+    return f"{mark.format(value)} [{low}, {high}]" if interval.low == interval.low else value
 
 
 def rounded(value: float, digits: int) -> str:
@@ -322,12 +356,17 @@ def explanations(table: pd.DataFrame) -> list[str]:
         found.append(
             f"{NORMALISED}: each task's accuracy as a share of its individual model's, in %, averaged over tasks"
         )
+    seeds = int(table[SEEDS].max()) if SEEDS in table else 1
+    if seeds > 1:
+        found.append(f"mean ± standard deviation over {seeds} seeds; without ±, no seed has a part in it")
     if table["average_low"].notna().any():
-        found.append("95 %: interval of the average over test images (bootstrap, each task's images drawn anew)")
+        over = "over test images (bootstrap, each task's images drawn anew)"
+        found.append(f"95 %: interval of the average {f'over {seeds} seeds (Student t)' if seeds > 1 else over}")
     if table["difference"].notna().any():
+        how = "paired by seed: Student t" if seeds > 1 else "the same bootstrap over pairs of predictions"
         found.append(
             f"{DIFFERENCE}: the average minus that of the same row without a trust region, in points, with its 95 % "
-            "interval (the same bootstrap over pairs of predictions)"
+            f"interval ({how})"
         )
     if UNSEEN_AVERAGE in table:
         found.append("unseen: not merged, and nothing was chosen on these tasks; they have an average of their own")

@@ -38,7 +38,7 @@ def provenance(results: Iterable[Artefact]) -> Provenance:
     Artefacts whose manifest is not there any more are left out, with all that they were made from.
     """
     found: dict[Setting, set[str]] = {}
-    for artefact in _all(results).values():
+    for artefact in made_from(results).values():
         settings = dict(artefact.manifest.settings)
         task = settings.pop("task", "")
         for name, value in settings.items():
@@ -73,7 +73,8 @@ def made_by(artefact: Artefact, role: str) -> list[Artefact]:
     return found
 
 
-def _all(results: Iterable[Artefact]) -> dict[str, Artefact]:
+def made_from(results: Iterable[Artefact]) -> dict[str, Artefact]:
+    """Some results, what they were made from, and so on, by name; but for what is not there any more."""
     reached: dict[str, Artefact] = {}
     waiting = [*results]
     while waiting:

@@ -36,7 +36,7 @@ def drawn(name: str, table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
         return load(name).draw(table, names)
 
 
-def over_seeds(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+def with_intervals(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     """A column's mean over seeds, with its interval: Student's over seeds, or of one seed its own, if it has one.
 
     Args:
@@ -50,7 +50,7 @@ def over_seeds(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     lines, several = [], table["seed"].min() < table["seed"].max()
     for key, group in table.groupby(by, sort=False, dropna=False):
         if several:
-            found = mean_over_seeds(group[value].to_numpy())
+            found = mean_over_seeds([*group[value]])
         else:
             low, high = (
                 float(group[f"{value}_{end}"].iloc[0]) if f"{value}_{end}" in group else float("nan")

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tatr.report.plots import certainty, over_seeds
+from tatr.report.plots import certainty, with_intervals
 from tatr.report.style import PAGE, figure, look
 
 
 def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     """A group of bars per task, one per component."""
-    found = over_seeds(table, ["component", "task"], "accuracy")
+    found = with_intervals(table, ["component", "task"], "accuracy")
     tasks, components = [*dict.fromkeys(found["task"])], [*dict.fromkeys(found["component"])]
     drawn, (axes,) = figure(PAGE, 2.4)
     places, width = np.arange(len(tasks)), 0.8 / len(components)

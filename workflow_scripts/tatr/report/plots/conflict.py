@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import pearsonr, spearmanr
 
-from tatr.report.plots import averaged, over_seeds
+from tatr.report.plots import averaged, with_intervals
 from tatr.report.statistics import Interval
 from tatr.report.style import DIVERGING, PAGE, cells, figure, look
 
@@ -69,7 +69,7 @@ def _per_seed(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _interval(per_seed: pd.DataFrame, column: str) -> Interval:
-    found = over_seeds(per_seed.assign(all=0), ["all"], column)
+    found = with_intervals(per_seed.assign(all=0), ["all"], column)
     return Interval(*(float(found[end].iloc[0]) for end in ("value", "low", "high")))
 
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tatr.report.plots import certainty, over_seeds
+from tatr.report.plots import certainty, with_intervals
 from tatr.report.style import PAGE, figure, look
 
 
 def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     """A dot and an interval per pair."""
-    found = over_seeds(table, ["row", "other"], "difference")
+    found = with_intervals(table, ["row", "other"], "difference")
     drawn, (axes,) = figure(PAGE, 0.7 + 0.34 * len(found))
     places = range(len(found))
     axes.axvline(0, color="0.6", linewidth=0.8)

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 import pandas as pd
 from matplotlib.axes import Axes
 
-from tatr.report.plots import over_seeds
+from tatr.report.plots import with_intervals
 from tatr.report.style import look
 
 
 def lines(axes: Axes, table: pd.DataFrame, x: str, value: str = "accuracy") -> None:
     """A line per `curve`, with a band for its interval."""
-    found = over_seeds(table, ["curve", x], value)
+    found = with_intervals(table, ["curve", x], value)
     for index, (name, line) in enumerate(found.groupby("curve", sort=False)):
         ordered, drawn_as = line.sort_values(x), look(index)
         axes.plot(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tatr.report.plots import certainty, over_seeds
+from tatr.report.plots import certainty, with_intervals
 from tatr.report.style import PAGE, figure, look
 
 
@@ -15,8 +15,8 @@ def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     drawn, panels = figure(PAGE, 2.6, columns=len(splits), sharey=True)
     for axes, split in zip(panels, splits, strict=True):
         its = table[table["split"] == split]
-        heights = {column: over_seeds(its, ["tasks"], column) for column in ("without", "inside")}
-        changes = over_seeds(its, ["tasks"], "difference")
+        heights = {column: with_intervals(its, ["tasks"], column) for column in ("without", "inside")}
+        changes = with_intervals(its, ["tasks"], "difference")
         for index, (column, found) in enumerate(heights.items()):
             places = [place + 0.38 * index for place in range(len(found))]
             colour, hatch = (("0.75", ""), (look(0).colour, "//"))[index]

@@ -34,7 +34,7 @@ class Plan(Mapping[tuple[str, str], Planned]):
     analyses: Mapping[str, list[Planned]]
     """By name; one per seed, or one of all seeds."""
     exports: tuple[Planned, ...]
-    """Every merge as a checkpoint."""
+    """Every merge as a checkpoint; of several seeds the first one's."""
     table_settings: Mapping[str, Any]
     figure_settings: Mapping[str, Any]
 
@@ -75,25 +75,26 @@ def build(config: Config, backbones: Path) -> Plan:
     Raises:
         TatrError: a file that the configuration names is not there, or the backbone lacks what a merge needs.
     """
-    draft = Draft(config, find(config.backbone, backbones))
-    _check_tower(draft)
-    references = results.references(draft)
-    table = results.tables(draft, references)
-    looked_at = analyses.planned([draft])
-    figures = results.figures(draft, table, [planned for group in looked_at.values() for planned in group])
-    exports = tuple(merges.export(draft, merge) for merge in config.merges)
+    source = find(config.backbone, backbones)
+    artefacts: dict[tuple[str, str], Planned] = {}
+    # What a seed does not shape has the same name in all drafts, so it is planned, and made, once.
+    drafts = [Draft(config.with_seed(seed), source, artefacts) for seed in config.all_seeds]
+    first = drafts[0]
+    _check_tower(first)
+    table = results.tables(drafts)
+    looked_at = analyses.planned(drafts)
     return Plan(
         config=config,
-        source=draft.source,
-        artefacts=draft.artefacts,
-        pretraining=ingredients.pretraining(draft),
-        sanity=results.sanity(draft),
+        source=source,
+        artefacts=artefacts,
+        pretraining=ingredients.pretraining(first),
+        sanity=results.sanity(first),
         table=table,
-        figures=figures,
+        figures=results.figures(first, table, looked_at),
         analyses=looked_at,
-        exports=exports,
-        table_settings=tables.table_settings(draft, references),
-        figure_settings=tables.figure_settings(draft, looked_at),
+        exports=tuple(merges.export(first, merge) for merge in config.merges),
+        table_settings=tables.table_settings(drafts),
+        figure_settings=tables.figure_settings(drafts, looked_at),
     )
 
 

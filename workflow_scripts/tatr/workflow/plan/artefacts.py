@@ -66,7 +66,9 @@ class Planned:
 
 @dataclass(frozen=True)
 class Draft:
-    """What is planned so far. Equal artefacts, which several rows of the table may need, are planned once."""
+    """What is planned so far, for one seed. Equal artefacts, which several rows of the table may need, are planned
+    once; drafts of several seeds share them.
+    """
 
     config: Config
     source: BackboneSource

@@ -113,6 +113,15 @@ def reference(draft: Draft, task: str | None) -> Planned:
     return _evaluation(draft, f"individual_{task}", {"coefficients": [1.0]}, vector, [task])
 
 
+def references(draft: Draft) -> dict[str, list[Planned]]:
+    """The rows that are not merges."""
+    rows = {
+        "Pre-trained": [reference(draft, None)],
+        "Individual": [reference(draft, task) for task in draft.tasks],
+    }
+    return rows | ({"Traditional MTL": [reference(draft, ALL_TASKS)]} if draft.config.multitask else {})
+
+
 def export(draft: Draft, merge: Merge) -> Planned:
     """A merge as a checkpoint for open_clip, made only on demand."""
     measured = evaluation(draft, merge)

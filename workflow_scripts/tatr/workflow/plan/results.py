@@ -1,20 +1,13 @@
 """Planned: what people look at, the table and its figure, and the check that comes before both."""
 
+from collections.abc import Mapping, Sequence
+
 from tatr.errors import TatrError
 from tatr.report.paper.matching import individual
 from tatr.workflow.plan.artefacts import Draft, Planned
-from tatr.workflow.plan.ingredients import ALL_TASKS, paper_name
-from tatr.workflow.plan.merges import evaluation, reference
+from tatr.workflow.plan.ingredients import paper_name
+from tatr.workflow.plan.merges import evaluation, reference, references
 from tatr.workflow.plan.tables import paper_of
-
-
-def references(draft: Draft) -> dict[str, list[Planned]]:
-    """The rows that are not merges."""
-    rows = {
-        "Pre-trained": [reference(draft, None)],
-        "Individual": [reference(draft, task) for task in draft.tasks],
-    }
-    return rows | ({"Traditional MTL": [reference(draft, ALL_TASKS)]} if draft.config.multitask else {})
 
 
 def sanity(draft: Draft) -> Planned | None:
@@ -28,26 +21,27 @@ def sanity(draft: Draft) -> Planned | None:
     return draft.add("sanity", draft.config.name, settings, {"evaluations": evaluations})
 
 
-def tables(draft: Draft, rows: dict[str, list[Planned]]) -> Planned:
-    """The methods table: references, and all merges in the order they are shown."""
-    merges = {planned.name: planned for planned in (evaluation(draft, merge) for merge in draft.config.merges)}
-    checked = sanity(draft)
+def tables(drafts: Sequence[Draft]) -> Planned:
+    """The methods table: references, and all merges in the order they are shown; of each seed in turn."""
+    rows = [planned for draft in drafts for row in references(draft).values() for planned in row]
+    merges = [evaluation(draft, merge) for draft in drafts for merge in draft.config.merges]
+    first = drafts[0]
+    checked = sanity(first)  # of several seeds, models of the first stand for all
     inputs = {
-        "references": [planned for row in rows.values() for planned in row],
-        "merges": [*merges.values()],
+        "references": [*{planned.name: planned for planned in rows}.values()],
+        "merges": [*{planned.name: planned for planned in merges}.values()],
         "sanity": [checked] if checked else [],
     }
-    return draft.add("tables", draft.config.name, {}, inputs)
+    return first.add("tables", first.config.name, {}, inputs)
 
 
-def figures(draft: Draft, table: Planned, analyses: list[Planned]) -> Planned:
+def figures(draft: Draft, table: Planned, analyses: Mapping[str, Sequence[Planned]]) -> Planned:
     """Plots of the table and of the analyses."""
-    modules = [f"tatr.report.{folder}.{name}" for name in _names(analyses) for folder in ("analyses", "plots")]
-    return draft.add("figures", draft.config.name, {}, {"table": [table], "analyses": analyses}, modules)
-
-
-def _names(analyses: list[Planned]) -> list[str]:
-    return [*dict.fromkeys(planned.settings["analysis"] for planned in analyses)]
+    modules = [f"tatr.report.{folder}.{name}" for name in analyses for folder in ("analyses", "plots")]
+    # What no seed shapes is one artefact.
+    distinct = {planned.name: planned for group in analyses.values() for planned in group}
+    inputs = {"table": [table], "analyses": [*distinct.values()]}
+    return draft.add("figures", draft.config.name, {}, inputs, modules)
 
 
 def _expected(draft: Draft) -> dict[str, float]:

@@ -12,7 +12,7 @@ from tatr.config.weights import Backbone
 from tatr.report.paper.matching import Match, comparison, paper_backbone, paper_row, reference_row
 from tatr.workflow.plan.artefacts import Draft, Planned
 from tatr.workflow.plan.ingredients import paper_name
-from tatr.workflow.plan.merges import evaluation
+from tatr.workflow.plan.merges import evaluation, references
 
 
 def paper_of(draft: Draft) -> str | None:
@@ -24,35 +24,54 @@ def paper_of(draft: Draft) -> str | None:
     return paper_backbone(backbone.name, backbone.weights, (paper_name(draft, task) for task in evaluated))
 
 
-def table_settings(draft: Draft, references: dict[str, list[Planned]]) -> dict[str, Any]:
-    """Rows in order, columns, names and decimals of the methods table; and the paper's rows next to ours."""
+def table_settings(drafts: Sequence[Draft]) -> dict[str, Any]:
+    """Rows in order, columns, names and decimals of the methods table; and the paper's rows next to ours.
+
+    Several seeds are listed with their rows under `seeds`; `rows` are those of the first.
+    """
+    draft = drafts[0]
     config, paper = draft.config, paper_of(draft)
-    rows, matches = [], []
-    for name, evaluations in references.items():
-        # The paper's references have no tasks apart.
-        match = reference_row(name, paper) if paper and not draft.unseen else None
-        rows.append({"name": name, "evaluations": [e.name for e in evaluations], "reference": True} | _paper(match))
-        matches.append(match)
-    for merge in config.merges:
-        match = _paper_row(draft, merge, paper)
-        rows.append(_row(draft, merge) | _paper(match))
-        matches.append(match)
+    matches = _matches(draft, paper)
+    rows = [row | ({"paper": asdict(match)} if match else {}) for row, match in zip(_rows(draft), matches, strict=True)]
     settings = {"rows": rows, "tasks": config.suite, "names": config.display.tasks, "digits": config.display.digits}
     settings |= {"unseen": config.unseen} if config.unseen else {}
+    if len(drafts) > 1:
+        settings["seeds"] = [{"seed": each.config.seed, "rows": _rows(each)} for each in drafts]
     if paper is None or not any(matches):
         return settings
     names = {task: paper_name(draft, task) or task for task in (*config.suite, *config.unseen)}
     return settings | {"paper": comparison(paper, names, [match for match in matches if match])}
 
 
-def figure_settings(draft: Draft, analyses: Mapping[str, Sequence[Planned]]) -> dict[str, Any]:
+def figure_settings(drafts: Sequence[Draft], analyses: Mapping[str, Sequence[Planned]]) -> dict[str, Any]:
     """How the figures are drawn, and what they say of the analyses."""
-    display, asked_for = draft.config.display, draft.config.analyses_asked_for
+    config = drafts[0].config
+    display, asked_for = config.display, config.analyses_asked_for
+    seeds = [draft.config.seed for draft in drafts]
     return {
         **{"width": display.figure_width, "colour": display.colour, "names": display.tasks},
         "analyses": {name: asked_for[name].model_dump(mode="json") for name in analyses},
-        "seeds": {planned.name: draft.config.seed for group in analyses.values() for planned in group},
+        # The table of all seeds together has a column of them.
+        "seeds": {
+            planned.name: seed for group in analyses.values() for seed, planned in zip(seeds, group, strict=False)
+        },
     }
+
+
+def _rows(draft: Draft) -> list[dict[str, Any]]:
+    """References, then merges, each with the names of its evaluations."""
+    rows = [
+        {"name": name, "evaluations": [e.name for e in evaluations], "reference": True}
+        for name, evaluations in references(draft).items()
+    ]
+    return rows + [_row(draft, merge) for merge in draft.config.merges]
+
+
+def _matches(draft: Draft, paper: str | None) -> list[Match | None]:
+    """The paper's row of each row, if it has one."""
+    # The paper's references have no tasks apart.
+    matches = [reference_row(name, paper) if paper and not draft.unseen else None for name in references(draft)]
+    return matches + [_paper_row(draft, merge, paper) for merge in draft.config.merges]
 
 
 def _row(draft: Draft, merge: Merge) -> dict[str, Any]:
@@ -73,7 +92,3 @@ def _paper_row(draft: Draft, merge: Merge, paper: str | None) -> Match | None:
         count = draft.config.gradient_count(region)
         settings["trust_region"] = {"sensitivity": region.sensitivity, "taus": region.taus, "exemplars": count}
     return paper_row(settings, paper, [str(paper_name(draft, task)) for task in draft.unseen])
-
-
-def _paper(match: Match | None) -> dict[str, Any]:
-    return {"paper": asdict(match)} if match else {}

@@ -1,0 +1,44 @@
+"""Which jobs the rows of a table needed beyond the individual models, and what Snakemake measured of them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from tatr.report.costs import costs_table, load_record
+from tatr.workflow.artefact import Artefact
+from tatr.workflow.provenance import made_by, made_from
+
+COSTED = ("adaptation", "fisher", "gradient", "gram", "mask", "merge", "sensitivity", "surgery")
+"""Kinds of jobs that count: a merge's own, not those of models, images, heads and evaluations."""
+
+
+def costs(table: Artefact) -> pd.DataFrame:
+    """The costs of a table's merges (see `tatr.report.costs.costs_table`), by the records in `results/benchmarks`.
+
+    Raises:
+        TatrError: an evaluation is not there any more, or was made again with other content.
+    """
+    evaluations = {made.manifest.name: made for made in made_by(table, "merges")}
+    reached, results = made_from(evaluations.values()), table.folder.absolute().parent.parent
+    settings = table.manifest.settings
+    rows = {}
+    for of_row in zip(*(each["rows"] for each in settings.get("seeds", [settings])), strict=True):
+        if not of_row[0]["reference"]:
+            jobs = [dict.fromkeys(_jobs(row["evaluations"], reached)) for row in of_row]
+            rows[of_row[0]["name"]] = [[load_record(_record(results, *job)) for job in of_seed] for of_seed in jobs]
+    return costs_table(rows)
+
+
+def _jobs(names: Iterable[str], reached: Mapping[str, Artefact]) -> Iterator[tuple[str, str]]:
+    """Kind and name of the jobs that count, of those that made some artefacts."""
+    for name in names:
+        if name in reached:  # what is gone is not known to have counted
+            manifest = reached[name].manifest
+            if manifest.kind in COSTED:
+                yield manifest.kind, name
+            yield from _jobs((given for group in manifest.inputs.values() for given in group), reached)
+
+
+def _record(results: Path, kind: str, name: str) -> Path:
+    return results / "benchmarks" / kind / f"{name}.tsv"
