@@ -1,13 +1,19 @@
 """Loss landscapes: contours per landscape, with the components and θ_pre."""
 
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 
 from tatr.report.plots import averaged
 from tatr.report.style import PAGE, SEQUENTIAL, figure
+
+Panel = tuple[tuple[Any, ...], pd.DataFrame]
+"""A landscape and its τ, and its points."""
 
 COLUMNS = 4
 LEVELS = 12
@@ -15,32 +21,49 @@ CORNERS = {"Δ⊥": (0, 0), "Δ⁺": (1, 0), "Δ⁻": (0, 1)}
 
 
 def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
-    """A panel per landscape, each with levels of its own, as sums over tasks and single tasks differ in scale."""
+    """Rows of panels: the tasks' own landscapes on one scale of colours, those of all tasks together on another."""
     means = table.groupby(["landscape", "tau", "point", "x", "y"], sort=False)["loss"].mean().reset_index()
     panels = [*means.groupby(["landscape", "tau"], sort=False)]
-    columns = min(COLUMNS, len(panels))
-    rows = -(-len(panels) // columns)
-    width = PAGE if columns > 1 else PAGE / 2
-    drawn, axes = figure(width, 0.4 + rows * (width / columns), rows, columns, sharex=True, sharey=True)
-    for one, ((landscape, tau), its) in zip(axes, panels, strict=False):
-        _contours(one, its[its["point"] == "grid"])
-        at = table[(table["landscape"] == landscape) & (table["tau"] == tau) & (table["point"] == "pretrained")]
-        _marked(one, float(at["x"].mean()), float(at["y"].mean()))
-        several = len({other for (name, other), _ in panels if name == landscape}) > 1
-        shown = "all tasks" if landscape == "all" else names.get(str(landscape), str(landscape))
-        one.set_title(f"{shown}, τ {100 * float(tau):g} %" if several else shown)
-        one.set_aspect("equal")
-    for spare in axes[len(panels) :]:
-        spare.remove()
+    groups = [[panel for panel in panels if (panel[0][0] == "all") == whole] for whole in (False, True)]
+    heights = [-(-len(group) // COLUMNS) for group in groups]
+    drawn, axes = figure(PAGE, 0.4 + sum(heights) * PAGE / COLUMNS, sum(heights), COLUMNS)
+    for group, first in zip(groups, (0, heights[0] * COLUMNS), strict=True):
+        if group:
+            _row(drawn, axes[first:], group, table, names)
+    used = {
+        first + index
+        for group, first in zip(groups, (0, heights[0] * COLUMNS), strict=True)
+        for index in range(len(group))
+    }
+    for index, spare in enumerate(axes):
+        if index not in used:
+            spare.remove()
     return drawn
 
 
-def _contours(axes: Axes, grid: pd.DataFrame) -> None:
+def _row(drawn: Figure, axes: list[Axes], group: list[Panel], table: pd.DataFrame, names: Mapping[str, str]) -> None:
+    """Panels with one scale of colours, which ends where nineteen in twenty points are below."""
+    losses = pd.concat([its.loc[its["point"] == "grid", "loss"] for _, its in group])
+    levels = np.linspace(losses.min(), losses.quantile(0.95), LEVELS + 1)
+    for one, ((landscape, tau), its) in zip(axes, group, strict=False):
+        image = _contours(one, its[its["point"] == "grid"], levels)
+        at = table[(table["landscape"] == landscape) & (table["tau"] == tau) & (table["point"] == "pretrained")]
+        _marked(one, float(at["x"].mean()), float(at["y"].mean()))
+        shown = names.get(str(landscape), str(landscape))
+        one.set_title(f"all tasks, τ {100 * float(tau):g} %" if landscape == "all" else shown)
+        one.set_aspect("equal")
+    drawn.colorbar(
+        image, ax=axes[: len(group)], label="sum of losses, nats" if group[0][0][0] == "all" else "loss, nats"
+    )
+
+
+def _contours(axes: Axes, grid: pd.DataFrame, levels: np.ndarray) -> ContourSet:
     values = grid.pivot_table(index="y", columns="x", values="loss")
     place = (values.columns.to_numpy(), values.index.to_numpy(), values.to_numpy())
-    axes.contourf(*place, LEVELS, cmap=SEQUENTIAL)
-    lines = axes.contour(*place, LEVELS, colors="white", linewidths=0.4)
+    image = axes.contourf(*place, levels, cmap=SEQUENTIAL, extend="max")
+    lines = axes.contour(*place, levels, colors="white", linewidths=0.4)
     axes.clabel(lines, [*lines.levels][::3], fontsize=5, fmt="%.3g")
+    return image
 
 
 def _marked(axes: Axes, x: float, y: float) -> None:
@@ -72,5 +95,6 @@ def caption(table: pd.DataFrame, settings: Mapping[str, object]) -> str:
         f"{own if kinds - {'all'} else ''}{whole if 'all' in kinds else ''}"
         f"λ = {settings['coefficient']}; Δ⁺ and Δ⁻ hold the share τ = {taus} of the parameters; "
         f"{settings['images']} test images per task at most. The star (θ₀) is θ_pre, projected on the plane by least "
-        "squares. Each panel has contours of its own scale. The paper's Fig. 2b, 2c, 5 and 6."
+        "squares. All data sets share a scale of colours, which ends where nineteen in twenty points are "
+        "below; so do those of all tasks. The paper's Fig. 2b, 2c, 5 and 6."
     )
