@@ -3,6 +3,7 @@ rule tables:
     input:
         references=[p.manifest for p in plan.table.inputs["references"]],
         merges=[p.manifest for p in plan.table.inputs["merges"]],
+        task_vectors=[p.manifest for p in plan.table.inputs["task_vectors"]],
         sanity=[p.manifest for p in plan.table.inputs["sanity"]],
     output:
         manifest=plan.table.manifest,

@@ -14,6 +14,7 @@ from tatr.workflow.step import Step
 def run(job: Job) -> None:
     from tatr.measuring.predictions import FILE, load_predictions
     from tatr.measuring.sanity import deviations
+    from tatr.report.norms import unequal_norms
     from tatr.report.table_files import files
 
     evaluations = [*job.inputs["references"], *job.inputs["merges"]]
@@ -21,6 +22,11 @@ def run(job: Job) -> None:
     predictions = {evaluation.manifest.name: load_predictions(evaluation / FILE) for evaluation in evaluations}
     sanity = json.loads((job.one("sanity") / "sanity.json").read_text()) if job.inputs["sanity"] else {}
     warnings = deviations(sanity, job.settings["names"]) if sanity else []
+    norms: dict[str, list[float]] = {}
+    for vector in job.inputs["task_vectors"]:
+        norm = json.loads((vector / "norm.json").read_text(encoding="utf-8"))["norm"]
+        norms.setdefault(str(vector.manifest.settings["task"]), []).append(norm)
+    warnings += unequal_norms({task: sum(its) / len(its) for task, its in norms.items()}, job.settings["names"])
     for name, text in files(job.settings, scores, predictions, warnings).items():
         (job.folder / name).write_text(text, encoding="utf-8")
         job.add_file(name)
@@ -29,7 +35,7 @@ def run(job: Job) -> None:
 STEP = Step(
     run,
     kind="tables",
-    reads={"references": "evaluation", "merges": "evaluation", "sanity": "sanity"},
+    reads={"references": "evaluation", "merges": "evaluation", "task_vectors": "task_vector", "sanity": "sanity"},
     content="methods.csv",
     example="python workflow_scripts/tables.py --references results/evaluation/individual_*/manifest.json "
     "--merges results/evaluation/task_arithmetic*/manifest.json --settings table.json "

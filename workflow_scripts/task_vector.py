@@ -5,7 +5,7 @@ from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
-    from tatr.merging.task_vector import task_vector
+    from tatr.merging.task_vector import Norm, task_vector
     from tatr.vectors.layout import Layout
     from tatr.vectors.vector import read
     from tatr.weights.encoder_file import EncoderFile
@@ -15,7 +15,9 @@ def run(job: Job) -> None:
     layout = Layout.load(pretrained / "layout.json")
     before = EncoderFile(pretrained / "encoder.safetensors", layout)
     after = EncoderFile(job.one("finetuned") / "encoder.safetensors", layout)
-    add_vector(job, layout.size, layout.digest, read(task_vector(after, before)))
+    norm = Norm()
+    add_vector(job, layout.size, layout.digest, norm.of(read(task_vector(after, before))))
+    job.add_json("norm.json", {"norm": norm.value})
 
 
 STEP = Step(

@@ -6,7 +6,7 @@ from tatr.errors import TatrError
 from tatr.report.paper.matching import individual
 from tatr.workflow.plan.artefacts import Draft, Planned
 from tatr.workflow.plan.ingredients import paper_name
-from tatr.workflow.plan.merges import evaluation, reference, references
+from tatr.workflow.plan.merges import evaluation, reference, references, task_vectors
 from tatr.workflow.plan.tables import paper_of
 
 
@@ -30,6 +30,7 @@ def tables(drafts: Sequence[Draft]) -> Planned:
     inputs = {
         "references": [*{planned.name: planned for planned in rows}.values()],
         "merges": [*{planned.name: planned for planned in merges}.values()],
+        "task_vectors": [*{planned.name: planned for draft in drafts for planned in task_vectors(draft)}.values()],
         "sanity": [checked] if checked else [],
     }
     return first.add("tables", first.config.name, {}, inputs)
