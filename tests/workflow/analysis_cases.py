@@ -11,6 +11,9 @@ TASKS = ("cars", "digits", "textures")
 WITHOUT_ONE = {f"task_arithmetic_without-{task}" for task in TASKS}
 LANDSCAPES = {f"landscape:{of}_lambda-0.3" for of in ("cars_tau-0.05", "all-tasks_tau-0.05", "all-tasks_tau-0.2")}
 LANDSCAPES |= {"analysis:landscapes"} | FIGURES
+BY_SIGNS = {f"{kind}:{sign}_n-8" for kind in ("sensitivity", "mask") for sign in ("positive", "negative")}
+BY_SIGNS |= {f"evaluation:task_arithmetic+{sign}_n-8_lambda-0.3" for sign in ("positive", "negative")}
+BY_SIGNS |= {"analysis:components"}
 
 ANALYSIS_CASES = [
     Case(
@@ -78,8 +81,8 @@ ANALYSIS_CASES = [
     Case(
         "signed-gradients-edited",
         "edit how mean gradients are measured (`signed_gradient.py`)",
-        "they, and the analyses that look at them; no trust region",
-        {f"signed_gradient:{task}_n-8" for task in TASKS} | {"analysis:conflict"} | FIGURES,
+        "they, landscapes, trust regions by signs, and what looks at any of these; no other trust region",
+        {f"signed_gradient:{task}_n-8" for task in TASKS} | {"analysis:conflict"} | BY_SIGNS | LANDSCAPES,
         files=lambda scene: change_code(scene.module("tatr/measuring/signed_gradient.py")),
     ),
     Case(

@@ -36,7 +36,7 @@ def missing_places(kind: str) -> Iterator[str]:
         yield f'rules/{kind}.smk: `shell: command_of("{kind}")`'
     if f'include: "rules/{kind}.smk"' not in (ROOT / "Snakefile").read_text(encoding="utf-8"):
         yield f'Snakefile: include: "rules/{kind}.smk"'
-    if not re.search(rf'draft\.add\(\s*"{kind}"', PLAN):
+    if not re.search(rf'\.add\(\s*"{kind}"', PLAN):
         yield f'workflow_scripts/tatr/workflow/plan/: draft.add("{kind}", …)'
     if kind not in (*STAGES, *ONLY_WHEN_ASKED_FOR):
         yield "tests/workflow/document_reruns.py: its place among STAGES"

@@ -187,7 +187,8 @@ def _print_plan(merge: "FileMerge") -> None:
     )
     lines["method"] = f"{method.title}, {stated}"
     lines["trust region"] = _region(merge)
-    lines["reads"] = "" if merge.sensitivity is None else "all models once for the trust region's threshold; "
+    of = "the sensitivity" if merge.tau is None else "τ"
+    lines["reads"] = "" if merge.sensitivity is None else f"all models once for {of}'s threshold; "
     lines["reads"] += f"{merge.method}: {' '.join(cost[1].split()) if cost else 'not stated'}"
     lines["writes"] = f"{merge.output}: {_gb(merge.base.nbytes)} ({_gb(free_space(merge.output))} free)"
     _print_lines(lines)
