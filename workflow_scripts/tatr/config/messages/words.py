@@ -66,7 +66,9 @@ def name_expected(written: str = "") -> str:
 
 def _expected_list(kind: Any, limits: dict[str, Any]) -> str:  # noqa: ANN401
     item = bare(get_args(kind)[0])
-    items = "sections" if is_section(item) else {float: "numbers", str: "texts"}.get(item, "values")
+    items = (
+        "sections" if is_section(item) else {int: "whole numbers", float: "numbers", str: "texts"}.get(item, "values")
+    )
     if get_origin(kind) is tuple:
         return f"a list of {len(get_args(kind))} {items}"
     return f"a list of {limits['min_length']} or more {items}" if "min_length" in limits else f"a list of {items}"
