@@ -10,8 +10,10 @@ from small_clip import write_backbone
 CONFIGS = Path(__file__).parents[2] / "config"
 PER_CLASS = 6
 
+B32 = {"image_size": 64, "patch_size": 32, "width": 64, "layers": 2, "head_width": 32}
 VISION = {
-    "paper_vit_b32": {"image_size": 64, "patch_size": 32, "width": 64, "layers": 2, "head_width": 32},
+    "paper_vit_b32": B32,
+    "paper_vit_b32_unseen_mnist_eurosat": B32,
     "paper_vit_b16": {"image_size": 64, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32},
     "paper_vit_l14": {"image_size": 56, "patch_size": 14, "width": 96, "layers": 3, "head_width": 32},
 }
@@ -33,7 +35,7 @@ def small_config(name: str, folder: Path) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     backbone = write_backbone(folder / "clip", VISION[name])
     config["backbone"] = str(backbone)
-    config["tasks"] = write_data(folder / "data", config["suite"])
+    config["tasks"] = write_data(folder / "data", config["suite"] + config.get("unseen", []))
     config["exemplars"] = {"count": 4}
     recipe = {"steps": 2, "warmup_steps": 1, "batch_size": 8, "learning_rate": 1e-3}
     config["finetuning"] = recipe | ({"micro_batch": 4, **config["finetuning"]} if "finetuning" in config else {})

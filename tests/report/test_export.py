@@ -280,6 +280,18 @@ def test_the_card_says_what_the_model_is(model: Config, inputs: Call, export: Ca
     assert "surgery" not in card.lower()
 
 
+def test_the_card_tells_tasks_that_were_not_merged(model: Config, inputs: Call, export: Call) -> None:
+    signs = {"correct": 1, "images": 4, "accuracy": 0.25, "loss": 1.0}
+    scores = SCORES | {"scores": SCORES["scores"] | {"signs": signs}, "unseen_average": 0.25}
+    card = (export(inputs(model, scores, surgery=False))[0] / "README.md").read_text(encoding="utf-8")
+    lines = card.splitlines()
+    assert "| cars | 50.00 | 1,234 | 2,468 |" in lines
+    assert "| signs (not merged) | 25.00 | 1 | 4 |" in lines
+    assert "| **Average** | **62.50** |  |  |" in lines
+    assert "| Average of those not merged | 25.00 |  |  |" in lines
+    assert "- Tasks: cars, digits" in lines
+
+
 def test_the_card_of_a_model_with_surgery_says_how_to_apply_it(model: Config, inputs: Call, export: Call) -> None:
     given = inputs(model, SCORES, surgery=True)
     card = (export(given)[0] / "README.md").read_text(encoding="utf-8")

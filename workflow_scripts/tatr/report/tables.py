@@ -280,11 +280,8 @@ def formatted(table: pd.DataFrame, names: Mapping[str, str], digits: int, marks:
 
 
 def _deviations(table: pd.DataFrame, column: str) -> pd.Series:
-    return (
-        table.get(column + DEVIATION, pd.Series(np.nan, table.index))
-        if SEEDS in table
-        else pd.Series(np.nan, table.index)
-    )
+    none = pd.Series(np.nan, table.index)
+    return table.get(column + DEVIATION, none) if SEEDS in table else none
 
 
 def _figures(table: pd.DataFrame, column: str, digits: int) -> list[str]:

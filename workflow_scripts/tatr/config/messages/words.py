@@ -68,7 +68,8 @@ def name_expected(written: str = "") -> str:
 
 def _expected_list(kind: Any, limits: dict[str, Any]) -> str:  # noqa: ANN401
     item = bare(get_args(kind)[0])
-    items = "sections" if is_section(item) else {float: "numbers", str: "texts"}.get(item, "values")
+    kinds = {int: "whole numbers", float: "numbers", str: "texts"}
+    items = "sections" if is_section(item) else kinds.get(item, "values")
     if get_origin(item) is tuple:
         return f"a list, each of it {_expected_list(item, {})}"
     if get_origin(kind) is tuple and get_args(kind)[-1] is not Ellipsis:
