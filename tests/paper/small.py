@@ -45,6 +45,12 @@ def small_config(name: str, folder: Path) -> dict[str, Any]:
         merge |= {"exemplars": 4} if "exemplars" in merge else {}
         merge |= {"iterations": 2, "batch_size": 4} if merge["method"] == "ada_merging" else {}
         merge |= {"surgery": {"iterations": 2, "batch_size": 4}} if "surgery" in merge else {}
+        regions = merge.get("trust_region")
+        for region in regions if isinstance(regions, list) else [regions]:
+            if region and "exemplars" in region:
+                region["exemplars"] = [1, 2]
+    if "analyses" in config:
+        config["analyses"]["landscapes"] |= {"images": 4, "steps": 2}
     return config
 
 
