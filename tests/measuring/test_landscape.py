@@ -34,7 +34,7 @@ from tatr.workflow.code_digest import SCRIPTS
 
 CLASSES = 3
 TASKS = ("cars", "digits", "signs")
-RECIPE = Landscape(coefficient=0.5, tau=0.2, images=20, steps=4, seed=3)
+RECIPE = Landscape(coefficient=0.5, tau=0.2, images=40, steps=4, seed=3)
 
 
 def drawn(encoder: Encoder, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -73,7 +73,8 @@ def measure_landscape(
         TatrError: no entry is positive or none is negative, a test split is empty, or outputs are not finite.
     """
     plane = Plane.of(encoder, vector, signs, recipe.coefficient, device)
-    samples = [_sample(encoder, task, recipe, device) for task in tasks]
+    share = max(1, recipe.images // max(1, len(tasks)))
+    samples = [_sample(task, share, recipe.seed, device) for task in tasks]
     axis = coordinates(recipe.steps)
     points = [(x, y) for x in axis for y in axis]
     measured = torch.full((len(points), len(tasks), 2), torch.nan, dtype=torch.float64)
@@ -177,11 +178,11 @@ class _Sample(NamedTuple):
         yield from zip(self.images.split(BATCH), self.labels.split(BATCH), strict=True)
 
 
-def _sample(encoder: Encoder, task: Task, recipe: Landscape, device: str) -> _Sample:
+def _sample(task: Task, count: int, seed: int, device: str) -> _Sample:
     images, labels = task.split("test")
     if not len(images):
         raise TatrError(f"{task.images}: the test split is empty; losses can't be measured")
-    chosen = draw_exemplars(len(images), min(recipe.images, len(images)), recipe.seed, str(task.images))
+    chosen = draw_exemplars(len(images), min(count, len(images)), seed, str(task.images))
     return _Sample(
         task,
         torch.from_numpy(read_exemplars(images, chosen)).to(device),

@@ -33,7 +33,9 @@ def landscapes(
         _shares,
     ] = (0.01,),
     coefficient: Annotated[float, Interval(gt=0), "λ"] = 0.3,
-    images: Annotated[int, Interval(ge=1), "test images per task; all where there are fewer"] = 256,
+    images: Annotated[
+        int, Interval(ge=1), "test images at each point, shared evenly among its tasks; all where there are fewer"
+    ] = 256,
     steps: Annotated[int, Interval(ge=2), "points along each axis"] = 15,
 ) -> Iterator[Line]:
     """L(θ_pre + (1 − x − y)·Δ⊥ + x·Δ⁺ + y·Δ⁻) over the plane of the three components (App. B of arXiv 2501.15065).

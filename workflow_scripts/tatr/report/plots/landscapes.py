@@ -94,7 +94,7 @@ def caption(table: pd.DataFrame, settings: Mapping[str, object]) -> str:
         f"Loss on the plane through θ_pre + Δ⊥ (0, 0), θ_pre + Δ⁺ (1, 0) and θ_pre + Δ⁻ (0, 1){averaged(table)}. "
         f"{own if kinds - {'all'} else ''}{whole if 'all' in kinds else ''}"
         f"λ = {settings['coefficient']}; Δ⁺ and Δ⁻ hold the share τ = {taus} of the parameters; "
-        f"{settings['images']} test images per task at most. The star (θ₀) is θ_pre, projected on the plane by least "
+        f"{settings['images']} test images at each point. The star (θ₀) is θ_pre, projected on the plane by least "
         "squares. All data sets share a scale of colours, which ends where nineteen in twenty points are "
         "below; so do those of all tasks. The paper's Fig. 2b, 2c, 5 and 6."
     )

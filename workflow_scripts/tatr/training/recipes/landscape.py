@@ -12,6 +12,8 @@ class Landscape:
 
     coefficient: Annotated[float, Interval(gt=0), "λ of the merge that the plane is about"] = 0.3
     tau: Annotated[float, Interval(gt=0, lt=1), "share of the parameters that are not orthogonal"] = 0.01
-    images: Annotated[int, Interval(ge=1), "test images per task; all where there are fewer"] = 256
+    images: Annotated[
+        int, Interval(ge=1), "test images at each point, shared evenly among its tasks; all where there are fewer"
+    ] = 256
     steps: Annotated[int, Interval(ge=2), "points along each axis, from −0.2 to 1.2"] = 15
     seed: Annotated[int, Interval(ge=0), "of the draw of images"]
