@@ -254,6 +254,20 @@ class TestSeeds:
         read = {planned.name for role in ("references", "merges") for planned in plan.table.inputs[role]}
         assert {name for each in seeds for row in each["rows"] for name in row["evaluations"]} == read
 
+    def test_analyses_are_of_each_seed_of_all_together_or_of_the_first(self) -> None:
+        regions = [{"tau": 0.01}, {"sensitivity": "zero_shot", "tau": 0.01}]
+        keys = {"merges": [{"method": "ties", "trust_region": regions}]}
+        keys["analyses"] = {"similarity": {}, "overlap": {}, "landscapes": {"tasks": ["cars"]}}
+        both, first = (planned(**keys, **seeds) for seeds in ({"seeds": [0, 1]}, {"seed": 0}))
+        assert {name: len(group) for name, group in both.analyses.items()} == {
+            **{"landscapes": 1, "overlap": 1, "similarity": 2}
+        }
+        assert both.analyses["similarity"][0] == both[("analysis", first.analyses["similarity"][0].name)]
+        assert both.analyses["landscapes"][0].name == first.analyses["landscapes"][0].name
+        assert {label["seed"] for label in both.analyses["overlap"][0].settings["labels"]["masks"]} == {0, 1}
+        assert len(both.of_kind("landscape")) == len(first.of_kind("landscape")) == 2
+        assert [*both.figure_settings["seeds"].values()] == [0, 0, 0, 1]
+
 
 class TestGradients:
     def rows(self, *regions: dict[str, Any]) -> list[dict[str, Any]]:

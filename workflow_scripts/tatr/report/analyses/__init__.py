@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from inspect import Parameter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from tatr.errors import TatrError
 from tatr.measuring.predictions import Predictions
@@ -21,6 +21,8 @@ from tatr.settings import keywords
 
 Line = dict[str, Any]
 """A line of an analysis's table: figures and texts by column."""
+
+Seeds = Literal["each", "together", "first"]
 
 T = TypeVar("T")
 
@@ -62,8 +64,8 @@ class Analysis:
     """Its heading, where people read it."""
     formula: Callable[..., Iterable[Line]]
     """`(*needs, **settings)` → the lines of its table."""
-    across_seeds: bool = False
-    """Whether one table is made of all seeds together, not one of each."""
+    seeds: Seeds = "each"
+    """Of several seeds, whether there is a table of each, one of all together, or one of the first alone."""
 
     @property
     def needs(self) -> list[str]:
@@ -77,9 +79,9 @@ class Analysis:
         return keywords(self.formula)
 
 
-def analysis(title: str, *, across_seeds: bool = False) -> Callable[[Callable[..., Iterable[Line]]], Analysis]:
+def analysis(title: str, *, seeds: Seeds = "each") -> Callable[[Callable[..., Iterable[Line]]], Analysis]:
     """Declare a function an analysis."""
-    return lambda function: Analysis(function.__name__, title, function, across_seeds)
+    return lambda function: Analysis(function.__name__, title, function, seeds)
 
 
 def names() -> list[str]:

@@ -21,7 +21,7 @@ def _some(tasks: Sequence[str] | None) -> None:
         raise ValueError("lists a task twice")
 
 
-@analysis("Loss landscapes")
+@analysis("Loss landscapes", seeds="first")
 def landscapes(
     landscapes: Sequence[Labelled[LossPlane]],
     *,
@@ -44,6 +44,7 @@ def landscapes(
     share τ with the largest |∇L_j ⊙ Σ_{i≠j} Δ_i|, by its sign, and Δ⊥ is the rest. For that of all tasks (Fig. 6) they
     are those of λ Σ_i Δ_i, by Σ_{i≠j} ∇L_j ⊙ Δ_i, and losses are summed over tasks. The paper gives no number for τ;
     its landscapes of all tasks are of several mask ratios. θ_pre is projected on the plane by least squares.
+    Of several seeds the first one's are measured: they are pictures, and take longest.
 
     Yields:
         `landscape` (a task, or `all`), `tau`, `point` (`grid`, or `pretrained`: where θ_pre is projected to), `x`, `y`,

@@ -10,7 +10,7 @@ from tatr.vectors.threads import in_order
 from tatr.vectors.vector import Vector, strips
 
 
-@analysis("Overlap of trust regions", across_seeds=True)
+@analysis("Overlap of trust regions", seeds="together")
 def overlap(masks: Sequence[Labelled[Vector]]) -> Iterator[Line]:
     """J(A, B) = |A ∩ B| / |A ∪ B|, of the parameters that two trust regions of one size leave out (Jaccard 1912).
 

@@ -32,7 +32,7 @@ class Plan(Mapping[tuple[str, str], Planned]):
     table: Planned
     figures: Planned
     analyses: Mapping[str, list[Planned]]
-    """By name; one per seed, or one of all seeds."""
+    """By name; one per seed, or one of all seeds or of the first."""
     exports: tuple[Planned, ...]
     """Every merge as a checkpoint; of several seeds the first one's."""
     table_settings: Mapping[str, Any]

@@ -26,15 +26,19 @@ class Need:
 
 
 def planned(drafts: Sequence[Draft]) -> dict[str, list[Planned]]:
-    """Per analysis that is asked for its artefacts: one per seed, or one of all seeds together.
+    """Per analysis that is asked for its artefacts: one per seed, one of all seeds together, or of the first one.
 
     Args:
         drafts: one per seed, in order.
     """
     found = {}
     for name, section in drafts[0].config.analyses_asked_for.items():
-        groups = [drafts] if analyses.load(name).across_seeds else [[draft] for draft in drafts]
-        found[name] = [_planned(group, name, section.model_dump(mode="json")) for group in groups]
+        each = [[draft] for draft in drafts]
+        groups: Mapping[analyses.Seeds, Sequence[Sequence[Draft]]]
+        groups = {"each": each, "together": [drafts], "first": each[:1]}
+        found[name] = [
+            _planned(group, name, section.model_dump(mode="json")) for group in groups[analyses.load(name).seeds]
+        ]
     return found
 
 
