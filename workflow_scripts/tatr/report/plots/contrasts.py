@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from tatr.report.plots import certainty, with_intervals
 from tatr.report.style import PAGE, figure, look
+from tatr.report.tables import signed
 
 
 def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
@@ -22,7 +23,16 @@ def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     axes.scatter(found["value"], places, 24, colours, zorder=3, edgecolors=look(0).colour)
     axes.set_yticks(places, [f"{row}\nminus {other}" for row, other in zip(found["row"], found["other"], strict=True)])
     axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.set_xlabel("points of average test accuracy")
+    axes.set_xscale("symlog", linthresh=1)
+    ticks = [sign * size for size in (0, 0.5, 1, 2, 5, 10, 20, 50) for sign in (-1, 1) if size]
+    axes.set_xticks([0, *ticks], ["0", *(f"{tick:+g}" for tick in ticks)])
+    axes.minorticks_off()
+    ends = found[["value", "low", "high"]].to_numpy()
+    axes.set_xlim(min(-1.0, 1.3 * float(ends.min())), max(1.0, 1.3 * float(ends.max())))
+    for place, figures in enumerate(found[["value", "low", "high"]].to_numpy().tolist()):
+        text = "{} [{}, {}]".format(*(signed(figure, 1) for figure in figures))
+        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=7)
+    axes.set_xlabel("points of average test accuracy (linear from −1 to 1, logarithmic beyond)")
     axes.grid(axis="x")
     return drawn
 

@@ -35,10 +35,10 @@ def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
 
 
 def _shown(table: pd.DataFrame) -> list[str]:
-    """Regions of the most frequent τ, at most so many."""
-    by_tau = table.drop_duplicates(["region", "tau"]).groupby("tau", sort=False, dropna=False)["region"]
-    _, regions = max(by_tau, key=lambda group: len(group[1]))
-    return [*regions][:MOST]
+    """Regions of the most frequent τ, the first of each sensitivity, at most so many."""
+    regions = table.drop_duplicates(["region", "tau"])
+    _, found = max(regions.groupby("tau", sort=False, dropna=False), key=lambda group: len(group[1]))
+    return [*found.drop_duplicates("sensitivity")["region"]][:MOST]
 
 
 def caption(table: pd.DataFrame, settings: Mapping[str, object]) -> str:

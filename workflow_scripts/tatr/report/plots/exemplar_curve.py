@@ -17,10 +17,10 @@ def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     curves = [*dict.fromkeys(table["curve"])]
     columns = min(2, len(curves))
     rows = -(-len(curves) // columns)
-    drawn, panels = figure(PAGE if columns > 1 else COLUMN, 2.4 * rows, rows, columns)
+    drawn, panels = figure(PAGE if columns > 1 else COLUMN, 0.3 + 2.3 * rows, rows, columns)
     for axes, curve in zip(panels, curves, strict=False):
         its = table[table["curve"] == curve]
-        lines(axes, its[its["kind"] == "curve"], "exemplars")
+        lines(axes, its[its["kind"] == "curve"].assign(curve="measured gradients"), "exemplars")
         fixed = its[its["kind"] != "curve"].groupby("kind", sort=False)["accuracy"].mean()
         level(axes, [(LEVELS[kind], height) for kind, height in fixed.items()])
         counts = sorted(set(its.loc[its["kind"] == "curve", "exemplars"]))
@@ -30,9 +30,11 @@ def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
         axes.set_xlabel("exemplars per task")
         axes.set_ylabel("average test accuracy, %")
         axes.grid(axis="y")
-        axes.legend()
+        axes.set_title(curve)
     for axes in panels[len(curves) :]:
         axes.remove()
+    shown = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    drawn.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3)
     return drawn
 
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from tatr.report.plots import certainty, with_intervals
 from tatr.report.style import PAGE, figure, look
+from tatr.report.tables import signed
 
 
 def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
@@ -23,8 +24,10 @@ def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
             label = {"without": "without a trust region", "inside": "inside of one"}[column]
             axes.bar(places, found["value"], 0.36, color=colour, hatch=hatch, edgecolor="white", label=label)
         tops = pd.concat([found["value"] for found in heights.values()], axis=1).max(axis=1)
-        for place, (top, line) in enumerate(zip(tops, changes.itertuples(), strict=True)):
-            text = f"{line.value:+.1f}\n[{line.low:+.1f}, {line.high:+.1f}]"
+        for place, (top, line) in enumerate(
+            zip(tops, changes[["value", "low", "high"]].to_numpy().tolist(), strict=True)
+        ):
+            text = "{}\n[{}, {}]".format(*(signed(figure, 1) for figure in line))
             axes.annotate(text, (place + 0.19, top), (0, 2), textcoords="offset points", ha="center", fontsize=6.5)
         axes.set_xticks([place + 0.19 for place in range(len(changes))], [*changes["tasks"]])
         unseen = ", ".join(names.get(task, task) for task in split.split(", "))

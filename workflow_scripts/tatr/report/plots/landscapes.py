@@ -26,7 +26,7 @@ def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     panels = [*means.groupby(["landscape", "tau"], sort=False)]
     groups = [[panel for panel in panels if (panel[0][0] == "all") == whole] for whole in (False, True)]
     heights = [-(-len(group) // COLUMNS) for group in groups]
-    drawn, axes = figure(PAGE, 0.4 + sum(heights) * PAGE / COLUMNS, sum(heights), COLUMNS)
+    drawn, axes = figure(PAGE, 1.2 + sum(heights) * PAGE / COLUMNS, sum(heights), COLUMNS)
     for group, first in zip(groups, (0, heights[0] * COLUMNS), strict=True):
         if group:
             _row(drawn, axes[first:], group, table, names)
@@ -52,9 +52,8 @@ def _row(drawn: Figure, axes: list[Axes], group: list[Panel], table: pd.DataFram
         shown = names.get(str(landscape), str(landscape))
         one.set_title(f"all tasks, τ {100 * float(tau):g} %" if landscape == "all" else shown)
         one.set_aspect("equal")
-    drawn.colorbar(
-        image, ax=axes[: len(group)], label="sum of losses, nats" if group[0][0][0] == "all" else "loss, nats"
-    )
+    label = "sum of losses, nats" if group[0][0][0] == "all" else "loss, nats"
+    drawn.colorbar(image, ax=axes[: len(group)], label=label, location="bottom", aspect=50, format="%.2g")
 
 
 def _contours(axes: Axes, grid: pd.DataFrame, levels: np.ndarray) -> ContourSet:
