@@ -21,7 +21,7 @@ SHAPES = {
 
 def masks(layout: Layout) -> list[Labelled[np.ndarray]]:
     rng = np.random.default_rng(2)
-    labels = [{"region": f"r{seed}", "sensitivity": "gradient", "tau": 0.3, "seed": seed} for seed in range(3)]
+    labels = [{"region": f"r{number}", "sensitivity": "gradient", "tau": 0.3, "seed": 0} for number in range(3)]
     labels[2]["tau"] = 0.5
     return [Labelled(its, rng.random(layout.size) > its["tau"]) for its in labels]
 

@@ -115,6 +115,27 @@ def test_every_analysis_says_what_its_table_holds(name: str) -> None:
         assert f"`{column}`" in documented, column
 
 
+def test_overlap_of_several_seeds_has_these_on_the_diagonal() -> None:
+    shares = {(0, 0): 0.5, (1, 1): 0.7, (0, 1): 0.2, (1, 0): 0.2}
+    lines = [
+        {"region": f"{a}, τ 1 %", "other": f"{b}, τ 1 %", "seed": s, "other_seed": t, "tau": 0.01}
+        | {"jaccard": 1.0 if (a, s) == (b, t) else share if a != b else 0.3}
+        for a, b in (("x", "x"), ("x", "y"), ("y", "x"), ("y", "y"))
+        for (s, t), share in shares.items()
+    ]
+    (image,) = drawn("overlap", pd.DataFrame(lines), {}).axes[0].images
+    assert image.get_array().round(6).tolist() == [[0.3, 0.6], [0.6, 0.3]]
+    assert "different seeds" in load("overlap").caption(pd.DataFrame(lines), {})
+
+
+def test_figures_that_read_as_zero_have_no_sign() -> None:
+    from tatr.report.style import cells, figure
+
+    _, (axes,) = figure(3, 2)
+    cells(axes, [[-0.001, -1.5]], ["a"], ["b", "c"], "{:.2f}")
+    assert [text.get_text() for text in axes.texts] == ["0.00", "−1.50"]
+
+
 def test_captions_say_over_how_many_seeds() -> None:
     assert "means over 3 seeds" in load("contrasts").caption(table("contrasts", 3), settings("contrasts"))
     assert "one seed" in load("contrasts").caption(table("contrasts", 1), settings("contrasts"))

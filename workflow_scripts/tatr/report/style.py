@@ -120,8 +120,14 @@ def cells(axes: Axes, values: Any, rows: list[str], columns: list[str], text: st
                 red, green, blue, _ = image.to_rgba(np.array(value))
                 dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
                 colour = "white" if dark else "black"
-                axes.text(column, row, text.format(value), ha="center", va="center", color=colour, fontsize=size)
+                axes.text(column, row, _shown(value, text), ha="center", va="center", color=colour, fontsize=size)
     return image
+
+
+def _shown(value: float, text: str) -> str:
+    """A figure with a minus sign where it has one, and without where it reads as zero."""
+    shown = text.format(value)
+    return shown.removeprefix("-") if not float(shown) else shown.replace("-", "−")
 
 
 def rendered(figure: Figure, stem: str) -> dict[str, bytes]:
