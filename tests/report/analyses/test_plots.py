@@ -2,12 +2,14 @@
 
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from looked_at_examples import ROWS, SHAPES, TASKS, masks, planes, results
 from scipy import stats
 
@@ -155,6 +157,15 @@ def test_intervals_over_seeds_are_students() -> None:
 def test_an_interval_over_one_seed_is_refused() -> None:
     with pytest.raises(TatrError, match=r"two seeds or more; give `seeds"):
         mean_over_seeds([1.0])
+
+
+def test_every_analysis_runs_in_ci_and_is_explained() -> None:
+    root = Path(__file__).parents[3]
+    config = yaml.safe_load((root / "tests/workflow/configs/analyses.yaml").read_text(encoding="utf-8"))
+    explained = (root / "docs/analyses.md").read_text(encoding="utf-8")
+    assert {*config["analyses"]} == {*analyses.names()}
+    for name in analyses.names():
+        assert f"| `{name}` |" in explained, name
 
 
 def test_an_analysis_that_is_not_there_is_named() -> None:

@@ -97,7 +97,9 @@ def load(name: str) -> Sensitivity:
     """Import one sensitivity's module, and no other's."""
     if name not in names():
         raise TatrError(f"sensitivity '{name}': unknown; expected one of {', '.join(names())}")
-    loaded: Any = getattr(importlib.import_module(f"tatr.merging.sensitivities.{name}"), name)
+    loaded: Any = getattr(importlib.import_module(f"tatr.merging.sensitivities.{name}"), name, None)
+    if not isinstance(loaded, Sensitivity):
+        raise TatrError(f"tatr/merging/sensitivities/{name}.py: has no function `{name}` under @sensitivity(title)")
     return loaded
 
 

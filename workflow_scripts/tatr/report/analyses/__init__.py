@@ -94,5 +94,7 @@ def load(name: str) -> Analysis:
     """Import one analysis's module, and no other's."""
     if name not in names():
         raise TatrError(f"analysis '{name}': unknown; expected one of {', '.join(names())}")
-    loaded: Any = getattr(importlib.import_module(f"tatr.report.analyses.{name}"), name)
+    loaded: Any = getattr(importlib.import_module(f"tatr.report.analyses.{name}"), name, None)
+    if not isinstance(loaded, Analysis):
+        raise TatrError(f"tatr/report/analyses/{name}.py: has no function `{name}` under @analysis(title)")
     return loaded

@@ -1,6 +1,6 @@
 """Figures of analyses: a module for each, of the same name.
 
-A module has `draw(table, names)`, which gives the figure, and `caption(table)`, what it shows and with which settings.
+A module has `draw(table, names)`, which gives the figure, and `caption(table, settings)`, what it shows.
 The table is that of `tatr.report.analyses`, with a column `seed`.
 """
 
