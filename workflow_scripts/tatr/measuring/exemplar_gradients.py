@@ -6,7 +6,7 @@ closed form, exemplar by exemplar, and are reduced and summed at once. So no par
 exemplar, and all of it costs little more than a plain backward pass.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -48,11 +48,7 @@ class GradientSums(clip.Watch):
         Raises:
             TatrError: a mean is not finite; `where` begins the message.
         """
-        layout.check_names(self.of[reduction], where)
-        for parameter in layout.parameters:
-            mean = (self.of[reduction][parameter.name] / count).cpu().numpy()
-            layout.check_tensor(parameter, mean, where)
-            yield mean
+        return means_of(self.of[reduction], count, layout, where)
 
     def linear(self, weight: str, bias: str | None, inputs: Tensor, outputs: Tensor) -> None:
         """Weight: Σ_t g_t a_tᵀ. Bias: Σ_t g_t."""
@@ -85,6 +81,19 @@ class GradientSums(clip.Watch):
             self.add("visual.class_embedding", gradients[:, 0])
 
         _when_differentiated(outputs, add)
+
+
+def means_of(sums: Mapping[str, Tensor], count: int, layout: Layout, where: str) -> Iterator[np.ndarray]:
+    """Sums over exemplars divided by their number: float32 tensors in the layout's order, one at a time.
+
+    Raises:
+        TatrError: a mean is not finite; `where` begins the message.
+    """
+    layout.check_names(sums, where)
+    for parameter in layout.parameters:
+        mean = (sums[parameter.name] / count).cpu().numpy()
+        layout.check_tensor(parameter, mean, where)
+        yield mean
 
 
 def micro_batches(architecture: Architecture, counts: Collection[int]) -> list[slice]:

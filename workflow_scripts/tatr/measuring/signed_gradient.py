@@ -5,16 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
 
 from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
 from tatr.data.exemplars import draw_exemplars, read_exemplars
 from tatr.data.task import Task
-from tatr.measuring.exemplar_gradients import micro_batches
+from tatr.measuring.exemplar_gradients import means_of, micro_batches
 from tatr.progress import progress
 from tatr.training.recipes.exemplars import Exemplars
-from tatr.vectors.layout import Layout
 from tatr.vectors.vector import recut
 
 
@@ -47,11 +45,4 @@ def measure_signed_gradient(encoder: Encoder, task: Task, exemplars: Exemplars, 
         pixels = clip.normalise(read_exemplars(images, chosen[which]), architecture, device)
         classes = torch.as_tensor(labels[chosen[which]], device=device)
         F.cross_entropy(clip.logits(parameters, pixels, task.head, architecture), classes, reduction="sum").backward()
-    return recut(_means(sums, exemplars.count, layout, f"the signed gradient of {task.name}"), layout.size)
-
-
-def _means(sums: dict[str, Tensor], count: int, layout: Layout, where: str) -> Iterator[np.ndarray]:
-    for parameter in layout.parameters:
-        mean = (sums[parameter.name] / count).cpu().numpy()
-        layout.check_tensor(parameter, mean, where)
-        yield mean
+    return recut(means_of(sums, exemplars.count, layout, f"the signed gradient of {task.name}"), layout.size)
