@@ -9,6 +9,8 @@ import pytest
 
 from tatr.console.costs import main
 from tatr.workflow.artefact import Artefact, Manifest, build, inputs_of
+from tatr.workflow.costs import COSTED
+from tatr.workflow.step import kinds
 
 Inputs = Mapping[str, list[Artefact]]
 
@@ -101,6 +103,12 @@ def test_of_several_seeds_it_is_the_mean(made: Made) -> None:
     settings = {"rows": rows(0), "seeds": [{"seed": seed, "rows": rows(seed)} for seed in (0, 1)]}
     costs = costs_of(made.add("tables", "t", {"merges": both}, settings))
     assert costs.loc["TA", "seconds"] == (made.of("merge-0") + made.of("merge-1")) / 2
+
+
+def test_every_kind_of_job_counts_or_belongs_to_all_rows_alike() -> None:
+    of_models = {"download", "images", "backbone", "head", "finetuning", "checkpoint", "task_vector", "pretraining"}
+    of_results = {"evaluation", "export", "sanity", "tables", "analysis", "landscape", "figures"}
+    assert {*COSTED} | of_models | of_results == {*kinds()}
 
 
 def test_mistakes_are_named(made: Made) -> None:
