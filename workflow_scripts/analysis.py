@@ -9,7 +9,7 @@ def run(job: Job) -> None:
 
     from tatr.errors import TatrError
     from tatr.report.analyses import load
-    from tatr.workflow.looked_at import open_needs
+    from tatr.workflow.analysis_inputs import open_needs
 
     analysis = load(job.settings["analysis"])
     lines = [*analysis.formula(**open_needs(job, analysis.needs), **job.settings["settings"])]

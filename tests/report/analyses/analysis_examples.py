@@ -61,7 +61,8 @@ def planes() -> list[Labelled[LossPlane]]:
 def row(
     name: str, seed: int, sensitivity: str | None = None, exemplars: int | None = None, tau: float | None = None
 ) -> Labelled[Results]:
-    labels = {"row": name, "merge": "TA", "sensitivity": sensitivity, "exemplars": exemplars, "tau": tau}
+    labels = {"row": name, "merge": "TA", "but_for_region": "ta"}
+    labels |= {"sensitivity": sensitivity, "exemplars": exemplars, "tau": tau}
     return Labelled(labels, results(seed))
 
 

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from looked_at_examples import planes, results
+from analysis_examples import planes, results
 
 from tatr.report.analyses import Labelled, load
 from tatr.report.statistics import average_accuracy

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from looked_at_examples import SHAPES, TASKS, results
+from analysis_examples import SHAPES, TASKS, results
 from scipy import stats
 
 from tatr.config.loading import load_config

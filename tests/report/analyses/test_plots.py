@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from looked_at_examples import ROWS, SHAPES, TASKS, masks, planes, results
+from analysis_examples import ROWS, SHAPES, TASKS, masks, planes, results
 from scipy import stats
 
 from tatr.errors import TatrError
@@ -39,7 +39,12 @@ def given(need: str) -> Any:  # noqa: ANN401
         return masks(LAYOUT)
     if need == "rows":
         tried = [{"tau": None, "coefficient": c, "validation": c / 2} for c in (0.2, 0.3)]
-        return [*ROWS, Labelled({**ROWS[0].labels, "row": "λ searched", "merge": "other"}, results(0, *tried))]
+        return [
+            *ROWS,
+            Labelled(
+                {**ROWS[0].labels, "row": "λ searched", "merge": "other", "but_for_region": "other"}, results(0, *tried)
+            ),
+        ]
     if need == "splits":
         return [
             Labelled({"split": split, "region": region}, results(seed, tasks=TASKS))
@@ -175,10 +180,10 @@ def test_an_analysis_that_is_not_there_is_named() -> None:
 
 @pytest.mark.parametrize("name", analyses.names())
 def test_what_analyses_need_is_planned_opened_and_read(name: str) -> None:
-    looked_at = importlib.import_module("tatr.workflow.looked_at")
+    opening = importlib.import_module("tatr.workflow.analysis_inputs")
     planned = importlib.import_module("tatr.workflow.plan.analyses")
     step = importlib.import_module("tatr.workflow.step").step("analysis")
     for need in analyses.load(name).needs:
-        assert need in looked_at.OPENED
+        assert need in opening.OPENED
         assert need in planned.NEEDS
         assert need in step.reads

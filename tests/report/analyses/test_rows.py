@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from looked_at_examples import ROWS, results
+from analysis_examples import ROWS, results
 
 from tatr.report.analyses import Labelled, load
 from tatr.report.statistics import average_accuracy, average_difference
@@ -26,6 +26,21 @@ def test_tau_curve() -> None:
     lines = list(load("tau_curve").formula(ROWS))
     assert [(line["row"], line["tau"]) for line in lines] == [("TA", 0), ("n 16", 0.01), ("τ 2", 0.02)]
     assert {line["curve"] for line in lines} == {"TA + gradient, n 16"}
+
+
+def test_rows_that_are_called_alike_are_on_curves_of_their_own() -> None:
+    held_out = [
+        Labelled({**row.labels, "row": f"{row.labels['row']} ‡", "but_for_region": "other"}, row.content)
+        for row in ROWS
+    ]
+    lines = list(load("exemplar_curve").formula([*ROWS, *held_out]))
+    assert [line["row"].endswith("‡") for line in lines] == [False] * 4 + [True] * 4
+
+
+def test_a_region_of_size_0_is_the_curves_beginning() -> None:
+    nothing = Labelled({**ROWS[2].labels, "row": "τ 0", "tau": 0.0}, ROWS[2].content)
+    lines = list(load("tau_curve").formula([*ROWS, nothing]))
+    assert [line["row"] for line in lines] == ["τ 0", "n 16", "τ 2"]
 
 
 def test_coefficient_curve() -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from looked_at_examples import SHAPES, TASKS, masks
+from analysis_examples import SHAPES, TASKS, masks
 
 from tatr.merging.layers import Place, places
 from tatr.report.analyses import Labelled, load

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tatr.config.section import Section, as_number, section_of
+from tatr.digests import canonical
 from tatr.merging import sensitivities
 from tatr.merging.methods import Method, load, names
 from tatr.training.recipes.surgery import Surgery
@@ -160,12 +161,17 @@ class Merge(Section):
         """Candidates for τ; one means no search, None that there is no trust region, or one without τ."""
         return [*self.trust_region.taus] if self.trust_region else [None]
 
+    @property
+    def but_for_region(self) -> str:
+        """All that counts but the trust region, as JSON: equal for rows that differ in that (and in names) only."""
+        surgery = self.surgery.model_dump(mode="json") if self.surgery else None
+        return canonical([self.method, self.settings, self.coefficients, surgery])
+
     def lacks_only_the_region_of(self, other: "Merge") -> bool:
         """Whether this is another merge but for its trust region, which this one lacks (names don't count)."""
-        same = all(
-            getattr(self, key) == getattr(other, key) for key in ("method", "settings", "coefficients", "surgery")
+        return (
+            self.trust_region is None and other.trust_region is not None and self.but_for_region == other.but_for_region
         )
-        return same and self.trust_region is None and other.trust_region is not None
 
     @property
     def without_region(self) -> "Merge":

@@ -6,12 +6,12 @@ from typing import Any
 from tatr.report.analyses import Labelled, Line, Results
 from tatr.report.statistics import average_accuracy
 
-SETTINGS = ("merge", "sensitivity", "exemplars", "tau")
+SETTINGS = ("but_for_region", "sensitivity", "exemplars", "tau")
 """Labels of a row that tell which curve it is on."""
 
 
-def curves(rows: Sequence[Labelled[Results]], varied: str) -> Iterator[tuple[tuple[Any, ...], list[Labelled[Results]]]]:
-    """Groups of two or more rows that differ in one setting only, each sorted by it; and what they have in common.
+def curves(rows: Sequence[Labelled[Results]], varied: str) -> Iterator[list[Labelled[Results]]]:
+    """Groups of two or more rows that differ in one setting only, each sorted by it.
 
     Args:
         rows: of the table.
@@ -20,15 +20,9 @@ def curves(rows: Sequence[Labelled[Results]], varied: str) -> Iterator[tuple[tup
     groups: dict[tuple[Any, ...], list[Labelled[Results]]] = {}
     for row in rows:
         if None not in (row.labels[varied], row.labels["tau"]):
-            groups.setdefault(common(row, varied), []).append(row)
-    for key, group in groups.items():
-        if len(group) > 1:
-            yield key, sorted(group, key=lambda row: row.labels[varied])
-
-
-def common(row: Labelled[Results], varied: str) -> tuple[Any, ...]:
-    """A row's settings but one."""
-    return tuple(row.labels[setting] for setting in SETTINGS if setting != varied)
+            common = tuple(row.labels[setting] for setting in SETTINGS if setting != varied)
+            groups.setdefault(common, []).append(row)
+    return (sorted(group, key=lambda row: row.labels[varied]) for group in groups.values() if len(group) > 1)
 
 
 def point(row: Labelled[Results]) -> Line:
@@ -37,6 +31,7 @@ def point(row: Labelled[Results]) -> Line:
     return {"row": row.labels["row"], "accuracy": 100 * value, "accuracy_low": 100 * low, "accuracy_high": 100 * high}
 
 
-def without_region(rows: Sequence[Labelled[Results]], merge: str) -> Iterator[Labelled[Results]]:
-    """The rows of a merge that have no trust region."""
-    return (row for row in rows if row.labels["merge"] == merge and row.labels["sensitivity"] is None)
+def beside(rows: Sequence[Labelled[Results]], one: Labelled[Results], **labels: Any) -> list[Labelled[Results]]:  # noqa: ANN401
+    """The row that differs from one in its trust region only, and has these labels; none if there is no such row."""
+    wanted = labels | {"but_for_region": one.labels["but_for_region"]}
+    return [row for row in rows if all(row.labels[name] == label for name, label in wanted.items())][:1]

@@ -56,8 +56,8 @@ def _results(job: Job, need: str) -> list[Labelled[Results]]:
     return [*map(Labelled, _labels(job, need), contents)]
 
 
-def _rows(job: Job, need: str) -> list[Labelled[Results]]:
-    """The table's rows, on the tasks that are merged: its averages and differences are about these."""
+def _of_merged_tasks(job: Job, need: str) -> list[Labelled[Results]]:
+    """Rows of the table and their like, on the tasks that are merged: averages and differences are about these."""
     found = []
     for row, artefact in zip(_results(job, need), job.inputs[need], strict=True):
         unseen = artefact.manifest.settings.get("unseen", ())
@@ -96,10 +96,10 @@ OPENED: Mapping[str, Callable[[Job, str], Any]] = {
     "signed_gradients": _by_task,
     "masks": _vectors,
     "regions": _vectors,
-    "rows": _rows,
+    "rows": _of_merged_tasks,
     "without_one": _results,
     "splits": _results,
-    "components": _results,
+    "components": _of_merged_tasks,
     "landscapes": _landscapes,
 }
 """By the name of the argument."""

@@ -70,7 +70,7 @@ def _settings(config: Config, merge: Merge) -> dict[str, Any]:
     region = merge.trust_region
     assert region
     return {
-        **{"merge": merge.without_region.row_name, "sensitivity": region.sensitivity},
+        **{"but_for_region": merge.but_for_region, "sensitivity": region.sensitivity},
         **{"exemplars": config.gradient_count(region), "tau": region.taus[0]},
     }
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tatr.report.analyses import Labelled, Line, Results, analysis
-from tatr.report.curves import curves, point, without_region
+from tatr.report.curves import beside, curves, point
 
 
 @analysis("Accuracy against the number of exemplars")
@@ -16,12 +16,12 @@ def exemplar_curve(rows: Sequence[Labelled[Results]]) -> Iterator[Line]:
         `curve` (a merge, its sensitivity and τ), `exemplars`, `kind` (`without`, `zero_shot` or `curve`), `row`,
         `accuracy`, `accuracy_low` and `accuracy_high` (%).
     """
-    for (merge, sensitivity, tau), group in curves(rows, "exemplars"):
-        named = {"curve": f"{merge} + {sensitivity}, τ {100 * tau:g} %"}
-        for row in without_region(rows, merge):
+    for group in curves(rows, "exemplars"):
+        labels = group[0].labels
+        named = {"curve": f"{labels['merge']} + {labels['sensitivity']}, τ {100 * labels['tau']:g} %"}
+        for row in beside(rows, group[0], sensitivity=None):
             yield {**named, "exemplars": 0, "kind": "without", **point(row)}
-        for row in rows:
-            if (row.labels["merge"], row.labels["sensitivity"], row.labels["tau"]) == (merge, "zero_shot", tau):
-                yield {**named, "exemplars": 0, "kind": "zero_shot", **point(row)}
+        for row in beside(rows, group[0], sensitivity="zero_shot", tau=labels["tau"]):
+            yield {**named, "exemplars": 0, "kind": "zero_shot", **point(row)}
         for row in group:
             yield {**named, "exemplars": row.labels["exemplars"], "kind": "curve", **point(row)}

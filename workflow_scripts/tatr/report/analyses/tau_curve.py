@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tatr.report.analyses import Labelled, Line, Results, analysis
-from tatr.report.curves import curves, point, without_region
+from tatr.report.curves import beside, curves, point
 
 
 @analysis("Accuracy against τ")
@@ -16,10 +16,11 @@ def tau_curve(rows: Sequence[Labelled[Results]]) -> Iterator[Line]:
         `curve` (a merge, its sensitivity and number of exemplars), `tau`, `row`, `accuracy`, `accuracy_low` and
         `accuracy_high` (%).
     """
-    for (merge, sensitivity, exemplars), group in curves(rows, "tau"):
-        counted = f", n {exemplars}" if exemplars else ""
-        named = {"curve": f"{merge} + {sensitivity}{counted}"}
-        for row in without_region(rows, merge):
+    for group in curves(rows, "tau"):
+        labels = group[0].labels
+        counted = f", n {labels['exemplars']}" if labels["exemplars"] else ""
+        named = {"curve": f"{labels['merge']} + {labels['sensitivity']}{counted}"}
+        for row in beside(rows, group[0], sensitivity=None) if labels["tau"] else ():  # τ = 0 is that row already
             yield {**named, "tau": 0.0, **point(row)}
         for row in group:
             yield {**named, "tau": row.labels["tau"], **point(row)}

@@ -45,8 +45,13 @@ def caption(table: pd.DataFrame, settings: Mapping[str, object]) -> str:
     """What the figure shows."""
     shown = _shown(table)
     tau = 100 * float(table.loc[table["region"] == shown[0], "tau"].iloc[0])
+    sized, chance = "", ""
+    if tau == tau:  # not of a sensitivity that decides without τ
+        sized, chance = (
+            f" of τ = {tau:g} %",
+            f" A region that knew nothing of the encoder would have {tau:g} everywhere.",
+        )
     return (
-        f"Share of the parameters, in %, that trust regions of τ = {tau:g} % leave as they are, by depth (columns) and "
-        f"kind of parameter (rows){averaged(table)}. A region that knew nothing of the encoder would have {tau:g} "
-        "everywhere."
+        f"Share of the parameters, in %, that trust regions{sized} leave as they are, by depth (columns) and kind of "
+        f"parameter (rows){averaged(table)}.{chance}"
     )

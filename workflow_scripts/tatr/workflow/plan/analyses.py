@@ -1,7 +1,7 @@
 """Planned: the analyses that the configuration asks for, from what each says that it needs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tatr.config.merges import Merge, TrustRegion
@@ -88,12 +88,14 @@ def _masks(draft: Draft, _: Settings) -> Need:
 
 
 def _rows(draft: Draft, _: Settings) -> Need:
-    """The merges of the table, evaluated."""
+    """The merges of the table, evaluated. `merge` is what a row is called without its trust region."""
+    plain = {merge.but_for_region: merge.row_name for merge in draft.config.merges if not merge.trust_region}
     labels = []
     for merge in draft.config.merges:
         tau = merge.taus[0] if len(merge.taus) == 1 else None
         region = _of_region(draft, merge.trust_region, tau) if merge.trust_region else _NO_REGION
-        labels.append(region | {"row": merge.row_name, "merge": merge.without_region.row_name})
+        name = plain.get(merge.but_for_region, merge.without_region.row_name)
+        labels.append(region | {"row": merge.row_name, "merge": name, "but_for_region": merge.but_for_region})
     return Need([merges.evaluation(draft, merge) for merge in draft.config.merges], labels)
 
 
@@ -106,10 +108,10 @@ def _regions(draft: Draft, settings: Settings) -> Need:
 def _without_one(draft: Draft, settings: Settings) -> Need:
     """The merge of all tasks, and those that leave one out; each without a trust region and inside of one."""
     merge = Merge(method=settings["method"], coefficient=settings["coefficient"])
-    evaluations, labels = [], []
-    for region, mask in ((_NO_REGION, []), (_regions(draft, settings).labels[0], _regions(draft, settings).artefacts)):
+    inside, evaluations, labels = _regions(draft, settings), [], []
+    for region, masks in ((_NO_REGION, []), (inside.labels[0], inside.artefacts)):
         for left_out in ("", *draft.tasks):
-            evaluations.append(merges.evaluation_without(draft, merge, left_out, mask))
+            evaluations.append(merges.evaluation_without(draft, merge, left_out, masks))
             labels.append({"region": region["region"], "left_out": left_out})
     return Need(evaluations, labels)
 
@@ -118,9 +120,7 @@ def _splits(draft: Draft, settings: Settings) -> Need:
     """Merges that leave out the tasks of a split, evaluated on these, too; each without a trust region and inside."""
     evaluations, labels = [], []
     for unseen in settings["unseen"]:
-        suite = [task for task in draft.config.suite if task not in unseen]
-        config = draft.config.model_copy(update={"suite": suite, "unseen": [*unseen]})
-        split = replace(draft, config=config, stages={})
+        split = draft.leaving_out(unseen)
         for region in (None, _region(settings)):
             merge = Merge(method=settings["method"], coefficient=settings["coefficient"], trust_region=region)
             evaluations.append(merges.evaluation(split, merge))

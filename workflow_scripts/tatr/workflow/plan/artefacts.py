@@ -6,8 +6,8 @@ old setting finds the old result.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec
 
@@ -87,6 +87,12 @@ class Draft:
     def unseen(self) -> list[str]:
         """Tasks that are evaluated but not merged, in alphabetical order."""
         return sorted(self.config.unseen)
+
+    def leaving_out(self, tasks: Collection[str]) -> "Draft":
+        """The same with these tasks unseen instead of merged; what it plans, this one has planned."""
+        suite = [task for task in self.config.suite if task not in tasks]
+        config = self.config.model_copy(update={"suite": suite, "unseen": [*tasks]})
+        return replace(self, config=config, stages={})
 
     def add(
         self,

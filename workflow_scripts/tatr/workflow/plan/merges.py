@@ -1,7 +1,7 @@
 """Planned: a row of the table, from sensitivity and mask to its evaluation and export."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from tatr.config.merges import Merge, TrustRegion
@@ -94,8 +94,7 @@ def evaluation(draft: Draft, merge: Merge) -> Planned:
 
 def evaluation_without(draft: Draft, merge: Merge, left_out: str, masks: Sequence[Planned]) -> Planned:
     """Scores, on all tasks, of a merge of all of them but one (`left_out` empty leaves none out), inside of a mask."""
-    others = [task for task in draft.config.suite if task != left_out]
-    merged = replace(draft, config=draft.config.model_copy(update={"suite": others}), stages={})
+    merged = draft.leaving_out([left_out] if left_out else [])
     without = f"_without-{left_out}" if left_out else ""
     region = f"+{masks[0].label}" if masks else ""
     label = f"{_method_label(merge)}{without}{region}_lambda-{merge.coefficients[0]:g}"
