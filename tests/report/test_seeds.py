@@ -14,7 +14,8 @@ from tatr.report.figures import methods_figure
 from tatr.report.seeds import over_seeds, per_seed
 from tatr.report.statistics import mean_over_seeds
 from tatr.report.table_files import files
-from tatr.report.tables import DIFFERENCE, SEEDS, accuracies, load_table, markdown, methods_table
+from tatr.report.table_text import DIFFERENCE, markdown
+from tatr.report.tables import SEEDS, accuracies, load_table, methods_table
 
 TASKS, UNSEEN = ["cars", "digits"], ["signs"]
 LISTED = (7, 3, 5)

@@ -16,26 +16,28 @@ from tatr.digests import file_digest
 from tatr.measuring.predictions import FILE as PREDICTIONS
 from tatr.measuring.predictions import save_predictions
 from tatr.report.statistics import average_accuracy, average_difference
-from tatr.report.tables import (
+from tatr.report.table_text import (
     DIFFERENCE,
     NORMALISED,
     NOTES,
+    explanations,
+    formatted,
+    markdown,
+    marked_tasks,
+    ranks,
+    signed,
+    skipped_notes,
+)
+from tatr.report.tables import (
     SEEDS,
     STATEMENTS,
     UNSEEN_AVERAGE,
     UNSEEN_STATEMENTS,
-    explanations,
-    formatted,
     load_table,
-    markdown,
-    marked_tasks,
     methods_table,
     paired_table,
-    ranks,
     search_table,
-    signed,
     skipped,
-    skipped_notes,
 )
 from tatr.workflow.artefact import FILE, Artefact
 

@@ -9,7 +9,8 @@ from tatr.config.merges import settings_of
 from tatr.config.messages.words import expected, of_field
 from tatr.merging.methods import Method, load
 from tatr.report.markdown import table as markdown_table
-from tatr.report.tables import accuracies, load_table, markdown
+from tatr.report.table_text import markdown
+from tatr.report.tables import accuracies, load_table
 
 LABEL = r"([A-Z][A-Za-z' ]{2,40}):\s"
 """What a paragraph of a method's docstring may start with, such as `Cost: …`."""

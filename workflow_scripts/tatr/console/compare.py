@@ -113,7 +113,7 @@ def _averages(pairs: Mapping[str, tuple[BySeed, BySeed]]) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    from tatr.report.tables import signed
+    from tatr.report.table_text import signed
 
     caption = "95 %: paired bootstrap over test images"
     if seeds := max((len(side) for pair in pairs.values() for side in pair), default=1) - 1:
@@ -158,7 +158,7 @@ def _by_task(one: Mapping[str, "Predictions"], other: Mapping[str, "Predictions"
     from rich.table import Table
 
     from tatr.report.statistics import discordances
-    from tatr.report.tables import signed
+    from tatr.report.table_text import signed
 
     shown = Table(box=box.SIMPLE, title="By task", caption="p: McNemar's exact test")
     shown.add_column("Task")

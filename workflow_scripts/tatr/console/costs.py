@@ -1,10 +1,9 @@
 """Write what each merge of a table cost beyond the individual models (costs.csv, costs.md beside it), and print it."""
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from tatr.console.arguments import parser_of_table
 from tatr.errors import TatrError
 
 
@@ -15,13 +14,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         arguments: of the command line; None takes those of this process.
         prog: what `--help` calls the command.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=__doc__,
-        epilog="example: python workflow_scripts/costs.py results/tables/demo-*/manifest.json",
-    )
-    parser.add_argument("table", type=Path, help="the table's manifest")
-    given = parser.parse_args(arguments)
+    given = parser_of_table("costs", __doc__, prog).parse_args(arguments)
 
     from rich import box
     from rich.console import Console

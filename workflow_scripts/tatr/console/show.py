@@ -1,10 +1,11 @@
 """Print a methods table on the terminal, best and second best marked, and where its files are."""
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tatr.console.arguments import parser_of_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,12 +22,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         arguments: of the command line; None takes those of this process.
         prog: what `--help` calls the command.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=__doc__,
-        epilog="example: python workflow_scripts/show.py results/tables/demo-*/manifest.json",
-    )
-    parser.add_argument("table", type=Path, help="the table's manifest")
+    parser = parser_of_table("show", __doc__, prog)
     parser.add_argument("others", nargs="*", type=Path, help="further files worth naming")
     given = parser.parse_args(arguments)
 
@@ -58,16 +54,16 @@ def _shown(
     from rich import box
     from rich.table import Table
 
-    from tatr.report import tables
+    from tatr.report import table_text, tables
 
     tasks = [*settings["tasks"], *settings.get("unseen", ())]
-    names = tables.marked_tasks(tasks, settings["names"], skipped)
+    names = table_text.marked_tasks(tasks, settings["names"], skipped)
     if narrow:
         table = table.drop(columns=[task + tables.DEVIATION for task in tasks], errors="ignore")
     marks = {0: "{}", 1: "[bold green]{}[/]", 2: "[underline]{}[/]"}
-    text = tables.formatted(table, names, settings["digits"], marks)
-    footnotes = [*tables.explanations(table), *tables.notes(table)]
-    footnotes += tables.skipped_notes(settings["names"], skipped)
+    text = table_text.formatted(table, names, settings["digits"], marks)
+    footnotes = [*table_text.explanations(table), *table_text.notes(table)]
+    footnotes += table_text.skipped_notes(settings["names"], skipped)
     shown = Table(
         box=box.SIMPLE,
         title="Test accuracy in %",

@@ -6,7 +6,8 @@ from types import MappingProxyType
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tatr.report.tables import SEEDS, UNSEEN_AVERAGE, accuracies, marked_names, notes, references
+from tatr.report.table_text import marked_names, notes
+from tatr.report.tables import SEEDS, UNSEEN_AVERAGE, accuracies, references
 
 
 def methods_figure(

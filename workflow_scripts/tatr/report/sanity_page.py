@@ -5,7 +5,7 @@ from typing import Any
 
 from tatr.measuring.sanity import deviations, verdict
 from tatr.report.html_page import page
-from tatr.report.tables import signed
+from tatr.report.table_text import signed
 
 
 def sanity_page(comparison: Mapping[str, Any], names: Mapping[str, str] | None = None) -> str:

@@ -72,6 +72,12 @@ def look(index: int) -> Look:
     return LOOKS[index % len(LOOKS)]
 
 
+def line(axes: Axes, x: Any, y: Any, index: int, label: str) -> None:  # noqa: ANN401
+    """The first, second, … of several lines, in its colour, with its marker and its dash."""
+    drawn_as = look(index)
+    axes.plot(x, y, color=drawn_as.colour, marker=drawn_as.marker, linestyle=drawn_as.dash, label=label)
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Draw as the house draws."""

@@ -8,16 +8,8 @@ import pandas as pd
 
 from tatr.report.paper.comparison import files as comparison_files
 from tatr.report.seeds import over_seeds, per_seed
-from tatr.report.tables import (
-    ByEvaluation,
-    markdown,
-    marked_tasks,
-    methods_table,
-    paired_table,
-    search_table,
-    skipped,
-    skipped_notes,
-)
+from tatr.report.table_text import markdown, marked_tasks, skipped_notes
+from tatr.report.tables import ByEvaluation, methods_table, paired_table, search_table, skipped
 
 
 def files(

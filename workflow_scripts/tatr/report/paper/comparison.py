@@ -10,7 +10,8 @@ import pandas as pd
 from tatr.report.html_page import page
 from tatr.report.markdown import table as markdown_table
 from tatr.report.markdown import with_remarks
-from tatr.report.tables import UNSEEN_AVERAGE, accuracies, headings, rounded, signed
+from tatr.report.table_text import headings, rounded, signed
+from tatr.report.tables import UNSEEN_AVERAGE, accuracies
 
 LINES = ("paper", "ours", "difference")
 

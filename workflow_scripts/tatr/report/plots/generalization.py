@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from tatr.report.plots import certainty, with_intervals
 from tatr.report.style import PAGE, figure, look
-from tatr.report.tables import signed
+from tatr.report.table_text import signed
 
 
 def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:

@@ -27,21 +27,16 @@ def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     groups = [[panel for panel in panels if (panel[0][0] == "all") == whole] for whole in (False, True)]
     heights = [-(-len(group) // COLUMNS) for group in groups]
     drawn, axes = figure(PAGE, 1.2 + sum(heights) * PAGE / COLUMNS, sum(heights), COLUMNS)
-    for group, first in zip(groups, (0, heights[0] * COLUMNS), strict=True):
+    end_of_first = heights[0] * COLUMNS
+    for group, places in zip(groups, (axes[:end_of_first], axes[end_of_first:]), strict=True):
         if group:
-            _row(drawn, axes[first:], group, table, names)
-    used = {
-        first + index
-        for group, first in zip(groups, (0, heights[0] * COLUMNS), strict=True)
-        for index in range(len(group))
-    }
-    for index, spare in enumerate(axes):
-        if index not in used:
+            _group(drawn, places, group, table, names)
+        for spare in places[len(group) :]:
             spare.remove()
     return drawn
 
 
-def _row(drawn: Figure, axes: list[Axes], group: list[Panel], table: pd.DataFrame, names: Mapping[str, str]) -> None:
+def _group(drawn: Figure, axes: list[Axes], group: list[Panel], table: pd.DataFrame, names: Mapping[str, str]) -> None:
     """Panels with one scale of colours, which ends where nineteen in twenty points are below."""
     losses = pd.concat([its.loc[its["point"] == "grid", "loss"] for _, its in group])
     levels = np.linspace(losses.min(), losses.quantile(0.95), LEVELS + 1)
@@ -68,13 +63,13 @@ def _contours(axes: Axes, grid: pd.DataFrame, levels: np.ndarray) -> ContourSet:
 def _marked(axes: Axes, x: float, y: float) -> None:
     for name, (right, up) in CORNERS.items():
         _mark(axes, name, right, up, "o")
-    _mark(axes, "θ_pre", x, y, "*")
+    _mark(axes, "θ₀", x, y, "*")
 
 
 def _mark(axes: Axes, name: str, x: float, y: float, marker: str) -> None:
     axes.plot(x, y, marker, color="white", markeredgecolor="black", markeredgewidth=0.6, markersize=6)
     axes.annotate(
-        name.replace("_pre", "₀"),
+        name,
         (x, y),
         (4, 4),
         textcoords="offset points",

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from tatr.merging.layers import layer_name
 from tatr.report.plots import averaged
-from tatr.report.style import PAGE, figure, look
+from tatr.report.style import PAGE, figure, line
 
 
 def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
@@ -16,16 +16,9 @@ def draw(table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     drawn, panels = figure(PAGE, 2.4, columns=2, sharey=True)
     deepest = int(table["depth"].max())
     for axes, kind in zip(panels, ("weight", "bias"), strict=True):
-        for index, (task, line) in enumerate(means[means["kind"] == kind].groupby("task", sort=False)):
-            ordered, drawn_as = line.sort_values("depth"), look(index)
-            axes.plot(
-                ordered["depth"],
-                ordered["sensitivity"],
-                color=drawn_as.colour,
-                marker=drawn_as.marker,
-                linestyle=drawn_as.dash,
-                label=names.get(str(task), str(task)),
-            )
+        for index, (task, its) in enumerate(means[means["kind"] == kind].groupby("task", sort=False)):
+            ordered = its.sort_values("depth")
+            line(axes, ordered["depth"], ordered["sensitivity"], index, names.get(str(task), str(task)))
         axes.set_yscale("log")
         axes.set_xticks(range(deepest + 1), [layer_name(depth, deepest) for depth in range(deepest + 1)])
         axes.set_xlabel("residual block")
