@@ -169,17 +169,12 @@ def test_what_can_not_be_measured_is_refused(encoder: Encoder, tasks: list[Task]
         measured(encoder, [replace(tasks[0], images=tmp_path / "empty.zarr")])
 
 
-@pytest.fixture
-def run(
-    encoder: Encoder,
-    model: dict[str, Any],
-    make_artefact: Callable[..., Artefact],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., Path]:
-    """Run the command in this process: the artefact's folder."""
+def writers(
+    encoder: Encoder, model: dict[str, Any], index: int
+) -> dict[str, tuple[str, Callable[[Path], dict[str, str]]]]:
+    """Per role of the command the kind of its artefact, and what writes that of the task of this number."""
 
-    def vector(index: int, which: int) -> Callable[[Path], dict[str, str]]:
+    def vector(which: int) -> Callable[[Path], dict[str, str]]:
         def write(folder: Path) -> dict[str, str]:
             parts = iter([drawn(encoder, index)[which]])
             path = folder / "vector.zarr"
@@ -197,30 +192,39 @@ def run(
         save_tensors({"weight": head_of(encoder).numpy()}, folder / "head.safetensors")
         return {name: file_digest(folder / name) for name in ("classnames.json", "head.safetensors")}
 
-    def images(index: int) -> Callable[[Path], dict[str, str]]:
-        def write(folder: Path) -> dict[str, str]:
-            (folder / "classnames.json").write_text('["a", "b", "c"]')
-            digest = write_task(encoder, folder / "images.zarr", 25, index)
-            return {"classnames.json": file_digest(folder / "classnames.json"), "images.zarr": digest}
+    def images(folder: Path) -> dict[str, str]:
+        (folder / "classnames.json").write_text('["a", "b", "c"]')
+        digest = write_task(encoder, folder / "images.zarr", 25, index)
+        return {"classnames.json": file_digest(folder / "classnames.json"), "images.zarr": digest}
 
-        return write
+    return {
+        "backbone": ("backbone", backbone),
+        "task-vectors": ("task_vector", vector(0)),
+        "signed-gradients": ("signed_gradient", vector(1)),
+        "heads": ("head", head),
+        "images": ("images", images),
+    }
 
-    made: dict[str, dict[str, Artefact]] = {"backbone": {"": make_artefact("backbone", "b", {}, backbone)}}
+
+@pytest.fixture
+def run(
+    encoder: Encoder,
+    model: dict[str, Any],
+    make_artefact: Callable[..., Artefact],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Path]:
+    """Run the command in this process: the artefact's folder."""
+    made: dict[str, dict[str, Artefact]] = {}
     for index, task in enumerate(TASKS):
-        of_task = {"task": task}
-        for role, kind, write in (
-            ("task-vectors", "task_vector", vector(index, 0)),
-            ("signed-gradients", "signed_gradient", vector(index, 1)),
-            ("heads", "head", head),
-            ("images", "images", images(index)),
-        ):
-            made.setdefault(role, {})[task] = make_artefact(kind, task, of_task, write)
+        for role, (kind, write) in writers(encoder, model, index).items():
+            made.setdefault(role, {})[task] = make_artefact(kind, task, {"task": task}, write)
 
     def command(task: str | None, name: str = "x", **roles: tuple[str, ...]) -> Path:
         others = [other for other in TASKS if other != task]
         own = [task] if task else TASKS
         given: dict[str, Any] = {"task_vectors": others, "signed_gradients": own, "heads": own, "images": own} | roles
-        words = ["--backbone", str(made["backbone"][""].folder / FILE)]
+        words = ["--backbone", str(made["backbone"][TASKS[0]].folder / FILE)]
         for role, names in given.items():
             option = role.replace("_", "-")
             words += [f"--{option}", *(str(made[option][its].folder / FILE) for its in names)]

@@ -84,7 +84,7 @@ def _splits(config: Config, section: Any) -> Found:  # noqa: ANN401
     for index, split in enumerate(section.unseen):
         for place, task in enumerate(split):
             if task not in config.suite:
-                yield ("unseen", index, place), f"{shown(task)}: no task of the suite{nearest(task, config.suite)}"
+                yield ("unseen", index, place), f"{shown(task)}: not in the suite{nearest(task, config.suite)}"
         if len(left := {*config.suite} - {*split}) < 2:
             yield ("unseen", index), f"leaves {len(left)} of {len(config.suite)} tasks to merge; expected two or more"
 
