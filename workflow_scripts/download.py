@@ -7,12 +7,12 @@ from tatr.workflow.step import Step
 def run(job: Job) -> None:
     from tatr.data.download import download
 
-    record, digests = download(job.settings, job.saved)
-    for name, digest in digests.items():
+    record = download(job.settings, job.saved)
+    for name in record["sha256"]:
         target = job.folder / "files" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         (job.saved / name).rename(target)
-        job.add(f"files/{name}", digest)
+        job.add_file(f"files/{name}")
     job.add_json("download.json", record)
 
 

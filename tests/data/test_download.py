@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 from fake_hub import COMMIT, CONVERTED, Hub
 
 from tatr.data import download
@@ -52,11 +53,12 @@ def test_only_the_splits_wanted_are_downloaded(hub: Hub, tmp_path: Path) -> None
     assert run(hub.url, tmp_path, **dataset("some/set")) == ""
     assert files(tmp_path) == wanted
     manifest = json.loads((tmp_path / "made" / FILE).read_text())
-    assert {name.removeprefix("files/"): digest for name, digest in manifest["content"].items()} == {
-        name: hashlib.sha256(content).hexdigest() for name, content in wanted.items()
+    assert manifest["content"] == {
+        f"files/{name}": xxhash.xxh3_128(content).hexdigest() for name, content in wanted.items()
     } | {"download.json": manifest["content"]["download.json"]}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in wanted.items()}
     record = json.loads((tmp_path / "made/download.json").read_text())
-    assert record == {"repository": "some/set", "type": "dataset", "commit": COMMIT}
+    assert record == {"repository": "some/set", "type": "dataset", "commit": COMMIT, "sha256": digests}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "made"] or not (tmp_path / "home").exists()
 
 

@@ -1,10 +1,16 @@
-"""Digests: one number for equal values, equal files."""
+"""Digests: one number for equal values, equal files.
+
+Content, which may be gigabytes, has XXH3 digests of 128 bits: they find any damage, at the speed of memory. What others
+publish is compared by SHA-256, as they state it; names are short, and made of SHA-256, too.
+"""
 
 import hashlib
 import json
 from pathlib import Path
 from threading import Lock
 from typing import Any
+
+import xxhash
 
 PIECE = 2**20
 """Bytes of a file that are hashed at once."""
@@ -20,12 +26,16 @@ def canonical_digest(value: Any) -> str:  # noqa: ANN401
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
+ContentDigest = xxhash.xxh3_128
+"""To be updated with the bytes of some content; `hexdigest()` is what manifests state."""
+
+
 class FollowingDigest:
-    """SHA-256 of a file that is read anyway: hashing follows the readers, so that it finds their bytes in memory."""
+    """Digest of a file that is read anyway: hashing follows the readers, so that it finds their bytes in memory."""
 
     def __init__(self, path: Path) -> None:
         """Of a file, which is opened here."""
-        self._file, self._hash = path.open("rb", buffering=0), hashlib.sha256()
+        self._file, self._hash = path.open("rb", buffering=0), ContentDigest()
         self._wanted = self._done = 0
         self._lock = Lock()
 
@@ -53,6 +63,11 @@ class FollowingDigest:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Digest of a file's bytes (`xxhsum -H2 FILE` prints the same)."""
+    return FollowingDigest(path).hexdigest()
+
+
+def published_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, which is what the Hub, OpenAI and open_clip state."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """Pre-trained weights, checked against the model that will use them: activation, preprocessing, tensors."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import numpy as np
 
 from tatr.clip.architecture import OPENAI_MEAN, OPENAI_STD, Architecture
 from tatr.clip.model_configs import activation, counterpart
+from tatr.digests import published_digest
 from tatr.errors import TatrError
 from tatr.vectors.layout import Layout
 
@@ -175,8 +175,7 @@ def _published(path: Path) -> Known | None:
         return None
     from open_clip import pretrained
 
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = published_digest(path)
     for name, tag in pretrained.list_pretrained():
         # OpenAI's addresses contain the digest, open_clip's only its beginning.
         address = PurePosixPath(pretrained.get_pretrained_url(name, tag))

@@ -16,7 +16,7 @@ from typing import Any
 from huggingface_hub import DatasetInfo, HfApi, ModelInfo, constants, errors, hf_hub_download
 
 from tatr.data.parquet_names import split_files
-from tatr.digests import file_digest
+from tatr.digests import published_digest
 from tatr.errors import TatrError
 
 CONVERTED = "refs/convert/parquet"
@@ -47,7 +47,7 @@ class Repository:
     """Names, and the SHA-256 of those that the Hub knows it of."""
 
 
-def download(settings: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def download(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Download what the settings name into `folder`, keeping the files that are there already.
 
     Args:
@@ -59,7 +59,7 @@ def download(settings: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any],
         folder: is made if need be.
 
     Returns:
-        What was downloaded and from where, and the SHA-256 of every file by its name in `folder`.
+        What was downloaded and from where, with the "sha256" of every file by its name in `folder`.
 
     Raises:
         TatrError: there is no such thing, it needs a log-in, the network can't be reached, or a file came damaged.
@@ -102,7 +102,7 @@ def _choose_weights(repository: Repository, wanted: str = "") -> list[str]:
     return weights + [name for name in ("config.json", "open_clip_config.json") if name in repository.files]
 
 
-def _download_open_clip(model: str, tag: str, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _download_open_clip(model: str, tag: str, folder: Path) -> dict[str, Any]:
     from open_clip.pretrained import get_pretrained_cfg
 
     from tatr.clip.backbone import check_activation, of_tag
@@ -118,7 +118,7 @@ def _download_open_clip(model: str, tag: str, folder: Path) -> tuple[dict[str, A
         return _download_files(repository, _choose_weights(repository, wanted), folder)
     url = address["url"]
     digest = _download_url(url, folder / PurePosixPath(url).name, _stated_digest(url))
-    return {"url": url}, {PurePosixPath(url).name: digest}
+    return {"url": url, "sha256": {PurePosixPath(url).name: digest}}
 
 
 def _stated_digest(url: str) -> str:
@@ -137,9 +137,7 @@ def _look_up(name: str, kind: str, revision: str | None) -> Repository:
     return Repository(name, kind, str(info.sha), files)
 
 
-def _download_files(
-    repository: Repository, names: Sequence[str], folder: Path
-) -> tuple[dict[str, Any], dict[str, str]]:
+def _download_files(repository: Repository, names: Sequence[str], folder: Path) -> dict[str, Any]:
     # huggingface_hub starts an interrupted file again, under another name.
     for path in (folder / ".cache").rglob("*.incomplete"):
         path.unlink()
@@ -151,7 +149,12 @@ def _download_files(
                 repository.name, name, repo_type=repository.kind, revision=repository.commit, local_dir=folder
             )
         digests[name] = _checked(folder / name, repository.files[name] or "", repository.name)
-    return {"repository": repository.name, "type": repository.kind, "commit": repository.commit}, digests
+    return {
+        "repository": repository.name,
+        "type": repository.kind,
+        "commit": repository.commit,
+        "sha256": digests,
+    }
 
 
 def _download_url(url: str, path: Path, digest: str) -> str:
@@ -181,7 +184,7 @@ def _append(url: str, part: Path, start: int) -> None:
 
 
 def _checked(path: Path, expected: str, where: str) -> str:
-    digest = file_digest(path)
+    digest = published_digest(path)
     if not digest.startswith(expected):
         path.unlink()
         raise TatrError(f"{where}: {path.name} came damaged (SHA-256 {digest[:12]}…, not {expected[:12]}…); run again")

@@ -4,7 +4,6 @@ A store can be trusted when it is read: each chunk and each shard's index has a 
 shards raise when they are read; a missing or empty shard raises when something in it is read.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
+from tatr.digests import ContentDigest
 from tatr.errors import TatrError
 
 SHARD = 512
@@ -91,7 +91,7 @@ def read_labels(path: Path, split: str) -> np.ndarray:
 
 def digest_images(path: Path) -> str:
     """Recompute the content digest by reading everything, a shard at a time."""
-    digest = hashlib.sha256()
+    digest = ContentDigest()
     for split in SPLITS:
         images, labels = open_images(path, split), read_labels(path, split)
         digest.update(_header(split, images))

@@ -5,7 +5,6 @@ A store can be trusted when it is read: each chunk has a CRC32C, so flipped bits
 truncated or empty chunk is noticed when the store is opened.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from tatr.digests import ContentDigest
 from tatr.errors import TatrError
 from tatr.vectors.layout import BLOCK, all_finite, blocks
 from tatr.vectors.vector import read
@@ -145,9 +145,9 @@ def digest_vector(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _hash(dtype: type, size: int, layout: str) -> "hashlib._Hash":
+def _hash(dtype: type, size: int, layout: str) -> ContentDigest:
     # Over decoded values, not files: other codecs, chunks or Zarr versions leave the digest as it is.
-    return hashlib.sha256(f"{np.dtype(dtype).name}[{size}] {layout}".encode())
+    return ContentDigest(f"{np.dtype(dtype).name}[{size}] {layout}".encode())
 
 
 def _check_finite(part: np.ndarray, block: slice, path: Path) -> None:

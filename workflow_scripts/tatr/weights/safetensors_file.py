@@ -5,7 +5,6 @@ all in memory. The format is simple: 8 bytes that hold the header's length, a JS
 and offsets), and the tensors' bytes end to end (https://github.com/huggingface/safetensors, section "Format").
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from ml_dtypes import bfloat16
 
+from tatr.digests import ContentDigest
 from tatr.errors import TatrError
 
 FLOATS = {name: np.dtype(code) for name, code in {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": bfloat16}.items()}
@@ -175,7 +175,7 @@ def write_safetensors(
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     partial = path.with_name(path.name + ".partial")
-    digest = hashlib.sha256(start := len(text).to_bytes(8, "little") + text)
+    digest = ContentDigest(start := len(text).to_bytes(8, "little") + text)
     try:
         with partial.open("wb", buffering=0) as file, ThreadPoolExecutor(1) as hasher:
             _write(file, start)
