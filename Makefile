@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 PARITY := .venv-parity/ready
 
-.PHONY: help demo test test-paper test-parity test-slurm lint format docs lock benchmark benchmark-peers rehearsal clean
+.PHONY: help demo test test-paper test-parity test-slurm test-kills lint format docs lock benchmark benchmark-peers rehearsal clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -47,6 +47,10 @@ test-parity: $(PARITY) ## compare the methods with mergekit's and fusion-bench's
 
 test-slurm: $(READY) ## run a tiny config through a real Slurm on this machine (Debian, as root)
 	@TATR_TEST_SLURM=1 $(BIN)/python -m pytest -q tests/slurm
+
+TRIALS ?= 50
+test-kills: $(READY) ## kill runs at random moments (TRIALS of them, 50), and compare what they end with
+	@TATR_TEST_KILLS=$(TRIALS) $(BIN)/python -m pytest -q -s tests/workflow/test_kills.py
 
 lint: $(READY) ## check style, floors, types, the workflow and generated files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q .

@@ -42,6 +42,13 @@ localrules:
     all,
 
 
+onstart:
+    # The limit of jobs per second is for clusters. Here it makes Snakemake go through all that waits, once a second for
+    # every job that has finished: half a core after a hundred jobs (JobScheduler._schedule_reevalutation in Snakemake 9).
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
 # Here and not in rules/: a rule of an included file can't be the default.
 rule all:
     """Everything: all rows of the table, and its figure (the default)."""

@@ -41,7 +41,7 @@ def _downloaded(job: Job) -> "tuple[Path, Known]":
     stated = {key: downloaded.manifest.settings.get(key) for key in ("open_clip", "tag")}
     if stated != {"open_clip": name, "tag": tag}:
         raise TatrError(f"--download: {downloaded.folder} holds {stated}, expected the weights '{tag}' of {name}")
-    return downloaded.folder / "files", backbones.of_tag(name, tag)
+    return downloaded.files("files"), backbones.of_tag(name, tag)
 
 
 def _local(job: Job) -> "tuple[Path, Known]":

@@ -28,7 +28,7 @@ def _file(job: Job) -> Path:
 
     file = job.settings["file"]
     if job.inputs["download"]:
-        return job.one("download").folder / "files" / (file or "")
+        return job.one("download").files("files") / (file or "")
     if not file:
         raise TatrError("--settings: 'file' is null; give the model's file or folder, or --download")
     path = Path(file).expanduser()

@@ -11,7 +11,7 @@ def run(job: Job) -> None:
 
     settings = job.settings
     source = importlib.import_module(f"tatr.data.sources.{settings['source']}")
-    splits, classnames = source.load(settings, job.one("download").folder / "files" if job.inputs["download"] else None)
+    splits, classnames = source.load(settings, job.one("download").files("files") if job.inputs["download"] else None)
     # A source that draws has nothing to resize and nothing that can't be read.
     choices = {key: settings[key] for key in ("resize", "unreadable") if key in settings}
     how = Decoding(settings["task"], settings["size"], threads=job.threads, **choices)

@@ -2,14 +2,19 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tatr.attempts import Attempt
 from tatr.digests import canonical_digest, file_digest
 from tatr.errors import TatrError
-from tatr.workflow.artefact import FILE, PARTIAL, Artefact, Manifest, build, inputs_of
+from tatr.vectors.store import StoredVector, write_vector
+from tatr.workflow.artefact import FILE, Artefact, Manifest, build, inputs_of
 from tatr.workflow.verification import problems
 
 
@@ -17,11 +22,11 @@ def inside(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def note(text: str) -> Callable[[Path], Manifest]:
-    def write(folder: Path) -> Manifest:
-        (folder / "note.txt").write_text(text)
-        content = {"note.txt": file_digest(folder / "note.txt")}
-        return Manifest("note", folder.stem, {"b": 1, "a": [2]}, {}, "c0de", "cpu", content)
+def note(text: str) -> Callable[[Attempt], Manifest]:
+    def write(attempt: Attempt) -> Manifest:
+        (attempt.folder / "note.txt").write_text(text)
+        content = {"note.txt": file_digest(attempt.folder / "note.txt")}
+        return Manifest("note", attempt.target.name, {"b": 1, "a": [2]}, {}, "c0de", "cpu", content)
 
     return write
 
@@ -36,8 +41,8 @@ def test_an_artefact_appears_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [TatrError("no"), OSError(28, "full"), KeyboardInterrupt(), SystemExit(1)])
 def test_a_failed_attempt_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
-    def fail(folder: Path) -> Manifest:
-        (folder / "half.txt").write_text("half")
+    def fail(attempt: Attempt) -> Manifest:
+        (attempt.folder / "half.txt").write_text("half")
         raise error
 
     with pytest.raises(type(error)):
@@ -53,12 +58,47 @@ def test_a_failed_attempt_leaves_the_previous_artefact_alone(tmp_path: Path) -> 
     assert (tmp_path / "x" / "note.txt").read_text() == "old"
 
 
-def test_what_a_killed_attempt_left_is_removed(tmp_path: Path) -> None:
-    (tmp_path / f"x{PARTIAL}").mkdir()
-    (tmp_path / f"x{PARTIAL}" / "leftover").write_text("half")
+def test_what_stands_under_the_name_without_a_manifest_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "leftover").write_text("half")
     build(tmp_path / "x", note("hello"))
     assert inside(tmp_path) == ["x"]
-    assert not (tmp_path / "x" / "leftover").exists()
+    assert inside(tmp_path / "x") == [FILE, "note.txt"]
+
+
+def meanwhile(other: str, mine: str, folder: Path) -> Callable[[Attempt], Manifest]:
+    """Another attempt is done while this one is at work."""
+
+    def write(attempt: Attempt) -> Manifest:
+        shutil.copytree(folder.parent / other, folder.parent / "copy")
+        (folder.parent / "copy").replace(folder)
+        return note(mine)(attempt)
+
+    return write
+
+
+def test_the_second_of_two_writers_discards_what_is_equal(tmp_path: Path) -> None:
+    build(tmp_path / "there" / "x", note("hello"))
+    manifest = build(tmp_path / "x", meanwhile("there/x", "hello", tmp_path / "x"))
+    assert manifest == Manifest.load(tmp_path / "x" / FILE)
+    assert inside(tmp_path) == ["there", "x"]
+    assert list(problems(tmp_path / "x" / FILE)) == []
+
+
+def test_the_second_of_two_writers_says_so_if_it_differs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    build(tmp_path / "there" / "x", note("hello"))
+    manifest = build(tmp_path / "x", meanwhile("there/x", "bye", tmp_path / "x"))
+    assert manifest == Manifest.load(tmp_path / "x" / FILE)
+    assert "x: another process has made it meanwhile, with other content" in caplog.text
+    assert inside(tmp_path) == ["there", "x"]
+    assert (tmp_path / "x" / "note.txt").read_text() == "hello"
+
+
+def test_an_older_artefact_is_replaced_though_it_differs(tmp_path: Path) -> None:
+    build(tmp_path / "x", note("old"))
+    build(tmp_path / "x", note("new"))
+    assert inside(tmp_path) == ["x"]
+    assert (tmp_path / "x" / "note.txt").read_text() == "new"
 
 
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
@@ -122,8 +162,65 @@ def test_verification_names_missing_altered_and_lying(tmp_path: Path) -> None:
     assert problem.startswith("note.txt: altered")
     (tmp_path / "x" / "note.txt").unlink()
     assert list(problems(path)) == ["note.txt: missing"]
-    (tmp_path / "x" / "note.txt").write_text("hello")
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps(manifest | {"digest": "0" * 64}))
+    (tmp_path / "x" / "note.txt").mkdir()
     (problem,) = problems(path)
-    assert "manifest was altered" in problem
+    assert "note.txt" in problem
+    assert "directory" in problem
+    (tmp_path / "x" / "note.txt").rmdir()
+    (tmp_path / "x" / "note.txt").write_text("hello")
+    (tmp_path / "x" / "more.txt").write_text("more")
+    assert list(problems(path)) == ["more.txt: surplus (the manifest does not list it)"]
+    (tmp_path / "x" / "more.txt").unlink()
+    assert list(problems(path)) == []
+    (tmp_path / "x").rename(tmp_path / "y")
+    assert list(problems(tmp_path / "y" / FILE)) == ["the manifest is of 'x', and the folder is called 'y'"]
+
+
+@pytest.mark.parametrize("key", ["kind", "name", "settings", "inputs", "code", "device", "content", "digest", "seal"])
+def test_whatever_is_changed_in_a_manifest_is_noticed(tmp_path: Path, key: str) -> None:
+    build(tmp_path / "x", note("hello"))
+    path = tmp_path / "x" / FILE
+    stated = json.loads(path.read_text())
+    for changed in (stated | {key: "other"}, {name: value for name, value in stated.items() if name != key}):
+        path.write_text(json.dumps(changed))
+        with pytest.raises(TatrError, match=r"x/manifest\.json: (was altered|not a manifest)"):
+            Artefact.open(path, "note")
+        assert len(list(problems(path))) == 1
+
+
+def test_whoever_opens_content_gets_what_was_written_or_one_error(tmp_path: Path) -> None:
+    build(tmp_path / "x", note("hello"))
+    artefact = Artefact.open(tmp_path / "x" / FILE, "note")
+    assert (artefact / "note.txt").read_text() == "hello"
+    (tmp_path / "x" / "note.txt").write_text("hullo")
+    with pytest.raises(TatrError, match=r"x/note\.txt: damaged \(digest .*, expected .*\); delete .*x and run again"):
+        _ = artefact / "note.txt"
+    (tmp_path / "x" / "note.txt").unlink()
+    with pytest.raises(TatrError, match=r"x/note\.txt: missing; delete .*x and run again"):
+        _ = artefact / "note.txt"
+
+
+def test_what_describes_a_store_is_compared_when_the_store_is_opened(tmp_path: Path) -> None:
+    def write(attempt: Attempt) -> Manifest:
+        digest = write_vector(attempt.folder / "vector.zarr", 3, "layout", [np.arange(3, dtype=np.float32)])
+        return Manifest("note", "x", {}, {}, "c0de", "cpu", {"vector.zarr": digest})
+
+    build(tmp_path / "x", write)
+    artefact = Artefact.open(tmp_path / "x" / FILE, "note")
+    assert len(StoredVector(artefact / "vector.zarr")) == 3
+    description = tmp_path / "x/vector.zarr/zarr.json"
+    description.write_text(description.read_text().replace('"layout"', '"loyaut"', 1))
+    with pytest.raises(TatrError, match=r"vector\.zarr/zarr\.json: damaged"):
+        _ = artefact / "vector.zarr"
+    assert any("zarr.json: damaged" in problem for problem in problems(tmp_path / "x" / FILE))
+
+
+def test_an_input_that_holds_something_else_by_now_is_named(tmp_path: Path) -> None:
+    build(tmp_path / "note" / "x", note("hello"))
+    given = inputs_of({"notes": [Artefact.open(tmp_path / "note" / "x" / FILE, "note")]})
+    build(tmp_path / "more" / "y", lambda attempt: replace(note("more")(attempt), inputs=given))
+    assert list(problems(tmp_path / "more" / "y" / FILE)) == []
+    build(tmp_path / "note" / "x", note("bye"))
+    (problem,) = problems(tmp_path / "more" / "y" / FILE)
+    assert "was made from" in problem
+    assert "note/x" in problem

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tatr.errors import TatrError
 from tatr.workflow import code_digest as module
 from tatr.workflow.artefact import FILE
 from tatr.workflow.code_digest import SCRIPTS, closure, code_digest
@@ -123,6 +124,36 @@ def test_any_other_edit_counts(digest_of: Callable[[str], str], old: str, new: s
 def test_a_string_that_is_used_is_no_docstring(digest_of: Callable[[str], str]) -> None:
     one, other = ('def f():\n    """Doc."""\n    return f"{x} %s"\n'.replace("%s", s) for s in ("a", "b"))
     assert digest_of(one) != digest_of(other)
+
+
+EVERYWHERE = '''
+import math
+
+def show(values: list[float], width: int = 8) -> str:
+    """Show them."""
+    return " ".join(f"{value!r:>{width}.{2 + 1}f}{{}} %s \N{BULLET} é\u3000" for value in values) + f"{width=}"
+'''
+
+
+def test_a_digest_is_the_same_in_every_supported_python(digest_of: Callable[[str], str]) -> None:
+    assert digest_of(EVERYWHERE) == "619bb6c7ce6c9398"
+
+
+def test_how_an_f_string_is_cut_into_parts_does_not_count() -> None:
+    def tree(*parts: str) -> str:
+        texts: list[str] = []
+        values: list[ast.expr] = [ast.Constant(part) for part in parts]
+        module._dump(ast.JoinedStr([ast.FormattedValue(ast.Name("x"), -1, ast.JoinedStr(values))]), texts)
+        return "".join(texts)
+
+    assert tree(">", "8", "") == tree("", ">8") == tree(">8") != tree(">9")
+
+
+@pytest.mark.parametrize("text", ["def (:", "x = '\0'", "  x = 1"])
+def test_code_that_is_not_python_is_one_line(digest_of: Callable[[str], str], text: str) -> None:
+    with pytest.raises(TatrError, match=r"step\.py.*: not Python .*; mend it and run again") as error:
+        digest_of(text)
+    assert "\n" not in str(error.value)
 
 
 def test_modules_are_told_apart_by_name(digest_of: Callable[[str], str], tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def attempt(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, t
         except SystemExit as stopped:
             assert stopped.code == 1
             assert not output.parent.exists()
-            assert not list(tmp_path.rglob("*.partial"))
+            assert not list(tmp_path.rglob("*.partial*"))
             (message,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
             assert "\n" not in message
             return message

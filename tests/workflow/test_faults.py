@@ -77,14 +77,14 @@ class TestKill:
         killed = copied.snakemake(PYTHONPATH=kill_in_the_middle_of(f"merge/{label}", tmp_path))
 
         assert killed.returncode == -9
-        (partial,) = copied.results.glob("merge/*.partial")
+        (partial,) = copied.results.glob("merge/*.partial-*")
         assert [path for path in partial.rglob("*") if path.is_file() and path.parent.name == "c"]
         assert len(copied.manifests()) == len(undisturbed) - len(lost)
         assert "--unlock" in copied.snakemake().stderr
         assert copied.snakemake("--unlock").returncode == 0
         assert copied.run() == lost
         assert copied.manifests() == undisturbed
-        assert not list(copied.results.rglob("*.partial*"))
+        assert not list(copied.results.rglob("*.partial-*"))
 
 
 def kill_in_the_middle_of(artefact: str, folder: Path) -> str:
@@ -116,7 +116,7 @@ class TestDamage:
             "images:digits": (flip_byte, "damaged"),
             "finetuning:cars": (flip_byte, "altered"),
             "head:cars": (delete_file, "missing"),
-            "mask:zero_shot_tau-0.01": (alter_manifest, "the manifest was altered"),
+            "mask:zero_shot_tau-0.01": (alter_manifest, "manifest.json: was altered"),
         }
         for job, (damage, _) in damages.items():
             damage(copied.artefact(job))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tatr.attempts import Attempt
 from tatr.digests import FollowingDigest
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
@@ -110,22 +111,21 @@ class FileMerge:
         # Ω and the direction read the same blocks.
         vectors = [remembered(task_vector(self._vector(m, digests), base)) for m in self.models.values()]
         region, threshold = self._trust_region(vectors)
-        partial = self.output.with_name(self.output.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         try:
-            written = self._write(partial, base, vectors, region)
-            for path in self._companions():
-                shutil.copyfile(path, partial / path.name)
-            of_models = {
-                name: {file.path.name: digests[file.path].hexdigest() for file in model.files}
-                for name, model in self._all.items()
-            }
-            record = self._record(of_models, threshold) | {"files": written}
-            (partial / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            partial.rename(self.output)
+            with Attempt(self.output) as attempt:
+                written = self._write(attempt.folder, base, vectors, region)
+                for path in self._companions():
+                    shutil.copyfile(path, attempt.folder / path.name)
+                of_models = {
+                    name: {file.path.name: digests[file.path].hexdigest() for file in model.files}
+                    for name, model in self._all.items()
+                }
+                record = self._record(of_models, threshold) | {"files": written}
+                text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+                (attempt.folder / RECORD).write_text(text, encoding="utf-8")
+                if not attempt.publish():
+                    raise TatrError(f"{self.output}: has been made by another process meanwhile; give another folder")
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
             self.meter.close()
         return record
 

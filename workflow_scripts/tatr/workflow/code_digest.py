@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from tatr.errors import TatrError
+
 SCRIPTS = Path(__file__).resolve().parents[2]
 """`workflow_scripts/`, the root that the commands and the package are imported from."""
 
@@ -52,7 +54,11 @@ def _parse(name: str) -> ast.Module:
     path = _file(name)
     if path is None:
         raise ModuleNotFoundError(f"no module '{name}' in {SCRIPTS}")
-    return ast.parse(path.read_text(), filename=str(path))
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except (SyntaxError, ValueError) as error:  # ValueError: not UTF-8, or null bytes
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise TatrError(f"{path}{line}: not Python ({error}); mend it and run again") from None
 
 
 def _file(name: str) -> Path | None:
@@ -75,6 +81,8 @@ def _dump(node: object, texts: list[str]) -> None:
         texts.append(f"({type(node).__name__}")
         for field in node._fields:
             value = getattr(node, field, None)
+            if isinstance(node, ast.JoinedStr):
+                value = _joined(node.values)
             if value is not None and value != [] and field not in ("type_comment", "kind"):
                 texts.append(f" {field}=")
                 _dump(value, texts)
@@ -85,7 +93,21 @@ def _dump(node: object, texts: list[str]) -> None:
                 _dump(item, texts)
                 texts.append(",")
     else:
-        texts.append(repr(node))
+        texts.append(ascii(node))  # what `repr` escapes depends on the Unicode version
+
+
+def _joined(parts: list[ast.expr]) -> list[ast.expr]:
+    """An f-string's parts. How text between braces is cut, and whether empty text counts, depends on the version."""
+    found: list[ast.expr] = []
+    for part in parts:
+        last = found[-1] if found else None
+        if not isinstance(part, ast.Constant):
+            found.append(part)
+        elif isinstance(last, ast.Constant):
+            found[-1] = ast.Constant(str(last.value) + str(part.value))
+        elif part.value:
+            found.append(part)
+    return found
 
 
 def _is_docstring(node: object) -> bool:

@@ -12,7 +12,6 @@ import errno
 import json
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+from tatr.attempts import Attempt
 from tatr.digests import canonical_digest
 from tatr.errors import TatrError
 from tatr.workflow.artefact import FILE, Artefact, Manifest, build, inputs_of
@@ -79,18 +79,15 @@ class Step:
         }
         settings = _settings(arguments.settings)
         folder = arguments.output.parent
-        saved = folder.with_name(folder.name + ".saved")
         key = canonical_digest([self.kind, settings, inputs_of(inputs), planned or code_digest(self.kind)])
 
-        def write(partial: Path) -> Manifest:
-            job = Job(settings, inputs, arguments.file, partial, saved, key, arguments.threads)
+        def write(attempt: Attempt) -> Manifest:
+            job = Job(settings, inputs, arguments.file, attempt.folder, attempt.saved, key, arguments.threads)
             self.run(job)
             code = planned or self._loaded_code()
             return Manifest(self.kind, folder.name, dict(settings), inputs_of(inputs), code, job.device, job.content)
 
-        manifest = build(folder, write)
-        _remove(saved)
-        return manifest
+        return build(folder, write)
 
     def _parser(self) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(
@@ -143,13 +140,6 @@ def step(kind: str) -> Step:
 def kinds() -> tuple[str, ...]:
     """All kinds of artefacts that commands make, by name."""
     return tuple(sorted(p.stem for p in SCRIPTS.glob("*.py") if "\nSTEP = Step(" in p.read_text(encoding="utf-8")))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _settings(text: str) -> Settings:

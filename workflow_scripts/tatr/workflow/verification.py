@@ -1,13 +1,19 @@
-"""Whether an artefact still holds what its manifest says."""
+"""Whether an artefact still holds what its manifest says, and stands on what it was made from."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from tatr.attempts import Remnant
 from tatr.data.image_store import digest_images
 from tatr.digests import canonical_digest, file_digest
 from tatr.errors import TatrError
 from tatr.vectors.store import digest_vector
-from tatr.workflow.artefact import Manifest
+from tatr.workflow.artefact import FILE, Manifest, check_file
+from tatr.workflow.renewal import STAMP
+from tatr.workflow.step import kinds
+
+BESIDE = {"costs.csv", "costs.md"}
+"""Written next to a table after it was made: what its rows took differs from run to run."""
 
 
 def problems(manifest: Path) -> Iterator[str]:
@@ -17,23 +23,72 @@ def problems(manifest: Path) -> Iterator[str]:
     except TatrError as error:
         yield str(error)
         return
-    if loaded.digest != canonical_digest(loaded.content):
-        yield "the manifest was altered (its digest is not that of the content it lists)"
+    yield from _of_the_manifest(loaded, manifest.parent)
+    yield from _of_inputs(loaded, manifest.parent)
     for name, expected in loaded.content.items():
-        path = manifest.parent / name
-        if not path.exists():
-            yield f"{name}: missing"
-            continue
+        yield from _of_content(manifest.parent, name, expected)
+    for name, expected in loaded.metadata.items():
         try:
-            digest = _digest(path)
+            check_file(manifest.parent / name, expected, manifest.parent)
         except TatrError as error:
             yield str(error)
-            continue
-        if digest != expected:
-            yield f"{name}: altered (digest {digest[:12]}, the manifest says {expected[:12]})"
+    for name in _surplus(loaded, manifest.parent):
+        yield f"{name}: surplus (the manifest does not list it)"
+
+
+def without_manifest(results: Path) -> Iterator[tuple[Path, str]]:
+    """What looks like an artefact below a folder and is none, and what attempts that are over have left."""
+    for folder in sorted(path for path in results.rglob("*") if path.is_dir() and path.parent.name in kinds()):
+        remnant = Remnant.of(folder)
+        if remnant and not remnant.is_alive():
+            yield folder, f"left by {remnant.process}, which has ended (removed when it is made again)"
+        elif not remnant and not (folder / FILE).exists() and any(folder.iterdir()):
+            yield folder, f"{FILE}: missing"
+
+
+def _of_the_manifest(loaded: Manifest, folder: Path) -> Iterator[str]:
+    if loaded.digest != canonical_digest(loaded.content):
+        yield "the manifest was altered (its digest is not that of the content it lists)"
+    if loaded.name != folder.name:
+        yield f"the manifest is of '{loaded.name}', and the folder is called '{folder.name}'"
+
+
+def _of_inputs(loaded: Manifest, folder: Path) -> Iterator[str]:
+    """Inputs that are still there and hold something else by now."""
+    for group in loaded.inputs.values():
+        for name, digest in group.items():
+            for path in folder.parent.parent.glob(f"*/{name}/{FILE}"):
+                try:
+                    found = Manifest.load(path).digest
+                except TatrError:
+                    continue  # told where it stands
+                if found != digest:
+                    yield f"was made from {path.parent} when that held {digest[:12]}; it holds {found[:12]} now"
+
+
+def _of_content(folder: Path, name: str, expected: str) -> Iterator[str]:
+    path = folder / name
+    if not path.exists():
+        yield f"{name}: missing"
+        return
+    try:
+        digest = _digest(path)
+    except (TatrError, OSError) as error:
+        yield str(error)
+        return
+    if digest != expected:
+        yield f"{name}: altered (digest {digest[:12]}, the manifest says {expected[:12]})"
 
 
 def _digest(path: Path) -> str:
     if path.suffix != ".zarr":
         return file_digest(path)
     return digest_images(path) if path.name == "images.zarr" else digest_vector(path)
+
+
+def _surplus(loaded: Manifest, folder: Path) -> list[str]:
+    stores = tuple(f"{name}/" for name in loaded.content if name.endswith(".zarr"))
+    paths = [path for path in folder.rglob("*") if not path.is_dir() and path.name != STAMP]
+    files = [path.relative_to(folder).as_posix() for path in paths]
+    listed = {FILE, *loaded.content, *(BESIDE if loaded.kind == "tables" else ())}
+    return sorted(name for name in files if name not in listed and not name.startswith(stores))
