@@ -70,7 +70,7 @@ rehearsal: $(READY) ## time and memory of every arithmetic step at ViT-B/32 and 
 	@$(BIN)/python benchmarks/rehearsal.py
 
 lock: ## pin the newest versions (needs uv)
-	uv pip compile -q pyproject.toml --extra slurm --extra dev --universal --python-version 3.11 --generate-hashes \
+	uv pip compile -q pyproject.toml --extra pipeline --extra cluster --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --upgrade --custom-compile-command "make lock" -o envs/requirements.lock
 
 clean: ## remove results, logs and caches (not the environment)
