@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 PARITY := .venv-parity/ready
 
-.PHONY: help demo test test-paper test-parity test-slurm lint format docs lock benchmark benchmark-peers rehearsal clean
+.PHONY: help demo report test test-paper test-parity test-slurm lint format docs lock benchmark benchmark-peers rehearsal clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ demo: $(READY) ## run everything on the embedded benchmark and print the table
 	@$(BIN)/snakemake --quiet all --configfile config/demo.yaml --report results/report.html \
 		>logs/report.log 2>&1 || { cat logs/report.log; exit 1; }
 	@echo "  results/report.html"
+
+report: $(READY) ## make the report of your configuration: make report CONFIG=mine.yaml
+	@$(BIN)/python workflow_scripts/tatr/console report $(or $(CONFIG),config/demo.yaml) --cores $(CORES)
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -q -n $(CORES) --dist worksteal

@@ -203,7 +203,7 @@ def test_what_is_no_model_is_said(pretrained: StateDict, finetuned: dict[str, St
         merge(3, finetuned)
     with pytest.raises(TatrError, match="finetuned 'cars': 'epoch' is of type int, expected a torch tensor or"):
         merge(pretrained, {"cars": {"epoch": 3, "model": finetuned["cars"]}})
-    with pytest.raises(TatrError, match="'model' is of type dict, .*; did you mean its entry 'model'"):
+    with pytest.raises(TatrError, match=r"'model' is of type dict, .*; did you mean its entry 'model'"):
         merge(pretrained, {"cars": {"model": finetuned["cars"]}})
 
 

@@ -28,8 +28,9 @@ BACKBONE = Path("backbones/tiny-clip")
 
 JOB = re.compile(r"^    output: results/([^/]+)/([^/]+)-[0-9a-f]{12}/manifest\.json", re.MULTILINE)
 TARGET = re.compile(
-    r"^(?:local)?rule (?:all|demo|downloaded|finetuned|task_vectors|merged|evaluated|exported):$", re.MULTILINE
+    r"^(?:local)?rule (?:all|demo|downloaded|finetuned|task_vectors|merged|evaluated|exported|links):$", re.MULTILINE
 )
+"""Jobs that make no artefact."""
 TOTAL = re.compile(r"^total +(\d+)$", re.MULTILINE)
 
 
@@ -150,10 +151,6 @@ def _jobs(output: str) -> set[str]:
     jobs = [f"{kind}:{label}" for kind, label in JOB.findall(output)]
     assert len(jobs) == len(set(jobs)), f"two jobs of one name: {jobs}"
     total = TOTAL.search(output)
-    targets = len(
-        re.findall(
-            r"^(?:local)?rule (?:all|demo|downloaded|finetuned|task_vectors|merged|evaluated|exported):$", output, re.M
-        )
-    )
+    targets = len(TARGET.findall(output))
     assert len(jobs) + targets == (int(total[1]) if total else 0), f"not all jobs were understood:\n{output}"
     return set(jobs)
