@@ -87,6 +87,8 @@ def _show(found: "Leftovers", *, deleting: bool, unfinished: bool) -> None:
 def _meaning(item: "Leftover") -> str:
     if item.path.name.endswith(".saved"):
         return "the next run goes on from it" if item.wanted else "no given configuration would go on from it"
+    if item.path.name.endswith(".deleted"):
+        return "left by an interrupted --delete"
     state = "being built, or left by a killed step"
     return f"{state}; the next run replaces it" if item.wanted else state
 

@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tatr.errors import TatrError
-from tatr.workflow.artefact import FILE, PARTIAL, Manifest
+from tatr.workflow.artefact import FILE, Manifest
 from tatr.workflow.links import LINKED, RECORDS, linked, remove
 from tatr.workflow.plan import Plan
 
-UNFINISHED = re.compile(r"(.+-[0-9a-f]{12})(\.partial|\.saved|)")
-"""What is being built, the state from which a long step goes on, and the folder that Snakemake makes for them."""
+DELETED = ".deleted"
+"""Suffix of what is being deleted: half of an artefact must not pass for a whole one."""
+
+UNFINISHED = re.compile(r"(.+-[0-9a-f]{12})(\.partial|\.saved|\.deleted|)")
+"""What is being built, the state from which a long step goes on, what was being deleted, and the folder that Snakemake
+makes for an artefact.
+"""
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,15 @@ def _look_at(folder: Path, wanted: set[tuple[str, str]], found: Leftovers) -> No
         if path.is_dir() and not path.is_symlink() and _is_artefact(path):
             item = _sized(path)
             (found.referenced if (kind, name) in wanted else found.artefacts).append(item)
-        elif (match := UNFINISHED.fullmatch(name)) and not path.is_symlink() and not (path / FILE).exists():
+        elif (match := _unfinished(path)) and not path.is_symlink():
             found.unfinished.append(_sized(path, wanted=(kind, match[1]) in wanted))
         else:
             found.others.append(_sized(path))
+
+
+def _unfinished(path: Path) -> re.Match[str] | None:
+    match = UNFINISHED.fullmatch(path.name)
+    return match if match and (match[2] or not (path / FILE).exists()) else None
 
 
 def _is_artefact(path: Path) -> bool:
@@ -137,9 +147,8 @@ def _delete(path: Path) -> None:
     if not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    # Renamed first: an artefact that is half deleted must not pass for a whole one.
-    if not path.name.endswith(PARTIAL):
-        path = path.rename(path.with_name(path.name + PARTIAL))
+    if _is_artefact(path):
+        path = path.rename(path.with_name(path.name + DELETED))
     shutil.rmtree(path)
 
 
