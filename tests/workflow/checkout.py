@@ -93,9 +93,12 @@ class Checkout:
         return successful(self.snakemake("--dry-run", *arguments))
 
     def script(self, name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run one of `workflow_scripts/` by itself."""
+        """Run one of `workflow_scripts/`, or else of the subcommands of `tatr`, by itself."""
+        scripts = self.project / "workflow_scripts"
+        step = scripts / f"{name}.py"
+        target = [step] if step.is_file() else [scripts / "tatr/console", name]
         return subprocess.run(
-            [sys.executable, str(self.project / "workflow_scripts" / f"{name}.py"), *arguments],
+            [sys.executable, *map(str, target), *arguments],
             cwd=self.folder,
             env=clean_environment() | environment,
             capture_output=True,
