@@ -48,4 +48,4 @@ rule all:
     input:
         plan.table.manifest,
         plan.figures.manifest,
-        linked("tables", "figures"),
+        linked("tables", "figures", "report"),

@@ -20,7 +20,7 @@ rule demo:
     input:
         table=plan.table.manifest,
         figure=plan.figures.content,
-        links=linked("tables", "figures"),
+        links=linked("tables", "figures", "report"),
     log:
         "logs/demo.log",
     conda:

@@ -108,7 +108,7 @@ class Checkout:
 
     def artefact(self, job: str) -> Path:
         """Folder of the one artefact that a job ("rule:label") made."""
-        return self.folder / self.planned(job, "\n".join(str(p.relative_to(self.folder)) for p in self._all()))
+        return self.folder / self.planned(job, "\n".join(str(p.relative_to(self.folder)) for p in self.artefacts()))
 
     @staticmethod
     def planned(job: str, plan: str) -> str:
@@ -121,8 +121,10 @@ class Checkout:
         """All manifests, by path: they hold the digests of everything."""
         return {str(path.relative_to(self.folder)): path.read_text() for path in self.results.rglob("manifest.json")}
 
-    def _all(self) -> list[Path]:
-        return [path.parent for path in self.results.glob("*/*/manifest.json")]
+    def artefacts(self) -> list[Path]:
+        """Folders of all artefacts, without the links that lead to some of them."""
+        folders = [path.parent for path in self.results.glob("*/*/manifest.json")]
+        return [folder for folder in folders if not folder.is_symlink()]
 
 
 def copy_sources(target: Path) -> None:

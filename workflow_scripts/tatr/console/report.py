@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-TARGET = "report_page"
-"""The workflow's target that makes a configuration's report."""
+TARGET = "all"
+"""The workflow's target that makes a configuration's report, and leads results/NAME to it."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:

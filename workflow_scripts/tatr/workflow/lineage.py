@@ -12,6 +12,9 @@ from tatr.workflow.plan import Plan, Planned
 from tatr.workflow.provenance import find
 from tatr.workflow.step import kinds, step
 
+LOOKS = {"tables": "table_settings", "figures": "figure_settings", "report": "report_settings"}
+"""Kinds whose settings are in no name, and what the plan calls them."""
+
 DIGEST = re.compile(r"-[0-9a-f]{12}(?![0-9a-f])")
 """The end of an artefact's name."""
 
@@ -73,9 +76,9 @@ def can_compare_code(artefact: Artefact) -> bool:
 
 
 def settings_of(planned: Planned, plan: Plan) -> Mapping[str, Any]:
-    """What its job is told: the artefact's settings, or of a table and its figures how they look."""
-    looks = {"tables": plan.table_settings, "figures": plan.figure_settings}
-    return looks.get(planned.kind, planned.settings)
+    """What its job is told: the artefact's settings, or of what people look at how it looks."""
+    settings: Mapping[str, Any] = getattr(plan, LOOKS.get(planned.kind, ""), planned.settings)
+    return settings
 
 
 def _counterpart(artefact: Artefact, plan: Plan) -> Planned | None:
