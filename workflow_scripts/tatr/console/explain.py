@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXAMPLE = """examples:
   tatr explain mine.yaml
   tatr explain results/mine/tables --config mine.yaml
-  tatr explain results/finetuning/cars-*/model.safetensors --whole"""
+  tatr explain results/finetuning/cars-*/encoder.safetensors --whole"""
 
 MOST = 60
 """Characters of a setting's value, unless all are wanted."""

@@ -25,7 +25,7 @@ class Described(Protocol):
         """Whether there is arithmetic for its type."""
 
 
-class Tensors(Protocol):
+class ModelTensors(Protocol):
     """All tensors of a model, in files or in memory."""
 
     @property
@@ -40,7 +40,7 @@ class Tensors(Protocol):
         """Whether a tensor is the same in both."""
 
 
-Model = TypeVar("Model", bound=Tensors)
+Model = TypeVar("Model", bound=ModelTensors)
 
 
 def sort_tensors(
