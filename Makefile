@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 PARITY := .venv-parity/ready
 
-.PHONY: help demo test test-paper test-parity test-slurm test-kills lint format docs lock benchmark benchmark-peers rehearsal clean
+.PHONY: help demo report test test-paper test-parity test-slurm test-kills lint format docs lock benchmark benchmark-peers rehearsal clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ demo: $(READY) ## run everything on the embedded benchmark and print the table
 	@$(BIN)/snakemake --quiet all --configfile config/demo.yaml --report results/report.html \
 		>logs/report.log 2>&1 || { cat logs/report.log; exit 1; }
 	@echo "  results/report.html"
+
+report: $(READY) ## make the report of your configuration: make report CONFIG=mine.yaml
+	@$(BIN)/python workflow_scripts/tatr/console report $(or $(CONFIG),config/demo.yaml) --cores $(CORES)
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -q -n $(CORES) --dist worksteal
@@ -74,7 +77,7 @@ rehearsal: $(READY) ## time and memory of every arithmetic step at ViT-B/32 and 
 	@$(BIN)/python benchmarks/rehearsal.py
 
 lock: ## pin the newest versions (needs uv)
-	uv pip compile -q pyproject.toml --extra slurm --extra dev --universal --python-version 3.11 --generate-hashes \
+	uv pip compile -q pyproject.toml --extra pipeline --extra cluster --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --upgrade --custom-compile-command "make lock" -o envs/requirements.lock
 
 clean: ## remove results, logs and caches (not the environment)

@@ -51,7 +51,8 @@ onstart:
 
 # Here and not in rules/: a rule of an included file can't be the default.
 rule all:
-    """Everything: all rows of the table, and its figure (the default)."""
+    """Everything: all rows of the table, and its figure (the default); results/NAME leads to them."""
     input:
         plan.table.manifest,
         plan.figures.manifest,
+        linked("tables", "figures", "report"),

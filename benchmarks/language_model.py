@@ -53,7 +53,7 @@ def main() -> None:
         print(f"writing {arguments.models + 1} models of {2 * size / 1e9:.2f} GB", file=sys.stderr, flush=True)
         models = write_models(folder, arguments.parameters, arguments.models)
         ours, plain = folder / "ours", folder / "plain"
-        command: list[str | Path] = [ROOT / "workflow_scripts/merge_files.py", *models, "--output", ours]
+        command: list[str | Path] = [ROOT / "workflow_scripts/tatr/console", "merge-files", *models, "--output", ours]
         command += ["--tau", str(TAU), "--coefficient", str(COEFFICIENT)]
         script: list[str | Path] = [Path(__file__).with_name("plain") / "zero_shot_tatr.py", plain]
         script += [str(TAU), str(COEFFICIENT), *models]

@@ -144,7 +144,7 @@ class Benchmark:
 
     def ours(self, method: Method, output: Path) -> Run:
         """Our command."""
-        command: list[str | Path] = [sys.executable, ROOT / "workflow_scripts/merge_files.py", self.base]
+        command: list[str | Path] = [sys.executable, ROOT / "workflow_scripts/tatr/console", "merge-files", self.base]
         return self.start([*command, *self.models, *method.ours, "--output", output], peer=False)
 
     def mergekit(self, method: Method, output: Path) -> Run:

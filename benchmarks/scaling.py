@@ -1,7 +1,7 @@
 """How time and memory of the arithmetic grow with the parameters N, the tasks K and the number of τ: CSV and figure.
 
-Two ways of working are measured, every command as a process of its own: models merged file by file (merge_files.py, by
-Task Arithmetic, by Ties-Merging, and by Task Arithmetic in the zero-shot trust region), and the pipeline's Ω from
+Two ways of working are measured, every command as a process of its own: models merged file by file (`tatr merge-files`
+by Task Arithmetic, by Ties-Merging, and by Task Arithmetic in the zero-shot trust region), and the pipeline's Ω from
 gradients and its masks, from and to stores. One of N, K and τ is varied at a time. Values are random; files are deleted
 as soon as they have been measured. The dotted line is the limit that the rehearsal holds every step to.
 
@@ -68,7 +68,8 @@ def file_merges(folder: Path, size: int, tasks: int) -> Iterator[tuple[str, Run]
     """Merges of safetensors files."""
     base, models = write_models(folder, plain_tensors(size), tasks)
     for step, options in FILES.items():
-        line: list[str | Path] = [sys.executable, ROOT / "workflow_scripts/merge_files.py", base, *models, *options]
+        line: list[str | Path] = [sys.executable, ROOT / "workflow_scripts/tatr/console", "merge-files", base, *models]
+        line += options
         yield step, measure_or_stop([*line, "--output", folder / "merged"])
         shutil.rmtree(folder / "merged")
     for path in (base, *models):

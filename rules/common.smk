@@ -11,6 +11,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 from tatr.config.loading import load_config, read_tasks
 from tatr.digests import canonical
 from tatr.errors import TatrError
+from tatr.workflow.links import links
 from tatr.workflow.plan import build
 from tatr.workflow.step import step
 
@@ -24,14 +25,17 @@ try:
     files = [*KNOWN_TASKS, *(workflow.overwrite_configfiles or workflow.configfiles)]
     checked = load_config(config, read_tasks(KNOWN_TASKS), files)
     plan = build(checked, BASE / "backbones")
+    LINKS = links(plan.config.name, plan.values())
 except TatrError as error:
     raise WorkflowError(str(error)) from None
 
 
-# `tatr mask …` in a rule runs workflow_scripts/mask.py, with the interpreter that runs snakemake (or conda's), and
-# $WEIGHTS is the pre-trained model's file, if it is not downloaded. As a prefix they are in no rule's text: moving the
-# repository or the environment re-runs nothing.
-TATR = f'tatr() ( step=$1; shift; exec "{PYTHON}" "{BASE}/workflow_scripts/$step.py" "$@" )'
+# `tatr mask …` in a rule runs workflow_scripts/mask.py, with the interpreter that runs snakemake (or conda's); `tatr
+# show …`, for which there is no such file, is the command that people use. $WEIGHTS is the pre-trained model's file, if
+# it is not downloaded. As a prefix they are in no rule's text: moving the repository or the environment re-runs nothing.
+SCRIPTS = f"{BASE}/workflow_scripts"
+STEP = f'if [ -f "{SCRIPTS}/$1.py" ]; then step=$1; shift; exec "{PYTHON}" "{SCRIPTS}/$step.py" "$@"; fi'
+TATR = f'tatr() ( {STEP}; exec "{PYTHON}" "{SCRIPTS}/tatr/console" "$@" )'
 shell.prefix(f'set -euo pipefail; WEIGHTS="{plan.source.weights or ""}"; {TATR}; ')
 
 
@@ -72,6 +76,11 @@ def settings_of(kind):
 def code_of(kind):
     """Modules that an artefact's job runs and their digest, which the job compares with what it finds."""
     return lambda wildcards: planned(kind, wildcards).code
+
+
+def linked(*kinds):
+    """What a target asks for, so that results/NAME leads to its artefacts: the records of their links."""
+    return [f"results/{plan.config.name}/.{kind}" for kind in kinds if kind in LINKS]
 
 
 def arithmetic_threads(count):

@@ -9,6 +9,7 @@ localrules:
     merged,
     evaluated,
     exported,
+    links,
     tables,
     figures,
     verify,
@@ -19,6 +20,7 @@ rule demo:
     input:
         table=plan.table.manifest,
         figure=plan.figures.content,
+        links=linked("tables", "figures", "report"),
     log:
         "logs/demo.log",
     conda:
@@ -61,6 +63,26 @@ rule exported:
     """Every merge as a checkpoint that open_clip loads, with a model card, in results/export."""
     input:
         [p.manifest for p in plan.exports],
+        linked("export"),
+
+
+rule links:
+    """Lead from results/NAME to the newest artefacts of a kind."""
+    input:
+        # Only where they lead counts: what is made again under the same name is linked.
+        lambda wildcards: [ancient(f"results/{folder}/manifest.json") for folder in LINKS[wildcards.kind].values()],
+    output:
+        f"results/{plan.config.name}/.{{kind}}",
+    log:
+        f"logs/links/{plan.config.name}_{{kind}}.log",
+    wildcard_constraints:
+        kind="|".join(LINKS),
+    conda:
+        "../envs/tatr.yaml"
+    params:
+        targets=lambda wildcards: canonical(LINKS[wildcards.kind]),
+    shell:
+        "tatr links --record {output} --targets {params.targets:q} 2> {log}"
 
 
 rule verify:

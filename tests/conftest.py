@@ -151,7 +151,9 @@ def sensitivity(make_artefact: Callable[..., Artefact]) -> Path:
 
 @pytest.fixture(scope="session")
 def run_script() -> Callable[..., tuple[int, str, set[str]]]:
-    """Run a command of `workflow_scripts/` as a process: its exit code, its output, the modules it loaded."""
+    """Run a command of `workflow_scripts/`, or else of `tatr`, as a process: its exit code, its output, the modules
+    that it loaded.
+    """
     scripts = Path(layout.__file__).parents[2]
     runner = (
         "import atexit, json, runpy, sys; sys.path.insert(0, sys.argv[1]); target = sys.argv[2]; sys.argv[:2] = [];"
@@ -159,8 +161,9 @@ def run_script() -> Callable[..., tuple[int, str, set[str]]]:
     )
 
     def run(script: str, *arguments: str | Path) -> tuple[int, str, set[str]]:
-        target = scripts / f"{script}.py"
-        line = [sys.executable, "-c", runner, scripts, target, *arguments]
+        step = scripts / f"{script}.py"
+        target = [step] if step.is_file() else [scripts / "tatr/console", script]
+        line = [sys.executable, "-c", runner, scripts, *target, *arguments]
         done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
         printed, _, modules = done.stdout.rpartition("modules ")
         return done.returncode, printed + done.stderr, set(modules.split())

@@ -7,11 +7,27 @@ import yaml
 BASE = Path(__file__).parent.parent
 LOCK = (BASE / "envs/requirements.lock").read_text()
 PLANNING_ONLY = {"pydantic", "pygments", "pyyaml", "snakemake"}
+LIGHT = {"annotated-types", "ml_dtypes", "numpy", "pydantic", "threadpoolctl", "tqdm", "xxhash"}
+"""What merging files and state dicts needs."""
 
 
 def locked(package: str) -> set[str]:
     """All versions that the lock has of a package (they may differ by Python version)."""
     return set(re.findall(rf"^{package.replace('_', '-')}==([^ ;]+)", LOCK, re.MULTILINE))
+
+
+def named(requirements: list[str]) -> set[str]:
+    return {re.split("[><=]", package)[0] for package in requirements}
+
+
+def test_an_install_without_extras_is_light_and_the_extras_are_those_that_make_lock_pins() -> None:
+    project = tomllib.loads((BASE / "pyproject.toml").read_text())["project"]
+    assert named(project["dependencies"]) == LIGHT
+    extras = project["optional-dependencies"]
+    assert {"torch", "snakemake", "zarr"} <= named(extras["pipeline"])
+    assert named(extras["cluster"]) == {"snakemake-executor-plugin-slurm"}
+    pinned = re.findall(r"--extra (\w+)", (BASE / "Makefile").read_text())
+    assert sorted(pinned) == sorted(extras)
 
 
 def test_the_lock_pins_every_dependency_with_hashes_and_names_no_address() -> None:
@@ -29,5 +45,5 @@ def test_the_conda_environment_has_the_locked_versions_of_what_jobs_need() -> No
     for package, version in pins.items():
         assert version in locked(package), package
     project = tomllib.loads((BASE / "pyproject.toml").read_text())["project"]
-    needed = {re.split("[><=]", package)[0] for package in project["dependencies"]} - PLANNING_ONLY
+    needed = named([*project["dependencies"], *project["optional-dependencies"]["pipeline"]]) - PLANNING_ONLY
     assert set(pins) == needed

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import pydoc
 import re
 import shutil
 import subprocess
@@ -41,6 +42,23 @@ def test_type_checkers_see_the_names_that_are_loaded() -> None:
     assert homes == tatr._HOME
     (listed,) = [ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign)]
     assert listed == tatr.__all__
+
+
+def test_help_begins_with_the_public_names() -> None:
+    shown = pydoc.plain(pydoc.render_doc(tatr))
+    listed = re.findall(r"^    - `(\w+)", shown.partition("PACKAGE CONTENTS")[0], re.MULTILINE)
+    assert sorted([*listed, "__version__"]) == tatr.__all__
+    for name in ("merge(pretrained:", "merge_files(base:", "mean_absolute_gradient(loss:"):
+        assert f"\n    {name}" in shown
+
+
+def test_the_version_is_known_in_a_clone_that_is_not_installed() -> None:
+    code = (
+        "import tatr, importlib.metadata as m\n"
+        "def absent(name): raise m.PackageNotFoundError(name)\n"
+        "m.version = absent\nprint(tatr.__version__)"
+    )
+    assert _python(code, {"PYTHONPATH": str(BASE / "workflow_scripts")}, BASE) == f"{PROJECT['version']}\n"
 
 
 def test_importing_the_package_loads_neither_torch_nor_numpy() -> None:

@@ -35,10 +35,8 @@ def test_the_page_s_examples_run_and_print_what_it_says(tmp_path: Path) -> None:
     assert [kind for kind, _ in examples] == ["python", "console", "console", "python", "python"]
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS), "OMP_NUM_THREADS": "1"}
     for kind, text in examples:
-        line, _, expected = text.removeprefix("$ python ").partition("\n")
-        words = (
-            ["-c", text] if kind == "python" else [str(SCRIPTS.parent / shlex.split(line)[0]), *shlex.split(line)[1:]]
-        )
+        line, _, expected = text.removeprefix("$ tatr ").partition("\n")
+        words = ["-c", text] if kind == "python" else [str(SCRIPTS / "tatr/console"), *shlex.split(line)]
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
         if kind == "console":
@@ -48,13 +46,13 @@ def test_the_page_s_examples_run_and_print_what_it_says(tmp_path: Path) -> None:
 def test_no_torch_is_loaded_and_help_shows_a_method_s_settings(
     run_script: Run, models: list[Path], tmp_path: Path
 ) -> None:
-    code, printed, modules = run_script("merge_files", *models, "--tau", "0.2", "--output", tmp_path / "out")
+    code, printed, modules = run_script("merge-files", *models, "--tau", "0.2", "--output", tmp_path / "out")
     assert (code, "torch" in modules, "zarr" in modules) == (0, False, False)
     assert "80.0000 % of N (16 parameters) were merged" in printed
-    code, printed, _ = run_script("merge_files", "--method", "dare", "--help")
+    code, printed, _ = run_script("merge-files", "--method", "dare", "--help")
     assert code == 0
     assert "--rescale" in printed and "divide the entries that stay by 1 − drop" in " ".join(printed.split())
-    assert "example:\n  python workflow_scripts/merge_files.py" in printed
+    assert "example:\n  tatr merge-files" in printed
 
 
 @pytest.mark.parametrize(
@@ -74,7 +72,7 @@ def test_no_torch_is_loaded_and_help_shows_a_method_s_settings(
 def test_mistakes_are_one_line(
     run_script: Run, models: list[Path], tmp_path: Path, options: list[str], message: str
 ) -> None:
-    code, printed, _ = run_script("merge_files", *models, *options, "--output", tmp_path / "out")
+    code, printed, _ = run_script("merge-files", *models, *options, "--output", tmp_path / "out")
     assert code in (1, 2)
     (line,) = [line for line in printed.splitlines() if "error: " in line]
     assert message in line
@@ -84,7 +82,7 @@ def test_mistakes_are_one_line(
 
 def test_settings_reach_the_method(run_script: Run, models: list[Path], tmp_path: Path) -> None:
     line = ["--method", "dare", "--drop", "0.5", "--rescale", "false", "--seed", "3", "--output", tmp_path / "out"]
-    code, printed, _ = run_script("merge_files", *models, *line)
+    code, printed, _ = run_script("merge-files", *models, *line)
     assert code == 0
     assert "DARE, λ = 0.3, drop = 0.5, rescale = False, seed = 3" in printed
 
@@ -93,8 +91,8 @@ def test_null_takes_the_default_and_numbers_are_spelt_as_in_a_config(
     run_script: Run, models: list[Path], tmp_path: Path
 ) -> None:
     line = ["--method", "tsv_m", "--rank-share", "null", "--output", tmp_path / "out"]
-    code, printed, _ = run_script("merge_files", *models, *line)
+    code, printed, _ = run_script("merge-files", *models, *line)
     assert (code, "TSV-M, λ = 1, rank_share = None" in printed) == (0, True)
     line = ["--method", "dare", "--seed", "1e2", "--drop", "5e-1", "--output", tmp_path / "other"]
-    code, printed, _ = run_script("merge_files", *models, *line)
+    code, printed, _ = run_script("merge-files", *models, *line)
     assert (code, "drop = 0.5, rescale = True, seed = 100" in printed) == (0, True)

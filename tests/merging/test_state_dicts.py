@@ -1,11 +1,16 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
-from tatr import TatrError, merge
+from tatr import TatrError, merge, merge_files
+from tatr.merging import sensitivities
+from tatr.merging.file_merge import NEEDS_DATA
+from tatr.merging.methods import load, names
 
 StateDict = dict[str, np.ndarray]
 TASKS = ("cars", "digits", "signs")
@@ -105,8 +110,8 @@ def test_mistakes_are_named(pretrained: StateDict, finetuned: dict[str, StateDic
     wrong_shape = {**finetuned, "cars": {**finetuned["cars"], "w": finetuned["cars"]["w"].T}}
     with pytest.raises(TatrError, match=r"'cars'.*'w' has shape \[5, 7\], expected \[7, 5\]"):
         merge(pretrained, wrong_shape)
-    with pytest.raises(TatrError, match=r"'digits'.*'b' is missing"):
-        merge(pretrained, {**finetuned, "digits": {"w": pretrained["w"], "steps": 0}})
+    with pytest.raises(TatrError, match=r"'b' differs .* missing in 'digits'; keep the base's: ignore=\['b'\]"):
+        merge(pretrained, {**finetuned, "digits": {"w": pretrained["w"], "steps": np.array(9)}})
     with pytest.raises(TatrError, match="tau = 1"):
         merge(pretrained, finetuned, tau=1.0)
     with pytest.raises(TatrError, match="expected for cars, digits, signs"):
@@ -115,6 +120,100 @@ def test_mistakes_are_named(pretrained: StateDict, finetuned: dict[str, StateDic
         merge(pretrained, finetuned, method="tsk_arithmetic")
     with pytest.raises(TatrError, match="NaN"):
         merge(pretrained, {**finetuned, "cars": {**finetuned["cars"], "b": np.full(3, np.nan, "f4")}})
+
+
+def test_a_list_s_models_get_names_and_modules_are_read(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:
+    named = merge(pretrained, {f"model{k}": state for k, state in enumerate(finetuned.values(), 1)}, tau=0.25)
+    assert_equal(merge(pretrained, [*finetuned.values()], tau=0.25), named)
+    gradients = [{n: abs(some_state(10 + k)[n]) for n in ("w", "b")} for k in range(3)]
+    in_order = merge(pretrained, [*finetuned.values()], tau=0.25, gradients=gradients)
+    by_task = dict(zip(finetuned, gradients, strict=True))
+    assert_equal(in_order, merge(pretrained, finetuned, tau=0.25, gradients=by_task))
+    with pytest.raises(TatrError, match="gradients: given for cars; expected for model1, model2, model3"):
+        merge(pretrained, [*finetuned.values()], tau=0.25, gradients={"cars": gradients[0]})
+    base, *models = (module(seed) for seed in range(3))
+    states = [{name: tensor.clone() for name, tensor in model.state_dict().items()} for model in (base, *models)]
+    merged = merge(base, models)
+    assert_equal(merged, merge(states[0], states[1:]))
+    base.load_state_dict(merged)
+    assert base.state_dict()["1.running_mean"].tolist() == pytest.approx([0.9, 0.9])
+
+
+def module(seed: int) -> torch.nn.Module:
+    """With a buffer that is merged, its running mean, and one that is not, its counter."""
+    torch.manual_seed(seed)
+    norm = torch.nn.BatchNorm1d(2)
+    norm.load_state_dict(norm.state_dict() | {"running_mean": torch.full((2,), float(seed))})
+    return torch.nn.Sequential(torch.nn.Linear(3, 2), norm)
+
+
+def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert [*one] == [*other]
+    for name in one:
+        np.testing.assert_array_equal(np.asarray(one[name]), np.asarray(other[name]))
+
+
+def test_tensors_are_ignored_and_buffers_treated_as_those_of_files(
+    pretrained: StateDict, finetuned: dict[str, StateDict], tmp_path: Path
+) -> None:
+    merged = merge(pretrained, finetuned, ignore=["b*"])
+    np.testing.assert_array_equal(merged["b"], pretrained["b"])
+    np.testing.assert_array_equal(merged["w"], merge(pretrained, finetuned)["w"])
+    with pytest.raises(TatrError, match=r"ignore=\['head.*'\]: no tensor is called so"):
+        merge(pretrained, finetuned, ignore=["head.*"])
+    counted = {**finetuned, "digits": {**finetuned["digits"], "steps": np.array(10)}}
+    with pytest.raises(TatrError, match=r"'steps' differs between the base and 'digits'.*int64.*ignore=\['steps'\]"):
+        merge(pretrained, counted)
+    assert merge(pretrained, counted, ignore=["steps"])["steps"] == 9
+    larger = {**finetuned, "cars": {**finetuned["cars"], "head": np.ones(3, np.float32)}}
+    with pytest.raises(TatrError, match=r"'head' is not in the base.*ignore=\['head'\]"):
+        merge(pretrained, larger)
+    states = {"base": pretrained, **larger}
+    for name, state in states.items():
+        save_file(dict(state), tmp_path / f"{name}.safetensors")
+    paths = {name: tmp_path / f"{name}.safetensors" for name in larger}
+    merge_files(tmp_path / "base.safetensors", paths, tmp_path / "out", ignore=["head", "b"])
+    in_files = load_file(tmp_path / "out/base.safetensors")
+    assert_equal(dict(sorted(in_files.items())), dict(sorted(merge(pretrained, larger, ignore=["head", "b"]).items())))
+
+
+def test_gradients_are_needed_of_what_is_merged_only(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:
+    gradients = {task: {name: abs(state[name]) for name in ("w", "b")} for task, state in finetuned.items()}
+    without = {task: {"w": gradient["w"]} for task, gradient in gradients.items()}
+    merged = merge(pretrained, finetuned, tau=0.25, gradients=gradients, ignore=["b"])
+    assert_equal(merged, merge(pretrained, finetuned, tau=0.25, gradients=without, ignore=["b"]))
+    with pytest.raises(TatrError, match=r"gradients of 'cars': 'b' is missing; give it zeros, .*ignore=\['b'\]"):
+        merge(pretrained, finetuned, tau=0.25, gradients=without)
+
+
+def test_what_is_no_model_is_said(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:
+    several = re.escape(", expected several models: {name: model} or a list")
+    for given, found in (
+        (finetuned["cars"], "is a single state dict ('w' is a tensor)"),
+        (module(0), "is of type Sequential"),
+        ([], "is empty"),
+        ({}, "is empty"),
+        (None, "is None"),
+    ):
+        with pytest.raises(TatrError, match=f"finetuned: {re.escape(found)}{several}"):
+            merge(pretrained, given)
+    with pytest.raises(TatrError, match=r"finetuned 'model1': is of type str, .*models on disk are merged by merge_f"):
+        merge(pretrained, ["cars.safetensors"])
+    with pytest.raises(TatrError, match="pretrained: is of type int, expected a state dict"):
+        merge(3, finetuned)
+    with pytest.raises(TatrError, match="finetuned 'cars': 'epoch' is of type int, expected a torch tensor or"):
+        merge(pretrained, {"cars": {"epoch": 3, "model": finetuned["cars"]}})
+    with pytest.raises(TatrError, match=r"'model' is of type dict, .*; did you mean its entry 'model'"):
+        merge(pretrained, {"cars": {"model": finetuned["cars"]}})
+
+
+def test_help_names_the_methods_with_their_settings_and_the_sensitivities() -> None:
+    shown = " ".join((merge.__doc__ or "").split())
+    for name in names():
+        settings = [f"{s.name}={s.default!r}".replace("'", '"') for s in load(name).parameters.values()]
+        needs_images = NEEDS_DATA.keys() & set(load(name).needs)
+        assert (name if needs_images else f"{name}({', '.join(settings)})") in shown
+    assert all(name in shown for name in sensitivities.names())
 
 
 def test_the_readme_s_example_runs(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:

@@ -28,8 +28,9 @@ BACKBONE = Path("backbones/tiny-clip")
 
 JOB = re.compile(r"^    output: results/([^/]+)/([^/]+)-[0-9a-f]{12}/manifest\.json", re.MULTILINE)
 TARGET = re.compile(
-    r"^(?:local)?rule (?:all|demo|downloaded|finetuned|task_vectors|merged|evaluated|exported):$", re.MULTILINE
+    r"^(?:local)?rule (?:all|demo|downloaded|finetuned|task_vectors|merged|evaluated|exported|links):$", re.MULTILINE
 )
+"""Jobs that make no artefact."""
 TOTAL = re.compile(r"^total +(\d+)$", re.MULTILINE)
 
 
@@ -92,9 +93,12 @@ class Checkout:
         return successful(self.snakemake("--dry-run", *arguments))
 
     def script(self, name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run one of `workflow_scripts/` by itself."""
+        """Run one of `workflow_scripts/`, or else of the subcommands of `tatr`, by itself."""
+        scripts = self.project / "workflow_scripts"
+        step = scripts / f"{name}.py"
+        target = [step] if step.is_file() else [scripts / "tatr/console", name]
         return subprocess.run(
-            [sys.executable, str(self.project / "workflow_scripts" / f"{name}.py"), *arguments],
+            [sys.executable, *map(str, target), *arguments],
             cwd=self.folder,
             env=clean_environment() | environment,
             capture_output=True,
@@ -104,7 +108,7 @@ class Checkout:
 
     def artefact(self, job: str) -> Path:
         """Folder of the one artefact that a job ("rule:label") made."""
-        return self.folder / self.planned(job, "\n".join(str(p.relative_to(self.folder)) for p in self._all()))
+        return self.folder / self.planned(job, "\n".join(str(p.relative_to(self.folder)) for p in self.artefacts()))
 
     @staticmethod
     def planned(job: str, plan: str) -> str:
@@ -117,8 +121,10 @@ class Checkout:
         """All manifests, by path: they hold the digests of everything."""
         return {str(path.relative_to(self.folder)): path.read_text() for path in self.results.rglob("manifest.json")}
 
-    def _all(self) -> list[Path]:
-        return [path.parent for path in self.results.glob("*/*/manifest.json")]
+    def artefacts(self) -> list[Path]:
+        """Folders of all artefacts, without the links that lead to some of them."""
+        folders = [path.parent for path in self.results.glob("*/*/manifest.json")]
+        return [folder for folder in folders if not folder.is_symlink()]
 
 
 def copy_sources(target: Path) -> None:
@@ -150,10 +156,6 @@ def _jobs(output: str) -> set[str]:
     jobs = [f"{kind}:{label}" for kind, label in JOB.findall(output)]
     assert len(jobs) == len(set(jobs)), f"two jobs of one name: {jobs}"
     total = TOTAL.search(output)
-    targets = len(
-        re.findall(
-            r"^(?:local)?rule (?:all|demo|downloaded|finetuned|task_vectors|merged|evaluated|exported):$", output, re.M
-        )
-    )
+    targets = len(TARGET.findall(output))
     assert len(jobs) + targets == (int(total[1]) if total else 0), f"not all jobs were understood:\n{output}"
     return set(jobs)

@@ -34,8 +34,7 @@ def test_change_of_an_analysis_reruns(case: Case, finished_analyses: Checkout, t
 
 
 def test_run_on_what_users_bring_makes_everything(finished_real: Checkout) -> None:
-    folders = [path.parent for path in finished_real.results.glob("*/*/manifest.json")]
-    made = {f"{folder.parts[-2]}:{folder.name[:-13]}" for folder in folders}
+    made = {f"{folder.parts[-2]}:{folder.name[:-13]}" for folder in finished_real.artefacts()}
     assert made == EVERYTHING_BROUGHT
 
 

@@ -139,8 +139,8 @@ class TestFinishedRun:
         assert "methods.csv" in report.read_text()
 
     def test_every_job_has_a_log_and_a_benchmark(self, finished: Checkout) -> None:
-        for path in finished.results.glob("*/*/manifest.json"):
-            kind, name = path.parts[-3:-1]
+        for folder in finished.artefacts():
+            kind, name = folder.parts[-2:]
             assert (finished.folder / "logs" / kind / f"{name}.log").is_file()
             assert (finished.results / "benchmarks" / kind / f"{name}.tsv").is_file()
 

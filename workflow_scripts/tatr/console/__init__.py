@@ -7,7 +7,10 @@ import sys
 COMMANDS = {
     "compare": "compare",
     "costs": "costs",
+    "explain": "explain",
+    "gc": "garbage",
     "merge-files": "merge_files",
+    "report": "report",
     "show": "show",
     "verify": "verify",
 }
@@ -24,11 +27,23 @@ def main() -> int:
         epilog="\n".join(["commands:", *lines, "", "tatr COMMAND --help says more of each."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=f"one of {', '.join(COMMANDS)}")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help=f"one of {', '.join(COMMANDS)}")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="of the command")
-    if not sys.argv[1:]:
+    chosen = parser.parse_args()
+    if chosen.version:
+        import tatr
+
+        print(tatr.__version__)
+        return 0
+    if not chosen.command:
         parser.print_help()
         return 2
-    chosen = parser.parse_args()
-    status: int = modules[chosen.command].main(chosen.arguments, f"tatr {chosen.command}")
+    try:
+        status: int = modules[chosen.command].main(chosen.arguments, f"tatr {chosen.command}")
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "tatr":
+            raise
+        sys.exit(f"error: tatr {chosen.command} needs {package}; install the pipeline's packages: tatr[pipeline]")
     return status

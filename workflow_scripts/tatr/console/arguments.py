@@ -1,7 +1,14 @@
-"""Arguments that several commands take."""
+"""Arguments that several commands take: tables and other results, and configurations."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tatr.errors import TatrError
+
+if TYPE_CHECKING:
+    from tatr.workflow.artefact import Artefact
+    from tatr.workflow.plan import Plan
 
 
 def parser_of_table(command: str, description: str | None, prog: str | None) -> argparse.ArgumentParser:
@@ -12,10 +19,53 @@ def parser_of_table(command: str, description: str | None, prog: str | None) -> 
         description: for `--help`.
         prog: what `--help` calls the command.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=f"example: python workflow_scripts/{command}.py results/tables/demo-*/manifest.json",
-    )
-    parser.add_argument("table", type=Path, help="the table's manifest")
+    parser = argparse.ArgumentParser(prog=prog, description=description, epilog=f"example: tatr {command} mine.yaml")
+    parser.add_argument("table", type=Path, help="a configuration that was run, or the table's folder or manifest")
     return parser
+
+
+def plan_of(config: Path) -> "Plan":
+    """The plan of a configuration's file.
+
+    Raises:
+        TatrError: the file can't be read, or the configuration has mistakes.
+    """
+    import yaml
+
+    from tatr.config.loading import load_config, read_tasks
+    from tatr.workflow.code_digest import SCRIPTS
+    from tatr.workflow.plan import build
+
+    known = [SCRIPTS.parent / "config" / name for name in ("tasks.yaml", "clip_tasks.yaml")]
+    if lacking := next((path for path in known if not path.is_file()), None):
+        raise TatrError(f"{lacking}: is not there; configurations are read by the tatr of a clone (make install)")
+    try:
+        raw = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise TatrError(f"{config}: can't be read ({error})") from error
+    if not isinstance(raw, dict):
+        raise TatrError(f"{config}: expected a configuration, a mapping of keys (config/README.md)")
+    try:
+        return build(load_config(raw, read_tasks(known), [*known, config]), SCRIPTS.parent / "backbones")
+    except TatrError as error:
+        raise TatrError(f"{config}: {error}") from None
+
+
+def opened(path: Path, *kinds: str) -> "Artefact":
+    """The artefact that a path means: its folder, a file in it, a link to it, or a configuration (its table).
+
+    Raises:
+        TatrError: there is none, or it is of another kind than those that are asked for.
+    """
+    from tatr.workflow.artefact import FILE, Artefact, Manifest
+
+    if path.suffix in (".yaml", ".yml"):
+        planned = plan_of(path).table
+        if not Path(planned.manifest).is_file():
+            raise TatrError(f"{path}: has no table in {Path('results').absolute()}; run snakemake --configfile {path}")
+        path = Path(planned.folder)
+    whole = path.resolve()  # a link in results/NAME leads to the artefact, which knows what lies beside it
+    whole = whole.relative_to(here) if whole.is_relative_to(here := Path.cwd().resolve()) else whole
+    # A file in an artefact, at any depth: the manifest is above it.
+    found = next((folder for folder in (whole, *whole.parents) if (folder / FILE).is_file()), whole)
+    return Artefact.open(found / FILE, *kinds) if kinds else Artefact(found, Manifest.load(found / FILE))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tatr.console.arguments import opened
 from tatr.errors import TatrError
 
 if TYPE_CHECKING:
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 BySeed = list[dict[str, "Predictions"]]
 """Predictions per task, of each seed."""
 
-EXAMPLE = """example:
-  python workflow_scripts/compare.py config/demo.yaml config/mine.yaml
-  python workflow_scripts/compare.py results/evaluation/task_arithmetic_lambda-0.3-* \\
-      results/evaluation/task_arithmetic+gradient_n-128_tau-0.01_lambda-0.3-*"""
+EXAMPLE = """examples:
+  tatr compare mine.yaml other.yaml
+  tatr compare results/evaluation/task_arithmetic_lambda-0.3-* results/evaluation/weight_average_lambda-1-*"""
 
 EVALUATION = "evaluation"
 """The row that an evaluation by itself makes."""
@@ -45,37 +45,10 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     parser.add_argument("b", type=Path, metavar="B", help="another one; differences are B − A")
     given = parser.parse_args(arguments)
     try:
-        _show(_opened(given.a), _opened(given.b))
+        _show(*(opened(path, "tables", "evaluation") for path in (given.a, given.b)))
     except TatrError as error:
         sys.exit(f"error: {error}")
     return 0
-
-
-def _opened(path: Path) -> "Artefact":
-    """The table or evaluation that a path means."""
-    from tatr.workflow.artefact import FILE, Artefact
-
-    if path.suffix in (".yaml", ".yml"):
-        path = _table_of(path)
-    return Artefact.open(path / FILE if path.is_dir() else path, "tables", "evaluation")
-
-
-def _table_of(config: Path) -> Path:
-    import yaml
-
-    from tatr.config.loading import load_config, read_tasks
-    from tatr.workflow.code_digest import SCRIPTS
-    from tatr.workflow.plan import build
-
-    try:
-        raw = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise TatrError(f"{config}: can't be read ({error})") from error
-    known = [SCRIPTS.parent / "config" / name for name in ("tasks.yaml", "clip_tasks.yaml")]
-    planned = build(load_config(raw, read_tasks(known), [*known, config]), SCRIPTS.parent / "backbones").table
-    if not Path(planned.manifest).is_file():
-        raise TatrError(f"{config}: has no table in {Path('results').absolute()}; run snakemake --configfile {config}")
-    return Path(planned.folder)
 
 
 def _show(one: "Artefact", other: "Artefact") -> None:

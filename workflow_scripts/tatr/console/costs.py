@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from tatr.console.arguments import parser_of_table
+from tatr.console.arguments import opened, parser_of_table
 from tatr.errors import TatrError
 
 
@@ -22,11 +22,10 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     from rich.table import Table
 
     from tatr.report.costs import as_text, markdown
-    from tatr.workflow.artefact import Artefact
     from tatr.workflow.costs import costs
 
     try:
-        table = Artefact.open(given.table, "tables")
+        table = opened(given.table, "tables")
         found = costs(table)
     except TatrError as error:
         sys.exit(f"error: {error}")

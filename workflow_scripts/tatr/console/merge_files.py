@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tatr.merging.methods import Method
 
 EXAMPLE = """example:
-  python workflow_scripts/merge_files.py base/ cars/ digits=runs/7/model.safetensors \\
+  tatr merge-files base/ cars/ digits=runs/7/model.safetensors \\
       --method ties --density 0.2 --coefficient 0.3 --tau 0.01 --output merged/"""
 
 

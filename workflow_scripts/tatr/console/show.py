@@ -1,11 +1,13 @@
 """Print a methods table on the terminal, best and second best marked, and where its files are."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tatr.console.arguments import parser_of_table
+from tatr.console.arguments import opened, parser_of_table
+from tatr.errors import TatrError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,9 +31,11 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     from rich.console import Console
 
     from tatr.report import tables
-    from tatr.workflow.artefact import Artefact
 
-    artefact = Artefact.open(given.table, "tables")
+    try:
+        artefact = opened(given.table, "tables")
+    except TatrError as error:
+        sys.exit(f"error: {error}")
     content = artefact.manifest.content
     remarks: dict[str, Any] = {"skipped": {}, "warnings": []}  # of a table made before there were any
     if "remarks.json" in content:

@@ -12,9 +12,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         arguments: of the command line; None takes those of this process.
         prog: what `--help` calls the command.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, epilog="example: python workflow_scripts/verify.py results/task_vector"
-    )
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__, epilog="example: tatr verify results/task_vector")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="default: results")
     parser.add_argument(
         "--touch",

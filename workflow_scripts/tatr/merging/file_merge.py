@@ -23,6 +23,7 @@ from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import load
 from tatr.merging.reading_meter import ReadingMeter
 from tatr.merging.sensitivities import Sensitivity
+from tatr.merging.state_tensors import by_name
 from tatr.merging.task_vector import task_vector
 from tatr.vectors.apply import applied
 from tatr.vectors.gathered import Gathered, overlaps
@@ -45,7 +46,7 @@ NEEDS_DATA = {
 
 def merge_files(
     base: Path | str,
-    finetuned: Mapping[str, Path | str],
+    finetuned: Mapping[str, Path | str] | Sequence[Path | str],
     output: Path | str,
     *,
     method: str = "task_arithmetic",
@@ -59,10 +60,11 @@ def merge_files(
 
     Args:
         base: θ_pre, a safetensors file or a folder with one or with shards and their index.
-        finetuned: per name, θ_k, likewise; with the base's tensor names and shapes, of any floating-point type.
+        finetuned: per name, θ_k, likewise; with the base's tensor names and shapes, of any floating-point type. Models
+            of a list are called model1, model2 …
         output: the folder to make. It gets the base's file names, tensors, types and metadata, the base's config and
             tokenizer, and `merge.json`.
-        method: a name of `tatr.merging.methods` that needs no data.
+        method: one that needs no data; `help(tatr.merge)` names them, with their settings.
         coefficient: λ; None takes the method's usual one.
         tau: share of the merged parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all.
         sensitivity: how sensitive they are, a name of `tatr.merging.sensitivities` that needs no data; None takes
@@ -77,7 +79,8 @@ def merge_files(
         TatrError: names or shapes differ, a file is damaged, values are not finite, the disk has too little space, or
             an argument is out of range.
     """
-    return prepare(base, finetuned, output, method, coefficient, tau, ignore, settings, sensitivity).run()
+    models = by_name(finetuned, "finetuned")
+    return prepare(base, models, output, method, coefficient, tau, ignore, settings, sensitivity).run()
 
 
 @dataclass(frozen=True)

@@ -9,69 +9,99 @@ from tatr.errors import TatrError
 from tatr.merging import sensitivities
 from tatr.merging.mask import end_of_region, mask
 from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import load
 from tatr.merging.sensitivities import Sensitivity
+from tatr.merging.state_tensors import StateDict, StateTensors, by_name, state_dict
 from tatr.merging.task_vector import task_vector
 from tatr.vectors.apply import applied
 from tatr.vectors.gathered import Gathered
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector, remembered
 
-StateDict = Mapping[str, Any]
-"""Tensors by name: NumPy arrays or torch tensors."""
+Model = Any
+"""A state dict, or a torch module."""
 
 
 def merge(
-    pretrained: StateDict,
-    finetuned: Mapping[str, StateDict],
+    pretrained: Model,
+    finetuned: Mapping[str, Model] | Sequence[Model],
     *,
     method: str = "task_arithmetic",
     coefficient: float | None = None,
     tau: float | None = None,
-    gradients: Mapping[str, StateDict] | None = None,
+    gradients: Mapping[str, StateDict] | Sequence[StateDict] | None = None,
     sensitivity: str | None = None,
-    signed_gradients: Mapping[str, StateDict] | None = None,
+    signed_gradients: Mapping[str, StateDict] | Sequence[StateDict] | None = None,
+    ignore: Sequence[str] = (),
     **settings: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
     """Merge fine-tuned models into one: θ_pre + λ·v, with v restricted to a trust region if one is asked for.
 
     Args:
-        pretrained: θ_pre.
-        finetuned: per task, θ_k with the same names and shapes.
-        method: a name of `tatr.merging.methods`.
+        pretrained: θ_pre, a state dict (torch tensors or NumPy arrays by name) or a torch module.
+        finetuned: per task, θ_k likewise, with the same names and shapes; tasks of a list are called model1, model2 …
+        method: how they are merged, and its `settings` with their defaults; docs/merging/methods.md explains each:
+            task_arithmetic(), weight_average(), magmax(), iso_c(), tsv_m(rank_share=None), pcb(ratio=0.05, clamp=0.01),
+            ties(density=0.2, combine="sum", scope="model"), dare(drop=0.9, rescale=True, seed=0),
+            breadcrumbs(smallest=0.89, largest=0.01), consensus(information=0.4, agreeing=2),
+            lines(alpha=None, beta=0.5, outside="nearest"). The pipeline alone has those that need images: fisher,
+            regmean, ada_merging.
         coefficient: λ; None takes the method's usual one.
         tau: share of the parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all. The
             sensitivities `positive` and `negative` decide by themselves and take none.
-        gradients: per task, the mean absolute per-exemplar gradient at θ_pre (see `mean_absolute_gradient`).
-        sensitivity: how Ω is made, a name of `tatr.merging.sensitivities`; None takes `gradient` where gradients are
-            given, else `zero_shot`, which uses |Δ_k| instead (Eq. 7).
+        gradients: per task, the mean absolute per-exemplar gradient at θ_pre (see `tatr.mean_absolute_gradient`).
+        sensitivity: how Ω is made: gradient, zero_shot, ntk, positive, negative, random; None takes `gradient` where
+            gradients are given, else `zero_shot`, which uses |Δ_k| instead (Eq. 7).
         signed_gradients: per task, the mean gradient at θ_pre with its signs, for `positive` and `negative`.
+        ignore: patterns (`head.*`) of tensors that stay as they are in θ_pre.
         settings: of the method.
 
     Returns:
-        The merged state dict, with the types, dtypes, devices and order of `pretrained`; entries that are not
-        floating point (counters, say) are taken from `pretrained`.
+        The merged state dict, with the types, dtypes, devices and order of θ_pre. Tensors that are not of a
+        floating-point type (counters, say), and those that only θ_pre has, are θ_pre's.
 
     Raises:
-        TatrError: names or shapes differ, values are not finite, or an argument is out of range.
+        TatrError: names or shapes differ, tensors differ that can't be merged, values are not finite, or an argument is
+            out of range.
     """
-    floating = {name: tensor for name, tensor in pretrained.items() if _is_floating(tensor)}
-    layout = Layout.of({name: tuple(tensor.shape) for name, tensor in floating.items()})
-    base = remembered(_flat(layout, floating, "pretrained"))
-    models = [_flat(layout, _match(state, pretrained, task), task) for task, state in finetuned.items()]
-    vectors = [task_vector(model, base) for model in models]
-    chosen = sensitivities.of_region(sensitivity, tau, "zero_shot" if gradients is None else "gradient")
+    base = _tensors(pretrained, "pretrained")
+    models = {name: _tensors(model, f"finetuned '{name}'") for name, model in by_name(finetuned, "finetuned").items()}
     measured = {"gradients": gradients, "signed_gradients": signed_gradients}
-    in_order = {what: _in_order(given, finetuned, layout, what) for what, given in measured.items()}
-    region = _trust_region(chosen, tau, task_vectors=vectors, **in_order) if chosen else None
+    merged = _merged(base, models, ignore, method, settings, coefficient, sensitivity, tau, measured)
+    return {name: _like(tensor, merged[name]) if name in merged else tensor for name, tensor in base.state.items()}
+
+
+def _tensors(model: Model, where: str) -> StateTensors:
+    return StateTensors("state dict", state_dict(model, where))
+
+
+def _merged(
+    base: StateTensors,
+    models: Mapping[str, StateTensors],
+    ignore: Sequence[str],
+    method: str,
+    settings: Mapping[str, Any],
+    coefficient: float | None,
+    sensitivity: str | None,
+    tau: float | None,
+    measured: Mapping[str, Any],
+) -> dict[str, np.ndarray]:
+    """The tensors that are merged, in float32. Arguments as in `merge`, `measured` holds both kinds of gradients."""
+    names, unmerged = sort_tensors(base, models, ignore, "ignore=['{}']")
+    layout = Layout.of({name: base.entries[name].shape for name in names})
+    origin = remembered(_flat(layout, base.state, "pretrained"))
+    vectors = [task_vector(_flat(layout, model.state, name), origin) for name, model in models.items()]
+    usual = "zero_shot" if measured["gradients"] is None else "gradient"
+    chosen = sensitivities.of_region(sensitivity, tau, usual)
+    in_order = {what: _in_order(given, models, unmerged, layout, what) for what, given in measured.items()}
+    kept = _trust_region(chosen, tau, task_vectors=vectors, **in_order) if chosen else None
     merged_direction = direction(method, MergeInputs(vectors, layout), settings)
-    if coefficient is None:
-        coefficient = load(method).coefficient
-    merged = np.empty(layout.size, np.float32)
-    for block, part in zip(layout.blocks(), applied(base, merged_direction, coefficient, region), strict=True):
-        merged[block] = part
-    views = layout.unflatten(merged)
-    return {name: _like(tensor, views[name]) if name in views else tensor for name, tensor in pretrained.items()}
+    coefficient = load(method).coefficient if coefficient is None else coefficient
+    flat = np.empty(layout.size, np.float32)
+    for block, part in zip(layout.blocks(), applied(origin, merged_direction, coefficient, kept), strict=True):
+        flat[block] = part
+    return layout.unflatten(flat)
 
 
 def _trust_region(chosen: Sensitivity, tau: float | None, **ingredients: Sequence[Vector] | None) -> Vector:
@@ -85,36 +115,31 @@ def _flat(layout: Layout, tensors: StateDict, name: str) -> Gathered:
 
 
 def _in_order(
-    gradients: Mapping[str, StateDict] | None, tasks: Mapping[str, Any], layout: Layout, what: str
+    gradients: Any,  # noqa: ANN401
+    tasks: Mapping[str, Any],
+    unmerged: Mapping[str, Any],
+    layout: Layout,
+    what: str,
 ) -> list[Gathered] | None:
     if gradients is None:
         return None
-    if gradients.keys() != tasks.keys():
-        raise TatrError(f"{what}: given for {', '.join(gradients)}; expected for {', '.join(tasks)}")
+    by_task = by_name(gradients, what)
+    if by_task.keys() != tasks.keys():
+        raise TatrError(f"{what}: given for {', '.join(by_task)}; expected for {', '.join(tasks)}")
+    found = []
     for task in tasks:
-        layout.check_names(gradients[task], f"{what} of '{task}'")
-        _check_tensors(layout, gradients[task], f"{what} of '{task}'")
-    return [_flat(layout, gradients[task], f"{what} of {task}") for task in tasks]
-
-
-def _match(state: StateDict, pretrained: StateDict, task: str) -> StateDict:
-    where = f"state dict '{task}'"
-    layout = Layout.of({name: tuple(tensor.shape) for name, tensor in pretrained.items()})
-    layout.check_names(state, where)
-    floating = {name: tuple(tensor.shape) for name, tensor in pretrained.items() if _is_floating(tensor)}
-    _check_tensors(Layout.of(floating), state, where)
-    return state
-
-
-def _check_tensors(layout: Layout, state: StateDict, where: str) -> None:
-    for parameter in layout.parameters:
-        tensor = state[parameter.name]
-        parameter.check_shape(tensor.shape, where)
-        parameter.check_type(str(tensor.dtype), where, is_floating=_is_floating(tensor))
-
-
-def _is_floating(tensor: Any) -> bool:  # noqa: ANN401
-    return "float" in str(tensor.dtype)
+        where = f"{what} of '{task}'"
+        state = {name: its for name, its in state_dict(by_task[task], where).items() if name not in unmerged}
+        if missing := next((p.name for p in layout.parameters if p.name not in state), None):
+            raise TatrError(f"{where}: '{missing}' is missing; give it zeros, or don't merge it: ignore=['{missing}']")
+        layout.check_names(state, where)
+        entries = StateTensors(where, state).entries
+        for parameter in layout.parameters:
+            entry = entries[parameter.name]
+            parameter.check_shape(entry.shape, where)
+            parameter.check_type(entry.dtype, where, is_floating=entry.is_floating)
+        found.append(_flat(layout, state, f"{what} of {task}"))
+    return found
 
 
 def _entries(tensor: Any, inside: slice) -> np.ndarray:  # noqa: ANN401

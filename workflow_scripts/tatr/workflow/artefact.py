@@ -40,6 +40,7 @@ class Manifest:
     inputs: dict[str, dict[str, str]]
     """Per role, the names of the artefacts read and their content digests."""
     code: str
+    """Which modules its job ran, and the digest of all that these import: `merge,tatr.merging.methods.ties:9c…`."""
     device: str
     content: dict[str, str]
     """Per file or store, the digest of its content."""

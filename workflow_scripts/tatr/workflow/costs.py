@@ -20,7 +20,7 @@ def costs(table: Artefact) -> pd.DataFrame:
         TatrError: an evaluation is not there any more, or was made again with other content.
     """
     evaluations = {made.manifest.name: made for made in made_by(table, "merges")}
-    reached, results = made_from(evaluations.values()), table.folder.absolute().parent.parent
+    reached, results = made_from(evaluations.values()), table.folder.resolve().parent.parent
     settings = table.manifest.settings
     rows = {}
     for of_row in zip(*(each["rows"] for each in settings.get("seeds", [settings])), strict=True):
@@ -38,6 +38,11 @@ def _jobs(names: Iterable[str], reached: Mapping[str, Artefact]) -> Iterator[tup
             if manifest.kind in COSTED:
                 yield manifest.kind, name
             yield from _jobs((given for group in manifest.inputs.values() for given in group), reached)
+
+
+def record_of(artefact: Artefact) -> Path:
+    """Where Snakemake's measurement of an artefact's job lies."""
+    return _record(artefact.folder.resolve().parent.parent, artefact.manifest.kind, artefact.manifest.name)
 
 
 def _record(results: Path, kind: str, name: str) -> Path:

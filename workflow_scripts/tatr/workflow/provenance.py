@@ -65,7 +65,7 @@ def made_by(artefact: Artefact, role: str) -> list[Artefact]:
     """
     found = []
     for name, digest in artefact.manifest.inputs.get(role, {}).items():
-        given = _find(artefact, name)
+        given = find(artefact, name)
         if given is None or given.manifest.digest != digest:
             state = "is gone" if given is None else "has other content by now"
             raise TatrError(f"{artefact.folder}: was made from {name}, which {state}; run snakemake again")
@@ -82,15 +82,16 @@ def made_from(results: Iterable[Artefact]) -> dict[str, Artefact]:
         if artefact.manifest.name not in reached:
             reached[artefact.manifest.name] = artefact
             names = [name for group in artefact.manifest.inputs.values() for name in group]
-            waiting += [given for name in names if (given := _find(artefact, name))]
+            waiting += [given for name in names if (given := find(artefact, name))]
     return reached
 
 
-def _find(beside: Artefact, name: str) -> Artefact | None:
+def find(beside: Artefact, name: str) -> Artefact | None:
+    """The artefact of a name in the folder of results of another one; None if it is not there."""
     # A name ends in a digest of all that shaped the artefact, its kind among it: there is one at most.
     path = next(iter(_root(beside).glob(f"*/{name}/{FILE}")), None)
     return Artefact(path.parent, Manifest.load(path)) if path else None
 
 
 def _root(artefact: Artefact) -> Path:
-    return artefact.folder.absolute().parent.parent
+    return artefact.folder.resolve().parent.parent  # wherever a link to it lies

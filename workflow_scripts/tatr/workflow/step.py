@@ -23,7 +23,7 @@ from tatr.attempts import Attempt
 from tatr.digests import canonical_digest
 from tatr.errors import TatrError
 from tatr.workflow.artefact import FILE, Artefact, Manifest, build, inputs_of
-from tatr.workflow.code_digest import SCRIPTS, code_digest
+from tatr.workflow.code_digest import SCRIPTS, closure, code_digest
 from tatr.workflow.job import Job, Settings, dashed
 
 logger = logging.getLogger("tatr")
@@ -73,18 +73,18 @@ class Step:
         if arguments.output.name != FILE or not arguments.output.parent.name:
             # The folder is replaced as a whole, so it must not be guessed.
             raise TatrError(f"--output: {arguments.output} is not FOLDER/{FILE} (FOLDER is created or replaced)")
-        planned = _check_code(arguments.code)
+        _check_code(arguments.code)
         inputs = {
             role: [Artefact.open(path, *self.kinds(role)) for path in getattr(arguments, role)] for role in self.reads
         }
         settings = _settings(arguments.settings)
         folder = arguments.output.parent
-        key = canonical_digest([self.kind, settings, inputs_of(inputs), planned or code_digest(self.kind)])
+        key = canonical_digest([self.kind, settings, inputs_of(inputs), arguments.code or code_digest(self.kind)])
 
         def write(attempt: Attempt) -> Manifest:
             job = Job(settings, inputs, arguments.file, attempt.folder, attempt.saved, key, arguments.threads)
             self.run(job)
-            code = planned or self._loaded_code()
+            code = arguments.code or self._loaded_code()
             return Manifest(self.kind, folder.name, dict(settings), inputs_of(inputs), code, job.device, job.content)
 
         return build(folder, write)
@@ -112,7 +112,9 @@ class Step:
 
     def _loaded_code(self) -> str:
         # A step run by hand is not told which modules it loads by name: those that it has loaded by now.
-        return code_digest(self.kind, *(name for name in sys.modules if name.startswith("tatr.")))
+        loaded = {name for name in sys.modules if name.startswith("tatr.")} - closure([self.kind])
+        modules = (self.kind, *sorted(loaded))
+        return f"{','.join(modules)}:{code_digest(*modules)}"
 
 
 @cache
@@ -149,17 +151,14 @@ def _settings(text: str) -> Settings:
         raise TatrError(f"--settings: neither a JSON object nor a file that holds one: {text!r} ({error})") from error
 
 
-def _check_code(expected: str) -> str:
+def _check_code(expected: str) -> None:
     # `MODULE,MODULE:DIGEST` as planned. A workflow may run for days: code edited meanwhile must not pass as the old.
-    if not expected:
-        return ""
     modules, _, digest = expected.partition(":")
-    if (present := code_digest(*modules.split(","))) != digest:
+    if expected and (present := code_digest(*modules.split(","))) != digest:
         raise TatrError(
             f"the code of this step ({modules}) changed after the workflow was planned ({digest} → {present}); "
             "run snakemake again: it will plan with the new code"
         )
-    return present
 
 
 def _set_up_log(path: Path | None) -> None:

@@ -38,10 +38,13 @@ class Planned:
     def name(self) -> str:
         """Label and digest; the wildcard of its rule."""
         inputs = {role: [planned.name for planned in group] for role, group in self.inputs.items()}
-        # Schedulers use it as a folder's name and on command lines: plain characters, and well under 255 bytes.
-        label = re.sub(r"[^A-Za-z0-9._+-]", "-", self.label)[:160]
         code = self.code if step(self.kind).names_code else None
-        return f"{label}-{canonical_digest([self.kind, self.settings, inputs, code])[:12]}"
+        return f"{self.safe_label}-{canonical_digest([self.kind, self.settings, inputs, code])[:12]}"
+
+    @property
+    def safe_label(self) -> str:
+        """The label, of characters that names of folders and command lines may have, and well under 255 bytes."""
+        return re.sub(r"[^A-Za-z0-9._+-]", "-", self.label)[:160]
 
     @cached_property
     def code(self) -> str:

@@ -1,0 +1,97 @@
+"""List what in results/ no configuration of a list refers to, with sizes; --delete removes it.
+
+These are results of other settings, of other code and of other configurations than the ones given. What the workflow
+did not make is left alone, and so is everything outside; what a running or a killed step owns is listed by itself.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tatr.console.arguments import plan_of
+from tatr.errors import TatrError
+
+if TYPE_CHECKING:
+    from tatr.workflow.leftovers import Leftover, Leftovers
+
+EXAMPLE = """examples:
+  tatr gc mine.yaml other.yaml
+  tatr gc mine.yaml other.yaml --delete
+
+A run with --config or several files is another configuration: give a file that holds the whole of it."""
+
+
+def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: of the command line; None takes those of this process.
+        prog: what `--help` calls the command.
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("configs", nargs="+", type=Path, metavar="CONFIG", help="configurations whose results are kept")
+    parser.add_argument("--delete", action="store_true", help="delete what is listed (default: only list it)")
+    parser.add_argument("--unfinished", action="store_true", help="with --delete: what unfinished steps left, too")
+    given = parser.parse_args(arguments)
+    results = Path("results")
+
+    from tatr.workflow.leftovers import delete, leftovers
+
+    try:
+        if not results.is_dir():
+            raise TatrError(f"{results.absolute()}: no such folder; run this where you run snakemake")
+        found = leftovers(results, [plan_of(config) for config in given.configs])
+        _show(found, deleting=given.delete, unfinished=given.unfinished)
+        if given.delete:
+            print(f"\n{size(delete(found, results, unfinished=given.unfinished))} deleted")
+    except TatrError as error:
+        sys.exit(f"error: {error}")
+    return 0
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count / 1e3:,.0f} kB"
+
+
+def _show(found: "Leftovers", *, deleting: bool, unfinished: bool) -> None:
+    for kind, items in groupby(found.artefacts, key=lambda item: item.path.parent):
+        of_kind = [*items]
+        print(f"{_total(of_kind):>10}  {kind}/  ({len(of_kind)})")
+        for item in of_kind:
+            print(f"{size(item.nbytes):>10}    {item.path.name}")
+    if found.records:
+        print(f"{_total(found.records):>10}  {len(found.records)} records of jobs in results/benchmarks")
+    hint = "" if deleting or not (found.artefacts or found.records) else "; --delete removes these"
+    counts = f"{len(found.artefacts)} of {len(found.artefacts) + len(found.referenced)} artefacts"
+    print(f"{_total(found.artefacts):>10}  in {counts} that no given configuration refers to{hint}")
+    if found.unfinished:
+        doomed = "of unfinished steps" if deleting and unfinished else "of unfinished steps, kept (else: --unfinished)"
+        print(f"\n{_total(found.unfinished):>10}  {doomed}")
+        for item in found.unfinished:
+            print(f"{size(item.nbytes):>10}    {item.path}: {_meaning(item)}")
+    if found.others:
+        print(f"\n{_total(found.others):>10}  not made by the workflow, left alone")
+        for item in found.others:
+            print(f"{size(item.nbytes):>10}    {item.path}")
+
+
+def _meaning(item: "Leftover") -> str:
+    if item.path.name.endswith(".saved"):
+        return "the next run goes on from it" if item.wanted else "no given configuration would go on from it"
+    if item.path.name.endswith(".deleted"):
+        return "left by an interrupted --delete"
+    state = "being built, or left by a killed step"
+    return f"{state}; the next run replaces it" if item.wanted else state
+
+
+def _total(items: "Iterable[Leftover]") -> str:
+    return size(sum(item.nbytes for item in items))
