@@ -1,0 +1,60 @@
+"""The live lines of a run on a terminal: what runs now and how far it is, how many jobs are done, the time that is left."""
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tatr.report.plain_text import counted, duration, shortened
+from tatr.workflow.display.job_log import progress_of
+from tatr.workflow.display.run import Run, RunningJob
+
+MOST = 6
+"""Running jobs that have a line of their own."""
+
+BAR = 24
+
+
+class RunningLines:
+    """The lines, drawn anew whenever they are asked for."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        jobs, width = self._run.jobs, options.max_width - 1
+        for job in jobs[:MOST]:
+            yield Text(_line(job, width), no_wrap=True, overflow="crop")
+        if len(jobs) > MOST:
+            yield Text(f"and {len(jobs) - MOST} more", style="dim")
+        status = Table.grid(padding=(0, 1))
+        status.add_row(ProgressBar(max(1, self._run.total), self._run.count, BAR), Text(self._status(), no_wrap=True))
+        yield status
+
+    def _status(self) -> str:
+        run = self._run
+        left, all_known = run.seconds_left()
+        told = f"{run.count} of {counted(run.total, 'job')}"
+        if left >= 1:
+            told += f", {'about' if all_known else 'at least'} {duration(left)} left"
+        return f"{told}, {len(run.failures)} failed" if run.failures else told
+
+
+def live(run: Run, console: Console) -> Live:
+    """The lines as something to start and to stop; they leave nothing behind."""
+    return Live(RunningLines(run), console=console, transient=True, refresh_per_second=2, redirect_stdout=False)
+
+
+def _line(job: RunningJob, width: int) -> str:
+    """What a job does, and how far it is: the name is shortened if both don't fit."""
+    said = progress_of(job.log, job.since - 1) if job.log else None
+    told = [duration(job.seconds)]
+    if said:
+        what = said.what if said.what not in job.name else ""
+        count = f"{said.done:,}/{said.total:,}" if said.total else f"{said.done:,}"
+        left = said.seconds_left
+        told = [*filter(None, (what, count, said.status)), duration(job.seconds)]
+        told += [f"{duration(left)} left"] if left is not None and left >= 1 else []
+    text = "  ".join(told)[: max(0, width - 20)]
+    return f"{shortened(job.name, max(1, min(44, width - len(text) - 2))):<{min(44, max(1, width - len(text) - 2))}}  {text}"
