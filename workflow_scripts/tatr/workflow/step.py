@@ -172,8 +172,7 @@ def _check_code(expected: str) -> str:
 
 
 class _Lines(logging.Formatter):
-    """`12:34:56 message`, with `warning: ` and `error: ` before those that people must see: a run's display finds them
-    in the logs by these words."""
+    """`12:34:56 message`, with `warning: ` or `error: ` before what people must see, by which displays find it."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(word)s%(message)s", "%H:%M:%S")

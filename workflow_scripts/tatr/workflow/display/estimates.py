@@ -3,7 +3,6 @@
 import csv
 import re
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -61,6 +60,5 @@ class Estimates:
         return self._seconds[rule]
 
 
-@cache
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""The live lines of a run on a terminal: what runs now and how far it is, how many jobs are done, the time that is left."""
+"""The live lines of a run on a terminal: what runs and how far it is, how many jobs are done, the time that is left."""
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -14,6 +14,10 @@ MOST = 6
 """Running jobs that have a line of their own."""
 
 BAR = 24
+"""Characters of the bar."""
+
+NAME = 20
+"""Characters of a job's name that are shown at least, and half of those at most."""
 
 
 class RunningLines:
@@ -49,12 +53,13 @@ def live(run: Run, console: Console) -> Live:
 def _line(job: RunningJob, width: int) -> str:
     """What a job does, and how far it is: the name is shortened if both don't fit."""
     said = progress_of(job.log, job.since - 1) if job.log else None
-    told = [duration(job.seconds)]
+    told, times = [], [duration(job.seconds)]
     if said:
         what = said.what if said.what not in job.name else ""
         count = f"{said.done:,}/{said.total:,}" if said.total else f"{said.done:,}"
-        left = said.seconds_left
-        told = [*filter(None, (what, count, said.status)), duration(job.seconds)]
-        told += [f"{duration(left)} left"] if left is not None and left >= 1 else []
-    text = "  ".join(told)[: max(0, width - 20)]
-    return f"{shortened(job.name, max(1, min(44, width - len(text) - 2))):<{min(44, max(1, width - len(text) - 2))}}  {text}"
+        told = [*filter(None, (what, count, said.status))]
+        if (left := said.seconds_left) is not None and left >= 1:
+            times.append(f"{duration(left)} left")
+    text = "  ".join([*told, ", ".join(times)])[: max(0, width - NAME)]
+    room = min(2 * NAME, max(1, width - len(text) - 2))
+    return f"{shortened(job.name, room):<{room}}  {text}"

@@ -20,11 +20,15 @@ SNAKEMAKES_OWN = "DefaultStreamHandler"
 
 NOTHING_TO_DO = "Nothing to be done"
 STOPPING = "Terminating processes on user request"
-LEFT_OUT = re.compile("Assuming unrestricted shared filesystem usage|Exiting because a job execution failed|Remaining jobs")
+LEFT_OUT = re.compile(
+    "Assuming unrestricted shared filesystem usage|Exiting because a job execution failed|Remaining jobs"
+)
 """What Snakemake says without a word to people, before a run or at the end of one that failed."""
 
-AT_A_LOCATION = re.compile(r'^WorkflowError in (?:rule \w+ in )?file .*:$|^  File ".*$', re.MULTILINE)
-"""Where in our rules an error was noticed, which says nothing to those who made it in their configuration."""
+FOR_PEOPLE = re.compile(r"\A(?:WorkflowError|LockException)\b.*:$")
+"""The first line of an error that people can mend. It and the last ones say where in our rules it was noticed."""
+
+LOCATION = re.compile(r'^  File ".*$', re.MULTILINE)
 
 
 def attach(workflow: Any, places: Callable[[], Iterable[str]]) -> None:  # noqa: ANN401
@@ -156,10 +160,16 @@ class Messages(logging.Handler):
     def _error(self, message: str) -> None:
         if self._run:
             self._run.note_status(message)
-            if message.startswith(("RuleException", "CalledProcessError")) or "did not complete successfully" in message:
+            if (
+                message.startswith(("RuleException", "CalledProcessError"))
+                or "did not complete successfully" in message
+            ):
                 return  # the job's own message is told instead
         self._pause()
-        self._console.print(f"[red]error:[/] {escape(AT_A_LOCATION.sub('', message).strip())}")
+        first, _, rest = message.partition("\n")
+        self._console.print(
+            f"[red]error:[/] {escape(LOCATION.sub('', rest).strip() if FOR_PEOPLE.match(first) else message)}"
+        )
 
     def _warn(self, message: str) -> None:
         if message not in self._warned:  # many jobs may say the same
@@ -186,7 +196,9 @@ class Messages(logging.Handler):
             return
         counts = f"{run.count} of {counted(run.total, 'job')}"
         if run.failures:
-            self._say(f"\n[red]error: {counted(len(run.failures), 'job')} failed.[/] Done, and done for good: {counts}.")
+            self._say(
+                f"\n[red]error: {counted(len(run.failures), 'job')} failed.[/] Done, and done for good: {counts}."
+            )
             for failure in run.failures.values():
                 self._say(_of_failure(failure))
         elif self._stopped or run.count < run.total:
@@ -217,4 +229,6 @@ def _of_rule(rule: str, seconds: list[float]) -> str:
 
 
 def _of_failure(failure: Failure) -> str:
-    return f"{escape(failure.name)}: {escape(failure.message)}" + (f"\n  {escape(str(failure.log))}" if failure.log else "")
+    return f"{escape(failure.name)}: {escape(failure.message)}" + (
+        f"\n  {escape(str(failure.log))}" if failure.log else ""
+    )

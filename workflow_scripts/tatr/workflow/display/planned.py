@@ -47,8 +47,9 @@ def planned(jobs: Sequence[Fields], estimates: Estimates) -> dict[str, RulePlan]
         of_rule.reasons[_reason(told)] += 1
         if (seconds := estimates.seconds(rule, label)) is not None:
             of_rule.seconds = (of_rule.seconds or 0.0) + seconds
-        if (space := estimates.bytes(rule)) is not None:
-            of_rule.bytes = (of_rule.bytes or 0.0) + space
+    for rule, of_rule in plan.items():
+        if (each := estimates.bytes(rule)) is not None:
+            of_rule.bytes = each * of_rule.reasons.total()
     return plan
 
 
@@ -59,7 +60,7 @@ def _reason(told: Fields) -> str:
     folder = Path(told["output"][0]).parent
     others = folder.parent.glob(f"{escape(label_of(folder.name))}-*")
     made = any(label_of(other.name) == label_of(folder.name) and other != folder for other in others)
-    return "new settings, inputs or code" if made else "not made yet"
+    return "other settings or code" if made else "not made yet"
 
 
 def table(plan: Mapping[str, RulePlan]) -> Table:

@@ -165,4 +165,3 @@ class Run:
         if self._status in KILLED:
             return "was killed before it could say why; most often because memory ran out"
         return f"ended with status {self._status or 'unknown'} and no message"
-
