@@ -28,7 +28,7 @@ def test_measured_expected_and_difference_are_percent_and_points(caplog: pytest.
     assert not found["ok"]
     (warned,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     said = f"individual model of dtd: 60.0 %, 19.4 points below the expected 79.4 % ({STATED_BY}; tolerance ± 1)"
-    assert warned == f"warning: {said}"
+    assert warned == said
     assert deviations(found) == [said]
     assert deviations(found, {"dtd": "Textures"})[0].startswith("individual model of Textures: 60.0 %")
     assert (

@@ -12,7 +12,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(*jobs: dict, **counts: int) -> list[str]:
-    told = Told(dry=True, width=120).of("workflow_started").of("resources_info", cores=2)
+    told = Told(dry=True, width=120).of("workflow_started")
     for _ in range(2):  # Snakemake counts before it lists the jobs, and after
         told.of("run_info", stats=counts)
         for each in jobs if not told.display._plan else ():

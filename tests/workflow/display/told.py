@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from tatr.workflow.display.messages import Messages
+from tatr.workflow.display.run import Run
 
 NAME = "{label}-0123456789ab"
 
@@ -53,8 +54,8 @@ class Told:
         )
         passed = logging.NullHandler()
         passed.handle = lambda record: bool(self.own.append(record.getMessage()))  # type: ignore[method-assign]
-        targets = frozenset({"all", "demo"})
-        self.display = Messages(console, passed, lambda: targets, self.places, self.dry, self.quiet)
+        run = Run(frozenset({"all", "demo"}), parallel=2)
+        self.display = Messages(console, passed, lambda: run, self.places, self.dry, self.quiet)
 
     def of(self, event: str | None = None, message: str = "", level: int = logging.INFO, **fields: object) -> "Told":
         """Tell the display of one more record."""

@@ -49,11 +49,12 @@ def attach(workflow: Any, places: Callable[[], Iterable[str]]) -> None:  # noqa:
         return
     console = Console(file=own.stream, no_color=True if settings.nocolor else None, highlight=False, soft_wrap=True)
 
-    def targets() -> frozenset[str]:
-        return frozenset(rule.name for rule in workflow.rules if not rule.output)
+    def begin() -> Run:
+        resources, targets = workflow.resource_settings, (rule.name for rule in workflow.rules if not rule.output)
+        return Run(frozenset(targets), parallel=int(resources.nodes or resources.cores or 1))
 
     logger.removeHandler(own)
-    logger.addHandler(Messages(console, own, targets, places, settings.dryrun, bool(quiet & {"PROGRESS", "RULES"})))
+    logger.addHandler(Messages(console, own, begin, places, settings.dryrun, bool(quiet & {"PROGRESS", "RULES"})))
 
 
 class Messages(logging.Handler):
@@ -67,13 +68,13 @@ class Messages(logging.Handler):
         self,
         console: Console,
         own: logging.Handler,
-        targets: Callable[[], frozenset[str]],
+        begin: Callable[[], Run],
         places: Callable[[], Iterable[str]],
         dry: bool,
         quiet: bool,
     ) -> None:
         super().__init__()
-        self._console, self._own, self._targets, self._places = console, own, targets, places
+        self._console, self._own, self._begin, self._places = console, own, begin, places
         self._dry, self._quiet = dry, quiet
         self._run: Run | None = None
         self._live: Live | None = None
@@ -86,7 +87,7 @@ class Messages(logging.Handler):
         try:
             told, event = record.__dict__, str(getattr(record, "event", None) or "")
             if event == "workflow_started":
-                self._run = Run(self._targets())
+                self._run = self._begin()
             elif event == "error":
                 self._error(record.getMessage())
             elif self._run is None:
@@ -113,9 +114,6 @@ class Messages(logging.Handler):
         if self._dry and self._plan:  # Snakemake counts the jobs before it lists them, and after
             self._print_plan(run)
         run.planned.update({rule: count for rule, count in told["stats"].items() if rule != "total"})
-
-    def _on_resources_info(self, run: Run, told: Fields) -> None:
-        run.parallel = int(told.get("cores") or told.get("nodes") or run.parallel)
 
     def _on_job_info(self, run: Run, told: Fields) -> None:
         if self._dry:
@@ -189,7 +187,7 @@ class Messages(logging.Handler):
 
     def _print_places(self) -> None:
         for line in self._places():
-            self._console.print(f"  {line}", markup=False)
+            self._console.print(f"  {line}", markup=False, soft_wrap=not self._console.is_terminal)
 
     def _end(self, run: Run) -> None:
         if not run.planned:
