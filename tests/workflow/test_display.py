@@ -115,13 +115,13 @@ def test_a_dry_run_is_a_plan_that_fits_a_screen(finished: Checkout, tmp_path: Pa
 
 
 def test_snakemake_of_another_environment_is_told_of_ours_in_a_line(finished: Checkout, tmp_path: Path) -> None:
-    without = "raise ModuleNotFoundError(\"No module named 'pydantic'\", name='pydantic')\n"
-    (tmp_path / "pydantic.py").write_text(without)
+    without = "raise ModuleNotFoundError(\"No module named 'xxhash'\", name='xxhash')\n"
+    (tmp_path / "xxhash.py").write_text(without)
 
     done = finished.snakemake("--dry-run", PYTHONPATH=str(tmp_path))
 
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    assert "has no package 'pydantic': this is the snakemake of another environment" in said
+    assert "has no package 'xxhash': this is the snakemake of another environment" in said
     assert f"source {finished.project}/.venv/bin/activate" in said
     assert "Traceback" not in said

@@ -127,6 +127,18 @@ class TestFailure:
 
         assert "finetuning letters: SLURM status is: 'OUT_OF_MEMORY'" in told.written()
 
+    def test_a_submitted_job_that_could_not_begin_is_told_from_the_schedulers_log(self) -> None:
+        told = Told().started(job(1, "finetuning", "letters"), finetuning=1)
+        write(
+            "slurm_logs/7.log", "Building DAG of jobs...\nWorkflowError in file common.smk, line 50:\nnot in the plan\n"
+        )
+        fields = job(1, "finetuning", "letters")
+        told.of(
+            "job_error", rule_msg="SLURM status is: 'FAILED'", **fields | {"log": [*fields["log"], "slurm_logs/7.log"]}
+        )
+
+        assert told.written().splitlines()[-2:] == ["finetuning letters: not in the plan", "  slurm_logs/7.log"]
+
     def test_jobs_of_a_group_are_told_one_by_one(self) -> None:
         told = Told().started(job(1, "finetuning", "letters"), job(2, "mask", "x"), finetuning=1, mask=1)
         told.of("group_error", job_error_info=[{**job(2, "mask", "x"), "rule_msg": "node failed"}])

@@ -12,6 +12,9 @@ MARKED = re.compile(r"^\d\d:\d\d:\d\d (warning|error): (.*)$", re.MULTILINE)
 """A line that people must see; `tatr.workflow.step` writes them so."""
 
 
+BEFORE_THE_STEP = re.compile(r"^WorkflowError.*:\n(.+)$", re.MULTILINE)
+"""What Snakemake says in the log of a submitted job that it could not begin."""
+
 LOGGED = re.compile(r"\d\d:\d\d:\d\d ")
 
 
@@ -39,9 +42,9 @@ def progress_of(path: Path, since: float) -> Progress | None:
 
 def error_in(text: str) -> str:
     """The message of a job that failed: its own, or what a traceback ends with; empty if it says nothing."""
-    own = [message for level, message in MARKED.findall(text) if level == "error"]
+    own = [message for level, message in MARKED.findall(text) if level == "error"] or BEFORE_THE_STEP.findall(text)
     if own:
-        return own[-1]
+        return str(own[-1])
     _, traceback, after = text.rpartition("Traceback (most recent call last):")
     lines = [line for line in after.splitlines() if line.strip() and not (traceback and line.startswith(" "))]
     if traceback:

@@ -136,10 +136,11 @@ class Run:
         self.running.discard(number)
         job = self.started.get(number)
         since = job.since - 1 if job else 0
-        message = next(filter(None, (error_in(written(path, since)) for path in logs)), "")
-        if not message:
-            message = str(told.get("rule_msg") or "") or self._unsaid()
-        failure = Failure(job.name if job else told["rule_name"], message, logs[0] if logs else None)
+        said = ((error_in(written(path, since)), path) for path in logs)
+        message, log = next((found for found in said if found[0]), ("", logs[0] if logs else None))
+        failure = Failure(
+            job.name if job else told["rule_name"], message or str(told.get("rule_msg") or "") or self._unsaid(), log
+        )
         self.failures[number] = failure
         return failure
 
