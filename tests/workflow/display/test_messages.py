@@ -232,6 +232,7 @@ class _Workflow:
         (_Workflow(verbose=True), False),
         (_Workflow(quiet={type("Quietness", (), {"name": "ALL"})}), False),
         (_Workflow(quiet={type("Quietness", (), {"name": "RULES"})}), True),
+        (_Workflow(quiet={type("Quietness", (), {"name": "RULES"})}, dryrun=True), False),
         (_Workflow("REMOTE"), False),
         (_Workflow("SUBPROCESS"), False),
     ],

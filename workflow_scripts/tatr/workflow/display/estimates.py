@@ -37,7 +37,7 @@ class Estimates:
     def seconds(self, rule: str, label: str = "") -> float | None:
         """The median of earlier jobs of this label, or of all of this rule; None if there were none."""
         earlier = self._of_rule(rule)
-        found = earlier.get(label) or [value for values in earlier.values() for value in values]
+        found = earlier.get(label) or [value for values in list(earlier.values()) for value in values]
         return median(found) if found else None
 
     def add(self, rule: str, label: str, seconds: float) -> None:

@@ -34,8 +34,8 @@ LOCATION = re.compile(r'^  File ".*$', re.MULTILINE)
 def attach(workflow: Any, places: Callable[[], Iterable[str]]) -> None:  # noqa: ANN401
     """Take the terminal from Snakemake, in the process that people have started.
 
-    Left as they are: jobs' own processes, `--quiet all`, another `--logger` that has the terminal, and whoever asks for
-    Snakemake's own words by `--printshellcmds`, `--verbose` or `--debug-dag`.
+    Left as they are: jobs' own processes, another `--logger` that has the terminal, `--quiet all`, a plan without its
+    jobs (`-n --quiet`), and whoever asks for Snakemake's own words by `--printshellcmds`, `--verbose` or `--debug-dag`.
 
     Args:
         workflow: Snakemake's.
@@ -43,8 +43,8 @@ def attach(workflow: Any, places: Callable[[], Iterable[str]]) -> None:  # noqa:
     """
     settings, logger = workflow.output_settings, logging.getLogger("snakemake.logging")
     own = next((handler for handler in logger.handlers if handler.name == SNAKEMAKES_OWN), None)
-    wanted = settings.printshellcmds or settings.verbose or settings.debug_dag
     quiet = {choice.name for choice in settings.quiet or ()}
+    wanted = settings.printshellcmds or settings.verbose or settings.debug_dag or (settings.dryrun and quiet)
     if workflow.exec_mode.name != "DEFAULT" or not isinstance(own, logging.StreamHandler) or wanted or "ALL" in quiet:
         return
     console = Console(file=own.stream, no_color=True if settings.nocolor else None, highlight=False, soft_wrap=True)

@@ -74,7 +74,10 @@ class Failure:
 
 @dataclass
 class Run:
-    """A run's jobs, as far as they are known."""
+    """A run's jobs, as far as they are known.
+
+    The live lines are drawn by a thread of their own while jobs start and end, so what they look at is copied first.
+    """
 
     targets: frozenset[str] = frozenset()
     """Rules that make no file: they are no jobs that people would count."""
@@ -100,12 +103,12 @@ class Run:
     @property
     def count(self) -> int:
         """Jobs that have ended well, without targets."""
-        return sum(len(seconds) for rule, seconds in self.done.items() if rule not in self.targets)
+        return sum(len(seconds) for rule, seconds in list(self.done.items()) if rule not in self.targets)
 
     @property
     def jobs(self) -> list[RunningJob]:
         """Those that run now, the oldest first."""
-        return [job for number, job in self.started.items() if number in self.running]
+        return [job for number, job in list(self.started.items()) if number in self.running]
 
     def start(self, told: Fields) -> RunningJob:
         """A job was started (`job_info`)."""
@@ -151,7 +154,7 @@ class Run:
     def seconds_left(self) -> tuple[float, bool]:
         """An estimate of the time that is left, and whether all jobs that remain have a part in it."""
         of_running = [job.seconds_left(self.estimates.seconds(job.rule, job.label)) for job in self.jobs]
-        remaining = self.planned - Counter({rule: len(seconds) for rule, seconds in self.done.items()})
+        remaining = self.planned - Counter({rule: len(seconds) for rule, seconds in list(self.done.items())})
         remaining -= Counter(job.rule for job in self.jobs)
         of_others = [
             None if (each := self.estimates.seconds(rule)) is None else each * count
