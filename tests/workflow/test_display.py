@@ -81,7 +81,7 @@ def test_in_a_terminal_a_run_shows_progress_the_table_and_where_everything_is(
     (heading,) = [line for line in lines if line.startswith("Test accuracy in %")]
     assert "average" in heading
     assert max(map(len, lines[lines.index(heading) :])) <= WIDTH
-    end = lines.index("3 jobs done.")
+    (end,) = [at for at, line in enumerate(lines) if line.startswith("3 jobs done in ")]
     assert [line for line in lines[end:] if line.startswith("  table    results/tables/tiny-")]
     assert [line for line in lines[end:] if line.startswith("  figures  results/figures/tiny-")]
     assert len(lines) < 50
@@ -94,7 +94,8 @@ def test_without_a_terminal_there_is_a_line_per_job(copied: Checkout, tiny_confi
 
     successful(done)
     lines = [re.sub(r": [\d.]+ s$", ": SECONDS", line) for line in done.stderr.splitlines()]
-    assert lines[1:4] == ["tables: SECONDS", "figures: SECONDS", "2 jobs done."]
+    assert lines[1:3] == ["tables: SECONDS", "figures: SECONDS"]
+    assert lines[3].startswith("2 jobs done in ")
     assert lines[4].startswith("  table    results/tables/renamed-")
     assert "\x1b" not in done.stderr
     assert "Building DAG" in max(changed.folder.glob(".snakemake/log/*"), key=lambda path: path.name).read_text()

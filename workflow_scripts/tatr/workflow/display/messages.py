@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -202,7 +203,7 @@ class Messages(logging.Handler):
         elif self._stopped or run.count < run.total:
             self._say(f"Stopped. Done, and done for good: {counts}.")
         else:
-            self._say(f"{counted(run.total, 'job')} done.")
+            self._say(f"{counted(run.total, 'job')} done in {duration(time.time() - run.began)}.")
             self._print_places()
 
     def _resume(self, run: Run) -> None:
