@@ -59,3 +59,4 @@ def test_the_time_that_is_left_is_at_the_same_speed() -> None:
     assert said is not None
     assert said.seconds_left == 17
     assert Progress("draw", 3, None, 5, "").seconds_left is None
+    assert Progress("letters", 1, 300, 5, "").seconds_left is None, "the first steps are slow"

@@ -35,10 +35,9 @@ def test_the_page_s_examples_run_and_print_what_it_says(tmp_path: Path) -> None:
     assert [kind for kind, _ in examples] == ["python", "console", "console", "python", "python"]
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS), "OMP_NUM_THREADS": "1"}
     for kind, text in examples:
-        line, _, expected = text.removeprefix("$ python ").partition("\n")
-        words = (
-            ["-c", text] if kind == "python" else [str(SCRIPTS.parent / shlex.split(line)[0]), *shlex.split(line)[1:]]
-        )
+        line, _, expected = text.removeprefix("$ tatr ").partition("\n")
+        command = "import sys; from tatr.console import main; sys.exit(main())"
+        words = ["-c", text] if kind == "python" else ["-c", command, *shlex.split(line)]
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
         if kind == "console":

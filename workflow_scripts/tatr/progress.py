@@ -34,8 +34,10 @@ class Progress(NamedTuple):
 
     @property
     def seconds_left(self) -> float | None:
-        """At the same speed; None if the total is not known."""
-        return self.seconds * (self.total - self.done) / self.done if self.total and self.done else None
+        """At the same speed; None if the total is not known, or if too little is done to tell: the first steps are slow."""
+        if not self.total or 50 * self.done < self.total:
+            return None
+        return self.seconds * (self.total - self.done) / self.done
 
 
 def progress(
