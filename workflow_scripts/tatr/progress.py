@@ -34,7 +34,7 @@ class Progress(NamedTuple):
 
     @property
     def seconds_left(self) -> float | None:
-        """At the same speed; None if the total is not known, or if too little is done to tell: the first steps are slow."""
+        """At the same speed; None if the total is not known, or too little is done to tell."""
         if not self.total or 50 * self.done < self.total:
             return None
         return self.seconds * (self.total - self.done) / self.done

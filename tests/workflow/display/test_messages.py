@@ -190,6 +190,12 @@ class TestOnATerminal:
         assert "0 of 4 jobs, at least 17 s left" in shown
         assert max(map(len, shown.splitlines())) < 200
 
+    def test_a_terminal_that_can_only_write_has_a_line_per_job(self) -> None:
+        told = Told(terminal=True, kind="dumb").started(job(1, "finetuning", "letters"), finetuning=2)
+
+        assert "finetuning letters: 97 s\n" in finished(told).written()
+        assert "━" not in told.screen.getvalue()
+
     def test_the_live_lines_are_gone_while_a_target_writes(self) -> None:
         told = Told(terminal=True).started(job(1, "finetuning", "letters"), finetuning=1, demo=1)
         assert told.display._live is not None

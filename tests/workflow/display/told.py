@@ -44,6 +44,7 @@ class Told:
     dry: bool = False
     quiet: bool = False
     width: int = 80
+    kind: str = "xterm"
     screen: io.StringIO = field(default_factory=io.StringIO)
     own: list[str] = field(default_factory=list)
     places: Callable[[], list[str]] = lambda: ["table    results/tables/x/"]

@@ -77,6 +77,7 @@ class Messages(logging.Handler):
         super().__init__()
         self._console, self._own, self._begin, self._places = console, own, begin, places
         self._dry, self._quiet = dry, quiet
+        self._has_live_lines = console.is_terminal and not console.is_dumb_terminal
         self._run: Run | None = None
         self._live: Live | None = None
         self._plan: list[Fields] = []
@@ -129,7 +130,7 @@ class Messages(logging.Handler):
         for warning in warnings:
             self._warn(warning)
         if not job.is_target and not self._quiet:
-            if not self._console.is_terminal:
+            if not self._has_live_lines:
                 self._say(f"{job.name}: {duration(seconds)}")
             elif run.is_complete(job.rule):
                 self._say(_of_rule(job.rule, run.done[job.rule]))
@@ -208,7 +209,7 @@ class Messages(logging.Handler):
 
     def _resume(self, run: Run) -> None:
         jobs = run.jobs
-        if self._quiet or not self._console.is_terminal or not jobs or any(job.is_target for job in jobs):
+        if self._quiet or not self._has_live_lines or not jobs or any(job.is_target for job in jobs):
             return
         if self._live is None:
             self._live = live(run, self._console)
