@@ -51,7 +51,12 @@ class Told:
 
     def __post_init__(self) -> None:
         console = Console(
-            file=self.screen, force_terminal=self.terminal, width=self.width, soft_wrap=True, highlight=False
+            file=self.screen,
+            force_terminal=self.terminal,
+            width=self.width,
+            soft_wrap=True,
+            highlight=False,
+            _environ={"TERM": self.kind},
         )
         passed = logging.NullHandler()
         passed.handle = lambda record: bool(self.own.append(record.getMessage()))  # type: ignore[method-assign]
