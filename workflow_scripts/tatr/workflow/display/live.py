@@ -1,5 +1,7 @@
 """The live lines of a run on a terminal: what runs and how far it is, how many jobs are done, the time that is left."""
 
+from collections.abc import Sequence
+
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -17,7 +19,7 @@ BAR = 24
 """Characters of the bar."""
 
 NAME = 20
-"""Characters of a job's name that are shown at least, and half of those at most."""
+"""Characters of a job's name that are shown at least."""
 
 
 class RunningLines:
@@ -28,8 +30,8 @@ class RunningLines:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         jobs, width = self._run.jobs, options.max_width - 1
-        for job in jobs[:MOST]:
-            yield Text(_line(job, width), no_wrap=True, overflow="crop")
+        for line in _lines(jobs[:MOST], width):
+            yield Text(line, no_wrap=True, overflow="crop")
         if len(jobs) > MOST:
             yield Text(f"and {len(jobs) - MOST} more", style="dim")
         status = Table.grid(padding=(0, 1))
@@ -50,8 +52,14 @@ def live(run: Run, console: Console) -> Live:
     return Live(RunningLines(run), console=console, transient=True, refresh_per_second=2, redirect_stdout=False)
 
 
-def _line(job: RunningJob, width: int) -> str:
-    """What a job does, and how far it is: the name is shortened if both don't fit."""
+def _lines(jobs: Sequence[RunningJob], width: int) -> list[str]:
+    """A line per job, its name and how far it is; names are shortened where both don't fit."""
+    names, told = [job.name for job in jobs], [_progress(job) for job in jobs]
+    room = max(NAME, min(max(map(len, names)), width - 2 - max(map(len, told)))) if jobs else NAME
+    return [f"{shortened(name, room):<{room}}  {text}"[:width] for name, text in zip(names, told, strict=True)]
+
+
+def _progress(job: RunningJob) -> str:
     said = progress_of(job.log, job.since - 1) if job.log else None
     told, times = [], [duration(job.seconds)]
     if said:
@@ -60,6 +68,4 @@ def _line(job: RunningJob, width: int) -> str:
         told = [*filter(None, (what, count, said.status))]
         if (left := said.seconds_left) is not None and left >= 1:
             times.append(f"{duration(left)} left")
-    text = "  ".join([*told, ", ".join(times)])[: max(0, width - NAME)]
-    room = min(2 * NAME, max(1, width - len(text) - 2))
-    return f"{shortened(job.name, room):<{room}}  {text}"
+    return "  ".join([*told, ", ".join(times)])
