@@ -5,24 +5,29 @@ BIN := .venv/bin
 READY := .venv/ready
 PARITY := .venv-parity/ready
 
-.PHONY: help demo report test test-paper test-parity test-slurm test-kills lint format docs lock benchmark benchmark-peers rehearsal clean
+.PHONY: help install demo report test test-paper test-parity test-slurm test-kills lint format docs lock benchmark benchmark-peers rehearsal clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
+install: $(READY) ## install the environment into .venv; then: source .venv/bin/activate
+
 # The lock pins versions and hashes; a changed lock renews the environment. uv is used if it is there, pip suffices.
+# The project itself comes last, as uv removes what is not in the lock: in place, so that edits count at once.
 $(READY): envs/requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	@echo "Installing the environment into .venv (once; PyTorch is large)"
 	@if command -v uv >/dev/null; then \
-		uv venv -q --allow-existing --python $(PYTHON) .venv && uv pip sync -q --compile-bytecode --python $(BIN)/python envs/requirements.lock; \
+		uv venv -q --allow-existing --python $(PYTHON) .venv && uv pip sync -q --compile-bytecode --python $(BIN)/python envs/requirements.lock && \
+		uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
 	else \
-		$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q --disable-pip-version-check -r envs/requirements.lock; \
+		$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q --disable-pip-version-check -r envs/requirements.lock && \
+		$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
 	fi
 	@touch $@
 
 demo: $(READY) ## run everything on the embedded benchmark and print the table
-	@$(BIN)/snakemake --cores $(CORES) --quiet rules host --configfile config/demo.yaml -- demo
+	@$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml -- demo
 	@$(BIN)/snakemake --quiet all --configfile config/demo.yaml --report results/report.html \
 		>logs/report.log 2>&1 || { cat logs/report.log; exit 1; }
 	@echo "  results/report.html"

@@ -137,7 +137,7 @@ class Rehearsal:
         line: list[str | Path] = [sys.executable, SCRIPTS / f"{kind}.py", "--settings", json.dumps(settings or {})]
         for role, group in inputs.items():
             line += ["--" + role.replace("_", "-"), *(self.folder / path / FILE for path in group)]
-        line += ["--output", self.folder / kind / name / FILE, "--threads", str(THREADS), "--log", self.folder / "log"]
+        line += ["--output", self.folder / kind / name / FILE, "--threads", str(THREADS)]
         shown = {"task_vector": "task vector", "mask": "mask"}.get(
             kind, f"{kind}: {name}" if kind != "export" else kind
         )
@@ -161,7 +161,8 @@ class Rehearsal:
 def measure(line: list[str], step: Step, log: Path) -> None:
     """Run a process and take down its seconds and its memory."""
     start = time.perf_counter()
-    process = subprocess.Popen(line)
+    with log.open("w") as file:
+        process = subprocess.Popen(line, stderr=file)
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:

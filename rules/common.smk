@@ -8,14 +8,26 @@ from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
-from tatr.config.loading import load_config, read_tasks
-from tatr.digests import canonical
-from tatr.errors import TatrError
-from tatr.workflow.links import links
-from tatr.workflow.plan import build
-from tatr.workflow.step import step
-
 BASE = Path(workflow.basedir)
+
+try:
+    from tatr.config.loading import load_config, read_tasks
+    from tatr.digests import canonical
+    from tatr.errors import TatrError
+    from tatr.workflow.display.messages import attach
+    from tatr.workflow.links import links
+    from tatr.workflow.plan import build
+    from tatr.workflow.plan.places import places
+    from tatr.workflow.step import step
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"{sys.executable} has no package '{error.name}': this is the snakemake of another environment. "
+        f"Run `make install` in {BASE} once, then `source {BASE}/.venv/bin/activate`, and snakemake again"
+    ) from None
+
+# From here on the terminal shows what people want to know of a run; `-p` shows Snakemake's own messages instead.
+attach(workflow, lambda: places(plan))
+
 CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 PYTHON = "python" if CONDA else sys.executable
 
@@ -43,7 +55,7 @@ def command_of(kind, before=""):
     """The command line of a step, with an option for each role that its command reads."""
     roles = [f"--{role.replace('_', '-')} {{input.{role}}}" for role in step(kind).reads]
     code = ["--code {params.code}"] if step(kind).names_code else []
-    options = ["--settings {params.settings:q}", *code, "--output {output.manifest} --threads {threads} --log {log}"]
+    options = ["--settings {params.settings:q}", *code, "--output {output.manifest} --threads {threads} 2> {log}"]
     return " ".join([f"tatr {kind}", *([before] if before else []), *roles, *options])
 
 

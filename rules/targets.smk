@@ -16,17 +16,17 @@ localrules:
 
 
 rule demo:
-    """Everything, and then the table on the terminal, and what its rows cost."""
+    """Everything, and then the table on the terminal."""
     input:
         table=plan.table.manifest,
-        figure=plan.figures.content,
+        figures=plan.figures.manifest,
         links=linked("tables", "figures", "report"),
     log:
         "logs/demo.log",
     conda:
         "../envs/tatr.yaml"
     shell:
-        "tatr show {input.table} {input.figure} 2> {log} && tatr costs {input.table} 2>> {log}"
+        "tatr show {input.table} 2> {log} && tatr costs {input.table} >> {log} 2>&1"
 
 
 rule downloaded:

@@ -1,10 +1,13 @@
 """The pages: every link and anchor leads somewhere, and every page can be reached from the README or the index."""
 
 import re
+import subprocess
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tatr.console import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -68,3 +71,38 @@ def test_every_page_of_the_docs_is_listed_in_the_index() -> None:
     listed = {(index.parent / path).resolve() for path, _ in links(index)}
     methods = ROOT / "docs/merging/methods"  # which merging/methods.md lists
     assert [name(page) for page in PAGES[2:] if page not in listed | {index} and page.parent != methods] == []
+
+
+COMMAND = re.compile(r"^(?:\$ )?(?:snakemake|tatr|python) ", re.MULTILINE)
+"""A line of a block that is a command of the environment."""
+
+ACTIVATION = ".venv/bin/activate"
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=name)
+def test_commands_are_those_of_the_activated_environment(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"\.venv/bin/(?!activate)\S*", text) == []
+    of_the_console = "|".join(module for module in COMMANDS.values())
+    assert re.findall(rf"python workflow_scripts/(?:{of_the_console})\.py", text) == [], "it is `tatr …`"
+    assert re.findall(r"python -m snakemake|snakemake .*-c ?\d", text) == [], "it is `snakemake --cores N …`"
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "config/README.md", ROOT / "docs/data/own-images.md"], ids=name
+)
+def test_where_people_begin_the_environment_is_activated_first(page: Path) -> None:
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    before, activated, _ = "".join(blocks).partition(ACTIVATION)
+    assert activated
+    assert COMMAND.findall(before) == []
+
+
+def test_the_readme_says_how_the_environment_is_made() -> None:
+    assert "make install" in (ROOT / "README.md").read_text(encoding="utf-8")
+    made = subprocess.run(
+        ["make", "--dry-run", "--always-make", "install"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    packages, _, project = made.stdout.partition("uv pip sync")[2].partition("--editable .")
+    assert packages and project, "the project comes last, as uv removes what the lock does not name"
+    assert made.stdout.count("--editable .") == 2, "with uv and with pip"

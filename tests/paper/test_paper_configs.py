@@ -23,6 +23,7 @@ whole = pytest.mark.skipif(os.environ.get("TATR_TEST_PAPER") != "1", reason="set
 def snakemake(folder: Path, config: Path, *arguments: str) -> str:
     """Run snakemake in a folder; return what it printed."""
     line = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--configfile", str(config), *arguments]
+    line += ["-p"] if "-n" in arguments else []  # in Snakemake's own words
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAKEMAKE", "PYTEST"))}
     environment = kept | NO_NETWORK | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500)

@@ -82,15 +82,15 @@ class Checkout:
 
     def run(self, *arguments: str) -> set[str]:
         """Run snakemake to its end and return the jobs it ran."""
-        return _jobs(successful(self.snakemake(*arguments)))
+        return _jobs(successful(self.snakemake("-p", *arguments)))
 
     def dry_run(self, *arguments: str) -> set[str]:
         """The jobs that snakemake would run, as "rule:label" (without the digest); targets like `all` left out."""
         return _jobs(self.plan(*arguments))
 
     def plan(self, *arguments: str) -> str:
-        """What a dry run prints."""
-        return successful(self.snakemake("--dry-run", *arguments))
+        """What Snakemake itself prints in a dry run."""
+        return successful(self.snakemake("--dry-run", "-p", *arguments))
 
     def script(self, name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one of `workflow_scripts/`, or else of the subcommands of `tatr`, by itself."""

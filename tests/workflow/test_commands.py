@@ -107,14 +107,6 @@ def test_an_error_is_one_line_without_a_traceback_and_exit_code_1(
     assert list(tmp_path.glob("out/*")) == []
 
 
-def test_errors_reach_both_the_log_file_and_the_terminal(run_script: Run, tmp_path: Path) -> None:
-    log = tmp_path / "logs" / "mask.log"
-    code, output, _ = run_script("mask", "--output", tmp_path / "m" / FILE, "--log", log)
-    assert code == 1
-    assert "--sensitivity: expected one manifest, got 0" in output
-    assert "--sensitivity: expected one manifest, got 0" in log.read_text()
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -119,11 +119,11 @@ class TestFinishedRun:
 
     def test_demo_prints_the_table_and_writes_what_rows_cost(self, finished: Checkout, tmp_path: Path) -> None:
         copied = finished.with_results(tmp_path / "run")
-        shown = successful(copied.snakemake("demo", "--quiet", "rules"))
+        shown = successful(copied.snakemake("demo"))
 
         assert "Pre-trained" in shown
         assert "methods.csv" in shown
-        assert "Cost beyond the individual models" in shown
+        assert "costs.md" in shown
         lines = (copied.artefact("tables:tiny") / "costs.csv").read_text().splitlines()
         assert len(lines) == 1 + 4
         # Ω from three gradients, a mask and a merge; all with a record.

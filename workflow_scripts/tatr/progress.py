@@ -1,43 +1,66 @@
-"""Progress of long steps: a bar on the terminal for one job at a time, and a line per tenth in the job's log."""
+"""Progress of long steps: a bar on the terminal, and lines in the job's log, which the run's display reads."""
 
-import fcntl
 import logging
-import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from functools import cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 logger = logging.getLogger("tatr")
 
+INTERVAL = 2.0
+"""Seconds from one line to the next at least; of long steps a hundredth of the time that they have taken, so that a day
+makes hundreds of lines and not thousands."""
+
+LINE = re.compile(r"^(?:\d\d:\d\d:\d\d )?(.*): (\d+)/(\d+|\?) after (\d+) s(?: (.*))?$", re.MULTILINE)
+"""A line of progress in a log."""
+
+
+class Progress(NamedTuple):
+    """How far a step was when it last said so."""
+
+    what: str
+    done: int
+    total: int | None
+    """None if it can't be known."""
+    seconds: int
+    """Taken so far."""
+    status: str
+    """A loss, say."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the same speed; None if the total is not known, or too little is done to tell."""
+        if not self.total or 50 * self.done < self.total:
+            return None
+        return self.seconds * (self.total - self.done) / self.done
+
 
 def progress(
     items: Iterable[T], description: str, total: int | None = None, status: Callable[[], str] = str
 ) -> Iterator[T]:
-    """Yield `items`, showing how far we are and what `status` says (a loss, say)."""
+    """Yield `items`, saying how far we are and what `status` says (a loss, say)."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    step, start = max(1, (total or 1000) // 10), time.monotonic()
-    bar = tqdm(items, description, total, leave=False, disable=not _owns_terminal(), dynamic_ncols=True)
+    start = said = time.monotonic()
+    bar = tqdm(items, description, total, leave=False, disable=not sys.stderr.isatty(), dynamic_ncols=True)
     for count, item in enumerate(bar, 1):
         yield item
-        if count % step == 0:
+        now = time.monotonic()
+        if now - said >= max(INTERVAL, (now - start) / 100) or count == total:
+            said = now
             bar.set_postfix_str(status())
-            elapsed = time.monotonic() - start
-            logger.info("%s: %d/%s after %.0f s %s", description, count, total or "?", elapsed, status())
+            logger.info("%s: %d/%s after %.0f s %s", description, count, total or "?", now - start, status())
 
 
-@cache
-def _owns_terminal() -> bool:
-    # Jobs run side by side on one terminal; the first to lock it draws, and the kernel frees the lock when it ends.
-    if not sys.stderr.isatty():
-        return False
-    try:
-        fcntl.flock(os.open(os.ttyname(sys.stderr.fileno()), os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def last_progress(text: str) -> Progress | None:
+    """What a log says last of its step's progress; None if it says nothing."""
+    lines = LINE.findall(text)
+    if not lines:
+        return None
+    what, done, total, seconds, status = lines[-1]
+    return Progress(what, int(done), None if total == "?" else int(total), int(seconds), status)

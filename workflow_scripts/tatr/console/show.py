@@ -1,8 +1,8 @@
-"""Print a methods table on the terminal, best and second best marked, and where its files are."""
+"""Print a methods table, best and second best marked; on a terminal it fits the width."""
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import rich.table
 
-FILES = ("methods.csv", "methods.md", "per_seed.csv", "paired.csv", "paper.md")
-"""Files of a table that are worth naming, where it has them."""
+UNMARKED = {0: "{}", 1: "{}", 2: "{}"}
+STYLED = {0: "{}", 1: "[bold green]{}[/]", 2: "[underline]{}[/]"}
+PLAIN = {0: "{}", 1: "{}*", 2: "{}+"}
+"""How other figures, the best and the second best are written: bare, with styles, and where there are none."""
+
+WIDE = 10_000
+"""Characters in a line of what is no terminal: lines are as long as they need to be."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -24,9 +29,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         arguments: of the command line; None takes those of this process.
         prog: what `--help` calls the command.
     """
-    parser = parser_of_table("show", __doc__, prog)
-    parser.add_argument("others", nargs="*", type=Path, help="further files worth naming")
-    given = parser.parse_args(arguments)
+    given = parser_of_table("show", __doc__, prog).parse_args(arguments)
 
     from rich.console import Console
 
@@ -40,44 +43,70 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     remarks: dict[str, Any] = {"skipped": {}, "warnings": []}  # of a table made before there were any
     if "remarks.json" in content:
         remarks = json.loads((artefact / "remarks.json").read_text())
-    console = Console(width=None if Console().is_terminal else 190)
-    table = tables.load_table(artefact / "methods.csv")
-    console.print(_shown(table, artefact.manifest.settings, remarks["skipped"], narrow=console.width < 180))
+    console = Console(width=None if Console().is_terminal else WIDE, highlight=False)
+    table, settings = tables.load_table(artefact / "methods.csv"), artefact.manifest.settings
+    shown, notes = _shown(table, settings, remarks["skipped"], console.width, styled=console.is_terminal)
+    console.print(shown)
+    console.print(*notes, sep="\n", markup=False, style="dim")
     for warning in remarks["warnings"]:
-        console.print(f"warning: {warning}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-    made = [artefact / name for name in FILES if name in content]
-    for path in (*made, *given.others):
-        console.print(f"  {path}", highlight=False, soft_wrap=True)
+        console.print(f"warning: {warning}", style="bold red", markup=False, soft_wrap=True)
     return 0
 
 
 def _shown(
-    table: "pd.DataFrame", settings: Mapping[str, Any], skipped: Mapping[str, int], *, narrow: bool
-) -> "rich.table.Table":
-    """The table for a terminal. On a narrow one headings are cut, names folded and tasks' deviations left out."""
+    table: "pd.DataFrame", settings: Mapping[str, Any], skipped: Mapping[str, int], width: int, *, styled: bool
+) -> "tuple[rich.table.Table, list[str]]":
+    """The table in a width, and what is to be said under it."""
     from rich import box
     from rich.table import Table
 
-    from tatr.report import table_text, tables
+    from tatr.report import fitting, table_text, tables
 
     tasks = [*settings["tasks"], *settings.get("unseen", ())]
     names = table_text.marked_tasks(tasks, settings["names"], skipped)
-    if narrow:
+    marks = UNMARKED if styled else PLAIN
+    plain = table_text.formatted(table, names, settings["digits"], marks)
+    if tables.SEEDS in table and _width(plain) > width:  # the means before anything else
         table = table.drop(columns=[task + tables.DEVIATION for task in tasks], errors="ignore")
-    marks = {0: "{}", 1: "[bold green]{}[/]", 2: "[underline]{}[/]"}
-    text = table_text.formatted(table, names, settings["digits"], marks)
-    footnotes = [*table_text.explanations(table), *table_text.notes(table)]
-    footnotes += table_text.skipped_notes(settings["names"], skipped)
-    shown = Table(
-        box=box.SIMPLE,
-        title="Test accuracy in %",
-        caption=" · ".join(["green: best merge", "underlined: second best", *footnotes]),
-        padding=(0, 0) if narrow else (0, 1),
-    )
-    shown.add_column("Method", overflow="fold")
-    cut = {*names.values()} if narrow else set()
-    for column in text.columns:
-        shown.add_column(column[:5] if column in cut else column, justify="right", no_wrap=True, min_width=5)
-    for index, (name, row) in enumerate(zip(text.index, text.to_numpy().tolist(), strict=True)):
-        shown.add_row(str(name), *row, end_section=index == tables.references(table) - 1)
-    return shown
+        plain = table_text.formatted(table, names, settings["digits"], marks)
+    headings, average = [*map(str, plain.columns)], [*tables.accuracies(table)].index("average")
+    cells = [max(map(len, plain.iloc[:, place])) for place in range(len(headings))]
+    gap = 2 if _width(plain) <= width else 1
+    fit = fitting.fitted([*map(str, plain.index)], [*zip(headings, cells, strict=True)], width, gap, [average])
+    text = table_text.formatted(table, names, settings["digits"], STYLED) if styled else plain
+    # The box puts one space between columns.
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), pad_edge=False, show_edge=False)
+    shown.add_column("Test accuracy in %", no_wrap=True)
+    for heading in fit.headings.values():
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for index, (name, row) in enumerate(zip(fit.names, text.to_numpy().tolist(), strict=True)):
+        last = index == tables.references(table) - 1
+        shown.add_row(name, *(row[place] for place in fit.headings), end_section=last)
+    left_out = [heading for place, heading in enumerate(headings) if place not in fit.headings]
+    return shown, [*_notes(table, settings, skipped, left_out, styled=styled)]
+
+
+def _notes(
+    table: "pd.DataFrame",
+    settings: Mapping[str, Any],
+    skipped: Mapping[str, int],
+    left_out: Sequence[str],
+    *,
+    styled: bool,
+) -> Iterator[str]:
+    from tatr.report import table_text
+
+    best, second = ("bold", "underlined") if styled else ("*", "+")
+    zero = "; of differences, where the interval excludes zero" if table["difference"].notna().any() else ""
+    yield f"{best}: best merge{zero}; {second}: second best"
+    meant = table_text.explanations(table)
+    yield from (line for line in meant if line.partition(":")[0] not in left_out)
+    yield from table_text.notes(table)
+    yield from table_text.skipped_notes(settings["names"], skipped)
+    if left_out:
+        yield f"not shown in this width: {', '.join(left_out)}"
+
+
+def _width(text: "pd.DataFrame") -> int:
+    columns = [max(len(str(heading)), *map(len, text.iloc[:, place])) for place, heading in enumerate(text.columns)]
+    return max(map(len, map(str, text.index))) + sum(2 + width for width in columns)

@@ -46,7 +46,7 @@ def check(
     ok = all(row["ok"] for row in tasks.values())
     comparison = {"tolerance": tolerance, "stated_by": stated_by, "ok": ok, "tasks": tasks}
     for line in deviations(comparison):
-        logger.warning("warning: %s", line)
+        logger.warning("%s", line)
     return comparison
 
 

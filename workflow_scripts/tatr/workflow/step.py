@@ -55,7 +55,7 @@ class Step:
     def main(self) -> None:
         """Parse the command line, run the step and write its artefact; exit 1 with one line if it can't be done."""
         arguments = self._parser().parse_args()
-        _set_up_log(arguments.log)
+        _set_up_log()
         _limit_threads(arguments.threads)
         try:
             manifest = self._make(arguments)
@@ -106,7 +106,6 @@ class Step:
             "--output", type=Path, required=True, metavar="MANIFEST", help="FOLDER/manifest.json to make"
         )
         parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads (default: all)")
-        parser.add_argument("--log", type=Path, help="log file (default: the terminal)")
         parser.add_argument("--code", default="", help="refuse to run unless the code has this digest (used by rules)")
         return parser
 
@@ -161,13 +160,22 @@ def _check_code(expected: str) -> None:
         )
 
 
-def _set_up_log(path: Path | None) -> None:
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handlers[0].setLevel(logging.WARNING)
-        handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
+class _Lines(logging.Formatter):
+    """`12:34:56 message`, with `warning: ` or `error: ` before what people must see, by which displays find it."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(word)s%(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.word = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return super().format(record)
+
+
+def _set_up_log() -> None:
+    # To stderr, which a rule leads into the job's log: with tracebacks, and with all that libraries say there.
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _limit_threads(threads: int) -> None:
@@ -185,5 +193,5 @@ def _leave() -> None:
 
 
 def _fail(message: str) -> None:
-    logger.error("error: %s", message)
+    logger.error("%s", message)
     sys.exit(1)
