@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 PARITY := .venv-parity/ready
 
-.PHONY: help install demo report test test-paper test-parity test-slurm test-kills lint format docs lock benchmark benchmark-peers rehearsal clean
+.PHONY: help install demo report test test-paper test-parity test-slurm test-kills lint format docs docs-site lock benchmark benchmark-peers rehearsal clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -68,6 +68,10 @@ lint: $(READY) ## check style, floors, types, the workflow and generated files
 	@$(BIN)/snakemake --lint
 	@$(BIN)/python workflow_scripts/config_docs.py --check
 
+docs-site: $(READY) ## build the pages into a searchable site, build/docs-site; fails at a dead link or an orphan
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --config-file docs/site/mkdocs.yml
+	@echo "  build/docs-site/index.html (search needs a server: $(BIN)/python -m http.server -d build/docs-site)"
+
 format: $(READY) ## bring all sources into the house's style
 	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .
 	@$(BIN)/snakefmt --no-format-shell -l 120 Snakefile rules
@@ -86,4 +90,4 @@ lock: ## pin the newest versions (needs uv)
 		--no-emit-index-url --no-emit-find-links --upgrade --custom-compile-command "make lock" -o envs/requirements.lock
 
 clean: ## remove results, logs and caches (not the environment)
-	rm -rf results logs .snakemake .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	rm -rf results logs build/docs-site .snakemake .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -119,11 +119,15 @@ class Rehearsal:
         folder = self.folder / "evaluation/e"
         folder.mkdir(parents=True)
         (folder / "scores.json").write_text(json.dumps(scores))
-        inputs = inputs_of({"backbone": [backbone], "directions": [merge], "masks": [self.open(mask)]})
+        heads = [f"head/{task}" for task in self.tasks]
+        for task in self.tasks:
+            self._write("head", task)
+        measured = {"backbone": [backbone], "directions": [merge], "masks": [self.open(mask)]}
+        inputs = inputs_of(measured | {"heads": [self.open(head) for head in heads]})
         content = {"scores.json": file_digest(folder / "scores.json")}
         Manifest("evaluation", "e", {}, inputs, "", "cpu", content).save(folder)
         roles = {"backbone": ["backbone/b"], "evaluation": ["evaluation/e"], "directions": ["merge/exported"]}
-        self.command("export", "x", {"row": "rehearsal"}, masks=[mask], **roles)
+        self.command("export", "x", {"row": "rehearsal"}, masks=[mask], heads=heads, **roles)
 
     def command(
         self,

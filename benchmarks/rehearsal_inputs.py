@@ -23,6 +23,7 @@ FOLDER, WHAT = Path(sys.argv[1]), sys.argv[2:]
 ARCHITECTURE = Architecture.of(json.loads((FOLDER / "config.json").read_text()), "config.json")
 LAYOUT = ARCHITECTURE.layout()
 EXEMPLARS = 128
+CLASSES = 100
 
 
 def main() -> None:
@@ -41,6 +42,12 @@ def main() -> None:
         finish("finetuning", folder)
         # Heavy tails, as gradients have.
         write_store("gradient", task, LAYOUT, drawn([task, 1], lambda values: values**8 * np.float32(1e-3)))
+    elif kind == "head":
+        folder = make("head", f"task{task}")
+        weight = np.random.default_rng([task, 5]).standard_normal((CLASSES, ARCHITECTURE.embed_dim), np.float32)
+        write_safetensors(folder / "head.safetensors", {"weight": ("F32", weight.shape)}, [weight])
+        (folder / "classnames.json").write_text(json.dumps([f"class {number}" for number in range(CLASSES)]))
+        finish("head", folder)
     elif kind == "fisher":
         write_store("fisher", task, LAYOUT, drawn([task, 2], lambda values: values**16))
     else:
@@ -93,7 +100,7 @@ def finish(kind: str, folder: Path, names: Iterable[str] = ()) -> None:
     # These are never verified: any digests that differ will do.
     names = names or [path.name for path in folder.iterdir()]
     content = {name: canonical_digest([kind, folder.name, name]) for name in names}
-    settings = {} if kind == "backbone" else {"task": folder.name}
+    settings = {} if kind == "backbone" else {"task": folder.name, "templates": ["a photo of a {}."]}
     Manifest(kind, folder.name, settings, {}, "", "cpu", content).save(folder)
 
 

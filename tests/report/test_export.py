@@ -1,6 +1,7 @@
 """Export: plain open_clip loads the folder and computes what ours computes; the card says what the model is."""
 
 import json
+import re
 import runpy
 import shutil
 import subprocess
@@ -12,11 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tatr.clip import towers as clip
 from tatr.clip.architecture import Architecture
+from tatr.clip.correction import corrected, load_modules
 from tatr.digests import file_digest
+from tatr.report.classifiers import Classifier
 from tatr.report.export import open_clip_config
+from tatr.report.usage import classes, classification
 from tatr.vectors.layout import Layout
 from tatr.vectors.store import write_vector
 from tatr.weights.encoder_file import load_tensors, save_tensors
@@ -53,6 +58,8 @@ SETTINGS = {
     "tasks": ["cars", "digits"],
     "remark": "made for a test",
 }
+CLASSES = {"cars": ["a coupé", "van", "truck"], "digits": ["0", "1", "2"], "signs": ["stop", "go", "yield"]}
+TEMPLATES = ["a photo of a {}.", "{} | drawn"]
 
 # Run where the project can't be imported: what somebody does who has the folder and open_clip, and nothing else.
 PLAIN = """
@@ -98,6 +105,12 @@ def inputs(make_artefact: Call, towers: dict[str, Tensors], model: Config, tmp_p
     def make(
         model_config: Config, scores: Config, *, surgery: bool, directions: int = 2, masks: int = 0
     ) -> dict[str, list[Artefact]]:
+        def head(folder: Path) -> dict[str, str]:
+            weight = np.random.default_rng(len(folder.name)).normal(size=(3, 12)).astype(np.float32)
+            save_tensors({"weight": weight}, folder / "head.safetensors")
+            (folder / "classnames.json").write_text(json.dumps(CLASSES[folder.name]))
+            return {path.name: file_digest(path) for path in folder.iterdir()}
+
         def pretrained(folder: Path) -> dict[str, str]:
             save_tensors(towers["image"], folder / "encoder.safetensors")
             save_tensors(towers["text"], folder / "text.safetensors")
@@ -115,20 +128,22 @@ def inputs(make_artefact: Call, towers: dict[str, Tensors], model: Config, tmp_p
             return {"vector.zarr": write_vector(folder / "vector.zarr", layout.size, layout.digest, parts, bool)}
 
         def modules(folder: Path) -> dict[str, str]:
-            save_tensors({"cars.down": np.ones((3, 12)), "cars.up": np.ones((12, 3))}, folder / "surgery.safetensors")
+            drawn = np.random.default_rng(2).normal(size=(2, 3, 12)).astype(np.float32)
+            save_tensors({"cars.down": drawn[0], "cars.up": drawn[1].T}, folder / "surgery.safetensors")
             return {"surgery.safetensors": file_digest(folder / "surgery.safetensors")}
 
         def evaluation(folder: Path) -> dict[str, str]:
             (folder / "scores.json").write_text(json.dumps(scores))
             return {"scores.json": file_digest(folder / "scores.json")}
 
-        for kind in ("backbone", "merge", "mask", "surgery", "evaluation"):
+        for kind in ("backbone", "merge", "mask", "surgery", "head", "evaluation"):
             shutil.rmtree(tmp_path / kind, ignore_errors=True)
         made = {
             "backbone": [make_artefact("backbone", "tiny-0123456789ab", {}, pretrained)],
             "directions": [make_artefact("merge", name, {}, direction) for name in ("v0", "v1")[2 - directions :]],
             "masks": [make_artefact("mask", f"m{number}", {}, mask) for number in range(masks)],
             "surgery": [make_artefact("surgery", "s", {}, modules)] if surgery else [],
+            "heads": [make_artefact("head", t, {"task": t, "templates": TEMPLATES}, head) for t in scores["scores"]],
         }
         measured = make_artefact("evaluation", "e", {}, evaluation)
         measured.manifest.inputs = inputs_of(made)
@@ -209,7 +224,8 @@ def test_the_weights_are_theta_to_the_bit(
 ) -> None:
     folder, _ = export(inputs(model, SCORES, surgery=surgery))
     assert list(problems(folder / FILE)) == []
-    names = {"open_clip_model.safetensors", "open_clip_config.json", "README.md", *["surgery.safetensors"] * surgery}
+    names = {"open_clip_model.safetensors", "open_clip_config.json", "heads.safetensors", "tasks.json", "README.md"}
+    names |= {"surgery.safetensors"} if surgery else set()
     assert set(Manifest.load(folder / FILE).content) == names == {path.name for path in folder.iterdir()} - {FILE}
     found, expected = load_tensors(folder / "open_clip_model.safetensors"), merged(towers) | towers["text"]
     assert found.keys() == expected.keys()
@@ -276,7 +292,6 @@ def test_the_card_says_what_the_model_is(model: Config, inputs: Call, export: Ca
         assert f"`{given[role][index].manifest.digest}`" in card
     assert given["directions"][0].manifest.digest not in card
     assert "τ (share of the parameters, the most sensitive ones, left as they were): 0.02" in card
-    assert "local-dir:FOLDER" in card and "any prompts can be used" in card
     assert "surgery" not in card.lower()
 
 
@@ -292,11 +307,80 @@ def test_the_card_tells_tasks_that_were_not_merged(model: Config, inputs: Call, 
     assert "- Tasks: cars, digits" in lines
 
 
+def test_card_and_folder_hold_classes_prompts_and_preprocessing(model: Config, inputs: Call, export: Call) -> None:
+    signs = {"correct": 1, "images": 4, "accuracy": 0.25, "loss": 1.0}
+    scores = SCORES | {"scores": SCORES["scores"] | {"signs": signs}, "unseen_average": 0.25}
+    folder, _ = export(inputs(model, scores, surgery=False))
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    lines = card.splitlines()
+    assert r"| cars | 3 | a coupé, van, truck | `a photo of a {}.`, `{} \| drawn` |" in lines
+    assert r"| signs (not merged) | 3 | stop, go, yield | `a photo of a {}.`, `{} \| drawn` |" in lines
+    assert "the shorter side is scaled to 8 pixels (bicubic), the middle 8 × 8 pixels are kept" in card
+    mean = ", ".join(f"{value:g}" for value in Architecture.of(model, "tiny").mean)
+    assert f"the channels' means ({mean}) are subtracted" in card
+    expected = {"cars": True, "digits": True, "signs": False}
+    assert json.loads((folder / "tasks.json").read_text()) == {
+        task: {"classnames": CLASSES[task], "templates": TEMPLATES, "merged": merged}
+        for task, merged in expected.items()
+    }
+
+
+def test_a_long_list_of_classes_is_cut_in_the_card() -> None:
+    many = Classifier([f"c{number}" for number in range(23)], ["a {}."], np.zeros((23, 2)))
+    assert "| cars | 23 | c0, c1, " in (text := classes({"cars": many}, ["cars"]))
+    assert "c19, … (3 more) |" in text and "c20" not in text
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("surgery", [False, True])
+def test_the_cards_own_lines_classify_an_image(
+    model: Config, towers: dict[str, Tensors], inputs: Call, export: Call, surgery: bool
+) -> None:
+    given = inputs(model, SCORES, surgery=surgery)
+    folder, _ = export(given)
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "image.png")
+    lines, other = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len([line for line in lines.splitlines() if line and "import" not in line]) == (8 if surgery else 6)
+    code = f"{lines}print(scores[0].tolist())\n{other}print(scores.shape)"
+    # Where the project can't be imported.
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+    architecture, head = Architecture.of(model, "tiny"), load_tensors(given["heads"][0] / "head.safetensors")["weight"]
+    parameters = clip.to_tensors(merged(towers))
+    features = clip.image_features(parameters, clip.normalise(pixels[None], architecture), architecture)
+    if surgery:
+        features = corrected(features, *load_modules(given["surgery"][0] / "surgery.safetensors", "cpu")["cars"])
+    scores = clip.scores(features, torch.tensor(head))[0]
+    name, printed, shape = done.stdout.splitlines()
+    assert name == CLASSES["cars"][scores.argmax()]
+    np.testing.assert_allclose(json.loads(printed), scores, rtol=1e-4)
+    assert shape == "torch.Size([1, 2])"
+
+
+def test_a_head_that_is_missing_or_another_is_refused(model: Config, inputs: Call, export: Call) -> None:
+    given = inputs(model, SCORES, surgery=False)
+    _, message = export(given | {"heads": given["heads"][:1]})
+    assert "--heads: none is of task 'digits', which" in message
+    measured = given["evaluation"][0].manifest
+    del measured.inputs["heads"]["digits"]
+    measured.save(given["evaluation"][0].folder)
+    _, message = export(given)
+    assert "measured another model than one with" in message
+    assert "head/digits" in message
+
+
+def test_the_page_shows_the_cards_lines() -> None:
+    page = (SCRIPTS.parent / "docs/report/exports.md").read_text(encoding="utf-8")
+    assert f"```python\n{classification('cars')}\n```" in page
+
+
 def test_the_card_of_a_model_with_surgery_says_how_to_apply_it(model: Config, inputs: Call, export: Call) -> None:
     given = inputs(model, SCORES, surgery=True)
     card = (export(given)[0] / "README.md").read_text(encoding="utf-8")
-    assert "features = features - (features @ down.T).relu() @ up.T" in card
-    assert "with each task's surgery module, which open_clip does not apply" in card
+    assert 'features -= (features @ modules[f"{task}.down"].T).relu() @ modules[f"{task}.up"].T' in card
+    assert "with each task's surgery module, which open_clip itself does not apply" in card
     assert f"`{given['surgery'][0].manifest.digest}`" in card
 
 

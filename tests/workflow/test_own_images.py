@@ -1,6 +1,9 @@
 """The steps of docs/data/own-images.md: folders of images, the user's own CLIP, one short configuration."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,11 @@ import torch
 import yaml
 from checkout import ROOT, Checkout, copy_sources, successful
 from native_files import save
+from PIL import Image
 from small_clip import write_backbone
+
+from tatr.data.image_store import open_images
+from tatr.weights.encoder_file import load_tensors
 
 PAGE = ROOT / "docs/data/own-images.md"
 CLASSES = {"patterns": ("banded", "dotted", "woven"), "satellite": ("forest", "river")}
@@ -67,9 +74,22 @@ def test_from_folders_to_a_table_and_to_a_model_that_open_clip_loads(user: Check
             if not name.startswith("visual."):
                 np.testing.assert_array_equal(model.state_dict()[name].numpy(), tensor.numpy())
 
+    check_that_the_cards_lines_answer_as_the_evaluation_did(exports[0], user.results)
+
+
+def check_that_the_cards_lines_answer_as_the_evaluation_did(export: Path, results: Path) -> None:
+    """Run what the model card says, where the project can't be imported, on test images of the user's first task."""
+    (lines,) = re.findall(r"```python\n(import.*?)```", (export / "README.md").read_text(), re.DOTALL)
+    (images,) = results.glob("images/patterns-*/images.zarr")
+    (evaluation,) = json.loads((export / "manifest.json").read_text())["inputs"]["evaluation"]
+    answers = load_tensors(results / "evaluation" / evaluation / "predictions.safetensors")["patterns/predicted"]
+    for index in (0, 9):
+        Image.fromarray(open_images(images, "test")[index : index + 1][0]).save(export / "image.png")
+        done = subprocess.run([sys.executable, "-I", "-c", lines], capture_output=True, text=True, cwd=export)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"{CLASSES['patterns'][answers[index]]}\n"
+
 
 def preprocess_one(preprocess) -> torch.Tensor:  # noqa: ANN001
     """An image as the exported model wants it."""
-    from PIL import Image
-
     return preprocess(Image.new("RGB", (50, 40), (200, 30, 90)))[None]

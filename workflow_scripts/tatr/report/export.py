@@ -1,4 +1,4 @@
-"""A merged model as a folder that open_clip loads."""
+"""A merged model as a folder that open_clip loads, and what it was made from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +43,8 @@ class Lineage:
     """The trust region, if the direction is restricted to one."""
     evaluation: Parent
     surgery: Parent | None
+    heads: Mapping[str, Parent]
+    """Per task."""
     measured: frozenset[str]
     """Digests of all that the evaluation read."""
     with_surgery: bool
@@ -52,7 +54,7 @@ class Lineage:
 
     def check(self) -> None:
         """Raise unless the evaluation measured the very model that is exported."""
-        for parent in (self.pretrained, self.direction, self.mask, self.surgery):
+        for parent in (self.pretrained, self.direction, self.mask, self.surgery, *self.heads.values()):
             if parent and parent.digest not in self.measured:
                 raise TatrError(
                     f"{self.evaluation.folder}: measured another model than one with {parent.folder}; "
@@ -72,6 +74,7 @@ class Lineage:
             "trust region": self.mask,
             "evaluation": self.evaluation,
             "surgery": self.surgery,
+            **{f"head of {task}": head for task, head in self.heads.items()},
         }
         return {name: parent for name, parent in parents.items() if parent}
 

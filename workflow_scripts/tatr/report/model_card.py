@@ -1,40 +1,55 @@
-"""The model card of an exported model: how it was merged, how λ and τ were chosen, and what it reaches."""
+"""The model card of an exported model: its use, how it was merged, how λ and τ were chosen, and what it reaches."""
 
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from tatr.report.classifiers import Classifier
 from tatr.report.export import Lineage
 from tatr.report.markdown import table
+from tatr.report.usage import classes, use
 
 METHOD = ("method", "settings", "trust_region", "surgery", "tasks")
 """The settings that have words of their own in the card; all others are listed by their names."""
 
 
-def model_card(settings: Mapping[str, Any], scores: Mapping[str, Any], lineage: Lineage) -> str:
+def model_card(
+    settings: Mapping[str, Any],
+    scores: Mapping[str, Any],
+    lineage: Lineage,
+    classifiers: Mapping[str, Classifier],
+    config: Mapping[str, Any],
+) -> str:
     """The model card in Markdown, with the metadata that the Hugging Face Hub reads.
 
     Args:
         settings: `row` (the title) and anything else about the merge; all of it is shown.
         scores: of the evaluation (`tatr.measuring.evaluation.evaluate`).
         lineage: what the model was made from.
+        classifiers: of the evaluation's tasks, at least one.
+        config: what the folder's `open_clip_config.json` says.
     """
-    merged = settings.get("tasks") or list(scores["scores"])
+    merged, with_surgery = merged_tasks(settings, scores), lineage.surgery is not None
     base = str(settings.get("base_model", re.sub(r"-[0-9a-f]{12}$", "", lineage.pretrained.name)))
     sections = [
         _metadata(base),
         f"# {' '.join(str(settings.get('row', 'Merged model')).split())}",
         f"The image encoder is θ_pre + λ·v: {base} and a direction v, merged from models that were fine-tuned on "
         "one task each. The text encoder and the logit scale are those of the pre-trained model.",
+        "## Classify an image\n\n" + use(next(iter(classifiers)), config, with_surgery=with_surgery),
+        "## Classes and prompts\n\n" + classes(classifiers, merged),
         "## Merge\n\n" + "\n".join(f"- {line}" for line in _facts(settings, scores)),
         "## How λ and τ were chosen\n\n" + _choice(scores),
-        "## Accuracy\n\n" + _accuracy(scores, merged, with_surgery=lineage.surgery is not None),
-        "## Use\n\n" + _USE,
-        *(["## Surgery\n\n" + _SURGERY] if lineage.surgery else []),
+        "## Accuracy\n\n" + _accuracy(scores, merged, with_surgery=with_surgery),
         "## Made from\n\n" + _origin(lineage),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def merged_tasks(settings: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
+    """The tasks whose models were merged; all that were evaluated, if the settings don't say."""
+    return list(settings.get("tasks") or scores["scores"])
 
 
 def _metadata(base: str) -> str:
@@ -93,8 +108,8 @@ def _accuracy(scores: Mapping[str, Any], merged: Collection[str], *, with_surger
     lines.append(["**Average**", f"**{100 * scores['average']:.2f}**", "", ""])
     if "unseen_average" in scores:
         lines.append(["Average of those not merged", f"{100 * scores['unseen_average']:.2f}", "", ""])
-    note = "On the test splits, with zero-shot heads"
-    note += " and with each task's surgery module, which open_clip does not apply (see below)." if with_surgery else "."
+    note = "On the test splits, with the heads of this folder"
+    note += " and with each task's surgery module, which open_clip itself does not apply." if with_surgery else "."
     return f"{note}\n\n{table(lines, 'lrrr')}"
 
 
@@ -102,29 +117,3 @@ def _origin(lineage: Lineage) -> str:
     lines = [["", "Artefact", "Digest of its content"]]
     lines += [[role, f"`{parent.name}`", f"`{parent.digest}`"] for role, parent in lineage.parents.items()]
     return table(lines, "lll")
-
-
-_USE = """With `FOLDER` the folder that holds this file:
-
-```python
-import open_clip
-
-model, _, preprocess = open_clip.create_model_and_transforms("local-dir:FOLDER")
-tokenizer = open_clip.get_tokenizer("local-dir:FOLDER")
-```
-
-The classifier of a task is made of text features, as with any CLIP model. As the text encoder is unchanged, any classes
-and any prompts can be used; the accuracies above are those of the tasks' own prompts."""
-
-_SURGERY = """`surgery.safetensors` holds two matrices per task, which correct the image features of that task
-(Yang et al. 2024, "Representation surgery for multi-task model merging"). Apply them before the features are
-normalised:
-
-```python
-from safetensors.torch import load_file
-
-modules = load_file("FOLDER/surgery.safetensors")
-features = model.encode_image(images)
-down, up = modules[f"{task}.down"], modules[f"{task}.up"]
-features = features - (features @ down.T).relu() @ up.T
-```"""

@@ -15,6 +15,8 @@ from tatr.workflow.artefact import FILE
 FILES = (".safetensors", ".bin", ".pt", ".pth")
 """Suffixes by which a file of weights is told from a tag of open_clip's."""
 
+RESIZES = ("shortest", "squash")
+"""What can be done to an image's sides, by open_clip's names."""
 
 LARGE = 512
 """Width from which on an image tower is large: ViT-B's is 768 (N = 86 million), that of tiny CLIPs at most 256."""
@@ -101,5 +103,10 @@ def _saved_by_open_clip(folder: Path) -> BackboneSource:
         raise TatrError(f"{file}: not a config that open_clip saved ({error!r})") from None
     check_model(model, str(file))
     resize = preprocess.get("resize_mode", "shortest")
+    if resize not in RESIZES:
+        raise TatrError(
+            f"{file}: preprocess_cfg.resize_mode: '{resize}': images are resized by 'shortest' or 'squash' here; "
+            "use a model that was trained with one of these"
+        )
     settings = {"model": model, "resize": resize, "fingerprint": fingerprint(folder, "backbone")}
     return BackboneSource(folder.name, model, settings, folder, resize=resize)

@@ -135,6 +135,7 @@ def export(draft: Draft, merge: Merge) -> Planned:
         "directions": measured.inputs["directions"],
         "masks": measured.inputs["masks"],
         "surgery": measured.inputs["surgery"],
+        "heads": measured.inputs["heads"],
     }
     return draft.add("export", measured.label, settings | {"row": merge.row_name, "tasks": draft.tasks}, inputs)
 
