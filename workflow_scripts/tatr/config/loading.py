@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from tatr.config.messages.analysis_mistakes import analysis_mistakes
+from tatr.config.messages.checkpoint_mistakes import checkpoint_mistakes
 from tatr.config.messages.mistakes import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
 from tatr.config.models import Config
 from tatr.config.section import Section
@@ -58,7 +59,7 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
     mistakes += _unknown_tasks(raw, tasks)
     if config:
         mistakes += [*_long_warmups(config), *_same_rows(config, origins), *_clashing_seeds(config)]
-        mistakes += analysis_mistakes(config)
+        mistakes += [*checkpoint_mistakes(config), *analysis_mistakes(config)]
     if mistakes or config is None:
         sections = [*Config.model_fields]
         mistakes.sort(key=lambda m: sections.index(m.keys[0]) if m.keys and m.keys[0] in sections else len(sections))
