@@ -103,5 +103,5 @@ class SourceSplits(NamedTuple):
 
     splits: Mapping[str, Pictures]
     """The splits "train", "validation" and "test"."""
-    classnames: Sequence[str]
-    """For prompts, in label order."""
+    classnames: Sequence[str] | None
+    """What the source calls its classes, in label order; None if it doesn't name them."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tatr.data.checks import check_names
+from tatr.data.checks import check_source_names
 from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits
 from tatr.data.split_lists import listed_splits
 from tatr.data.splits import set_aside, three_splits
@@ -19,8 +19,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".webp", ".tif", ".tiff", "
 def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceSplits:
     """Find the images of all splits of a task.
 
-    Folders are classes, in the order in which a person sorts them (2 before 10); `classnames`, if given, names them
-    in that order. A class may have no test image, as in small samples of a data set. Folders that are not divided
+    Folders are classes, in the order in which a person sorts them (2 before 10). A class may have no test image, as in small samples of a data set. Folders that are not divided
     into train and test are divided by `lists`, or at random by `test_fraction`.
 
     Args:
@@ -49,9 +48,9 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
     # A folder that holds the lists is no class.
     list_folders = {Path(file).parts[0] for file in (settings["lists"] or {}).values() if Path(file).parent.parts}
     classes = _classes(folder, list_folders)
-    names = check_names(classes, settings, str(folder))
+    check_source_names(classes, settings, str(folder))
     train, test = _train_and_test(root, classes, settings)
-    return SourceSplits(three_splits(train, test, classes, settings, str(root)), names)
+    return SourceSplits(three_splits(train, test, classes, settings, str(root)), classes)
 
 
 def _train_and_test(root: Path, classes: Sequence[str], settings: Mapping[str, Any]) -> tuple[Pictures, Pictures]:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from tatr.data.checks import check_names
+from tatr.data.checks import check_source_names, numbered
 from tatr.data.parquet_names import split_files
 from tatr.data.pictures import SourceSplits
 from tatr.data.splits import three_splits
@@ -95,7 +95,7 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
         downloaded: the folder with the downloaded files; not needed where `root` is given.
 
     Returns:
-        The splits "train", "validation" and "test", and the class names in label order.
+        The splits "train", "validation" and "test", and the source's class names in label order.
 
     Raises:
         TatrError: files are missing or damaged, or are not what the settings expect.
@@ -116,8 +116,9 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
         raise TatrError(f"{key}: train and test are both split '{settings['train']}'")
     classes = _class_names([*paths["train"], *paths["test"]], settings["label_column"])
     train, test = (_open_split(paths[split], settings, key) for split in ("train", "test"))
-    names = check_names(classes, settings, where)
-    return SourceSplits(three_splits(train, test, names, settings, where), names)
+    check_source_names(classes, settings, where)
+    named = numbered(classes, settings, train.labels, test.labels)
+    return SourceSplits(three_splits(train, test, named, settings, where), classes)
 
 
 def _open_split(paths: Sequence[Path], settings: Mapping[str, Any], key: str) -> ParquetImages:

@@ -14,13 +14,13 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
     """Draw all splits of a task.
 
     Args:
-        settings: `task`, `classnames`, `size`, `seed` and, per split, how many images.
+        settings: `task`, `source_classnames` (what is drawn), `size`, `seed` and, per split, how many images.
         downloaded: nothing.
 
     Raises:
         TatrError: the images are wanted in another size than is drawn, or the task or a class is unknown.
     """
-    task, names = settings["task"], settings["classnames"]
+    task, names = settings["task"], settings["source_classnames"]
     if settings["size"] != SIZE:
         raise TatrError(f"backbone: takes images of {settings['size']} pixels, but tiny8 draws {SIZE}; use tiny-clip")
     try:

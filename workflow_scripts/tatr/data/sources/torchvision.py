@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tatr.data.checks import check_names
+from tatr.data.checks import check_source_names, numbered
 from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits
 from tatr.data.split_lists import listed_splits
 from tatr.data.splits import set_aside, three_splits
@@ -125,7 +125,7 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
         downloaded: not used.
 
     Returns:
-        The splits "train", "validation" and "test", and the class names in label order.
+        The splits "train", "validation" and "test", and the source's class names in label order.
 
     Raises:
         TatrError: files are missing, or are not what the settings expect.
@@ -150,9 +150,10 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
     }
     classes = _same_classes([dataset for parts in opened.values() for dataset in parts], where)
     parts = {split: Parts([_pictures(d, where) for d in datasets]) for split, datasets in opened.items()}
-    names = check_names(classes, settings, where)
+    check_source_names(classes, settings, where)
+    names = numbered(classes, settings, *(part.labels for part in parts.values()))
     train, test = _divided(parts["train"], names, settings, where) if undivided else (parts["train"], parts["test"])
-    return SourceSplits(three_splits(train, test, names, settings, where), names)
+    return SourceSplits(three_splits(train, test, names, settings, where), classes)
 
 
 def _same_classes(datasets: Sequence[Any], where: str) -> list[str] | None:

@@ -36,10 +36,13 @@ def pretraining(draft: Draft) -> Planned | None:
 def images(draft: Draft, task: str) -> Planned:
     """Decoded images of a task."""
     config = draft.config.tasks[task]
-    settings = config.model_dump(exclude={"templates", "paper"})
+    # What prompts call the classes is the head's: the images stay when a name changes.
+    settings = config.model_dump(exclude={"templates", "paper", "classnames"})
     settings |= {"task": task, "size": image_size(draft.source.model)}
     if isinstance(config, RealTask):
         settings["resize"] = draft.source.resize
+    else:
+        settings["source_classnames"] = config.source_classnames or config.classnames
     modules = [f"tatr.data.sources.{config.source}"]
     modules += [f"tatr.data.tiny8.{task}"] if config.source == "tiny8" else []
     return draft.add("images", task, settings, {"download": _downloads(draft, task)}, modules)
