@@ -71,7 +71,7 @@ def test_what_cannot_be_checked_is_said() -> None:
 
 def test_names_of_the_source_serve_where_no_others_are_given() -> None:
     assert prompt_names(["sea_lake", "forest"], "t", "here") == ["sea lake", "forest"]
-    with pytest.raises(TatrError, match="tasks.t.classnames: must be given, since here doesn't name its classes"):
+    with pytest.raises(TatrError, match=r"tasks\.t\.classnames: must be given, since here doesn't name its classes"):
         prompt_names(None, "t", "here")
 
 

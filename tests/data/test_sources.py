@@ -152,9 +152,9 @@ def one_class(root: Path) -> None:
     [
         (empty_class, r"train/cat: holds no image .*is a class empty\?"),
         (unknown_in_test, r"test: class 'dog' is not among the training classes"),
-        (no_test, r"test: no such folder"),
+        (no_test, r"test: no such folder, beside 'train' \(.* has holdout, train\)"),
         (empty_test, r"test: holds no image of any class"),
-        (one_class, r"train: expected at least two class folders, found 1"),
+        (one_class, r"train: expected at least two class folders, found 1 \(big_bee\); sort the images into"),
     ],
 )
 def test_a_bad_data_set_is_refused_by_path(divided: Path, damage: Callable[[Path], None], message: str) -> None:
@@ -168,7 +168,7 @@ def test_a_bad_data_set_is_refused_by_path(divided: Path, damage: Callable[[Path
     [
         (
             {"source_classnames": ["a", "b"]},
-            r"train: has 3 classes \(ant, big_bee, cat\), but tasks\.mine\.source_classnames lists 2",
+            r"has 3 classes \(ant, big_bee, cat\), but tasks\.mine\.source_classnames lists 2",
         ),
         ({"validation_fraction": 0.01}, r"30 images are too few to set 0\.01 of them aside"),
         ({"test_fraction": 0.2}, r"test_fraction: .* has folders 'train' and 'test' already; leave the key out"),
@@ -179,6 +179,54 @@ def test_a_bad_data_set_is_refused_by_path(divided: Path, damage: Callable[[Path
 def test_settings_that_do_not_fit_the_data_are_refused(divided: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(TatrError, match=message):
         folder.load(settings(divided, **changes))
+
+
+@pytest.mark.parametrize(
+    ("below", "given", "message"),
+    [
+        ("train/", {}, r"no folder 'train' \(did you mean tasks\.mine\.root: .*/birds, which has folders test, train"),
+        (
+            "",
+            {"test_fraction": 0.2},
+            r"found 1 \(birds\) \(did you mean tasks\.mine\.root: .*/birds, which has folders a, b\?",
+        ),
+    ],
+)
+def test_a_root_that_is_one_level_too_high_is_recognised(
+    tmp_path: Path, below: str, given: dict[str, Any], message: str
+) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / "birds" / below / name / "0.png")
+    if below:
+        (tmp_path / "birds/test").mkdir()
+    with pytest.raises(TatrError, match=message):
+        folder.load(settings(tmp_path, **given))
+
+
+def test_splits_are_not_taken_for_classes(divided: Path) -> None:
+    (divided / "test").rename(divided / "val")
+    with pytest.raises(TatrError, match=r"called like splits, not like classes \(train, val\)"):
+        folder.load(settings(divided, test_fraction=0.2))
+
+
+def test_all_that_is_wrong_with_a_task_is_said_at_once(divided: Path) -> None:
+    wrong = {"source_classnames": ["ant", "bee"], "counts": {"train": 9, "test": 12}}
+    with pytest.raises(TatrError) as caught:
+        folder.load(settings(divided, **wrong))
+    head, *lines = str(caught.value).split("\n  ")
+    assert head == "2 problems:"
+    assert "has 3 classes" in lines[0]
+    assert "has 30 train images, expected 9" in lines[1]
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(divided: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(top: Path, onerror: Callable[[OSError], None]) -> list[Any]:
+        onerror(PermissionError(13, "Permission denied", str(top)))
+        return []
+
+    monkeypatch.setattr("os.walk", closed)
+    with pytest.raises(TatrError, match=r"ant: can't be listed \(Permission denied\); make it readable"):
+        folder.load(settings(divided))
 
 
 def test_an_undivided_folder_needs_a_test_fraction(undivided: Path) -> None:

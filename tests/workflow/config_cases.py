@@ -23,7 +23,6 @@ from jobs import (
     zero_shot,
 )
 
-
 PAINTED = [
     f"{paint} {body}" for paint in ("red", "blue", "white") for body in ("sedan", "pickup", "van", "convertible")
 ][:-1]

@@ -16,6 +16,25 @@ from tatr.errors import TatrError
 logger = logging.getLogger("tatr")
 
 
+def check_names(names: Sequence[str] | None, settings: Mapping[str, Any], where: str) -> None:
+    """Compare a source's class names with what a task expects, and with those of its head, if they are known here.
+
+    Args:
+        names: the source's class names in label order, or None if it knows none.
+        settings: `task`, `source_classnames`; and `classnames`, where the head's names are known: the plan knows them,
+            the images do not depend on them.
+        where: what was read, for messages.
+
+    Raises:
+        TatrError: numbers, names or their order differ, or the head would have no names.
+    """
+    check_source_names(names, settings, where)
+    if "classnames" in settings:
+        classnames = settings["classnames"] or prompt_names(names, settings["task"], where)
+        if warning := check_head_names(names, classnames, settings, where):
+            logger.warning("%s", warning)
+
+
 def check_source_names(names: Sequence[str] | None, settings: Mapping[str, Any], where: str) -> None:
     """Compare a source's class names with a task's `source_classnames`, where both are there.
 
@@ -93,11 +112,12 @@ def numbered(names: Sequence[str] | None, settings: Mapping[str, Any], *labels: 
 
     Args:
         names: the source's, or None.
-        settings: `source_classnames`: None or a list.
+        settings: `source_classnames`: None or a list; `classnames`, if the head's names are known here.
         labels: all labels, int64 [n].
     """
     largest = max((int(part.max()) for part in labels if len(part)), default=-1)
-    return [*(names or settings["source_classnames"] or map(str, range(largest + 1)))]
+    expected = settings["source_classnames"] or settings.get("classnames")
+    return [*(names or expected or map(str, range(largest + 1)))]
 
 
 def check_counts(counts: Mapping[str, int], settings: Mapping[str, Any], where: str) -> None:
@@ -148,6 +168,24 @@ def check_labels(train: np.ndarray, test: np.ndarray, classes: Sequence[str], wh
                     "source_classnames"
                 )
             logger.warning("%s; accuracy on the missing classes can't be measured", message)
+
+
+def check_exemplars(available: int, count: int, where: str) -> None:
+    """Check that a task has as many training images as exemplars are asked for.
+
+    Args:
+        available: training images, without those set aside for validation.
+        count: exemplars.
+        where: what was read, for the message.
+
+    Raises:
+        TatrError: there are fewer.
+    """
+    if count > available:
+        raise TatrError(
+            f"{where}: {count} exemplars requested, but there are {available} training images; lower "
+            "exemplars.count, or the `exemplars` of a merge's trust region"
+        )
 
 
 def _check_number(names: Sequence[str], listed: Sequence[str], key: str, where: str) -> None:

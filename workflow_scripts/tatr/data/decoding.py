@@ -100,8 +100,9 @@ def write_pictures(
         skipped = _write_split(group, split, pictures, how, journal)
         kept = np.delete(pictures.labels, skipped)
         if split == "train" and len(lost := np.setdiff1d(pictures.labels, kept)):
+            name = classnames[lost[0]] if classnames else lost[0]
             raise TatrError(
-                f"tasks.{how.task}: no training image of class '{(classnames or range(lost[0] + 1))[lost[0]]}' can be decoded "
+                f"tasks.{how.task}: no training image of class '{name}' can be decoded "
                 f"({pictures.where(int(np.flatnonzero(pictures.labels == lost[0])[0]))}, …); fix one of them"
             )
         write_labels(group, split, kept)

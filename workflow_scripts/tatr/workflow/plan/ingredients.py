@@ -82,15 +82,21 @@ def finetuned(draft: Draft, task: str) -> Planned:
         repository = {"repository": origin.repository, "revision": origin.revision}
         downloads = [draft.add("download", str(origin.repository).replace("/", "-"), repository)]
     else:
-        settings |= _files(task, Path(str(origin.path)).expanduser(), origin.zero_shot)
+        settings |= _files(draft, task, Path(str(origin.path)).expanduser(), origin.zero_shot)
     return draft.add("checkpoint", task, settings, {"backbone": [backbone(draft)], "download": downloads})
 
 
-def _files(task: str, path: Path, zero_shot: str | None) -> dict[str, Any]:
-    """A checkpoint on disk and the zero-shot copy it came with: their paths, and fingerprints."""
+def _files(draft: Draft, task: str, path: Path, zero_shot: str | None) -> dict[str, Any]:
+    """A checkpoint on disk and the zero-shot copy it came with: their paths, and fingerprints. What is missing is
+    noted.
+    """
     key = f"checkpoints (task {task})"
     copy = Path(zero_shot).expanduser() if zero_shot else zero_shot_copy_of(path) if path.exists() else None
-    prints = [fingerprint(file, f"{key}: {role}") for role, file in (("path", path), ("zero_shot", copy)) if file]
+    prints = []
+    for role, file in (("path", path), ("zero_shot", copy)):
+        if file:
+            with draft.problems.noting():
+                prints.append(fingerprint(file, f"{key}: {role}"))
     return {"file": str(path), "zero_shot": str(copy) if copy else None, "fingerprint": prints}
 
 
