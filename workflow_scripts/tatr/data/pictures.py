@@ -57,7 +57,8 @@ class Selection:
 class ImageFiles:
     """Images in files of their own."""
 
-    paths: Sequence[Path]
+    paths: Sequence[str | Path]
+    """Text from sources of many images: it takes a second to make a `Path` for a hundred thousand files."""
     labels: np.ndarray
     """int64 [n]."""
 

@@ -27,7 +27,7 @@ class Listing:
     """int64 [n]."""
     classes: list[str]
     """In label order."""
-    paths: list[Path] | None = None
+    paths: list[str] | None = None
     """Of the images, if they have files of their own."""
     named: bool = False
     """Whether a list or a table names the paths: they were not found in folders."""
@@ -37,7 +37,7 @@ def dtd(root: Path, split: str = "train", partition: int = 1) -> Listing:
     """Textures: lists of CLASS/FILE; the classes are those of the list."""
     _one_of("split", split, ("train", "val", "test"))
     lines = (root / f"dtd/dtd/labels/{split}{partition}.txt").read_text(encoding="utf-8").split()
-    return replace(_by_class([(line.split("/")[0], root / "dtd/dtd/images" / line) for line in lines]), named=True)
+    return replace(_by_class([(line.split("/")[0], f"{root}/dtd/dtd/images/{line}") for line in lines]), named=True)
 
 
 def eurosat(root: Path) -> Listing:
@@ -54,7 +54,7 @@ def gtsrb(root: Path, split: str = "train") -> Listing:
         return _by_class(train)
     with (base / "GT-final_test.csv").open(encoding="utf-8") as file:
         rows = [*csv.DictReader(file, delimiter=";", skipinitialspace=True)]
-    paths = [base / "GTSRB/Final_Test/Images" / row["Filename"] for row in rows]
+    paths = [f"{base}/GTSRB/Final_Test/Images/{row['Filename']}" for row in rows]
     return Listing(_int64(int(row["ClassId"]) for row in rows), _by_class(train).classes, paths, named=True)
 
 
@@ -67,7 +67,7 @@ def stanford_cars(root: Path, split: str = "train") -> Listing:
     table = base / ("devkit/cars_train_annos.mat" if split == "train" else "cars_test_annos_withlabels.mat")
     rows = loadmat(table, squeeze_me=True)["annotations"]
     classes = loadmat(base / "devkit/cars_meta.mat", squeeze_me=True)["class_names"]
-    paths = [base / f"cars_{split}" / name for name in rows["fname"]]
+    paths = [f"{base}/cars_{split}/{name}" for name in rows["fname"]]
     return Listing(_int64(rows["class"]) - 1, [str(name) for name in classes], paths, named=True)
 
 
@@ -76,12 +76,12 @@ def sun397(root: Path) -> Listing:
     base = root / "SUN397"
     classes = [line[3:].strip() for line in (base / "ClassName.txt").read_text(encoding="utf-8").splitlines()]
     label_of = {name: label for label, name in enumerate(classes)}
-    paths, labels = list[Path](), list[int]()
+    paths, labels = list[str](), list[int]()
     for parent, _, names in os.walk(base):
         images = [name for name in names if name.startswith("sun_") and name.endswith(".jpg")]
         if images:
             labels += [label_of["/".join(Path(parent).relative_to(base).parts[1:])]] * len(images)
-            paths += [Path(parent, name) for name in images]
+            paths += [f"{parent}/{name}" for name in images]
     return Listing(_int64(labels), classes, paths)
 
 
@@ -120,19 +120,19 @@ LISTINGS: dict[str, Callable[..., Listing]] = {
 """By the name of torchvision's class."""
 
 
-def _class_folders(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, Path]]:
+def _class_folders(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
     """Class and path of every image, as torchvision's `make_dataset` lists them."""
-    found: list[tuple[str, Path]] = []
+    found: list[tuple[str, str]] = []
     for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
         before = len(found)
         for parent, _, names in sorted(os.walk(folder / name, followlinks=True)):
-            found += [(name, Path(parent, file)) for file in sorted(names) if file.lower().endswith(suffixes)]
+            found += [(name, f"{parent}/{file}") for file in sorted(names) if file.lower().endswith(suffixes)]
         if len(found) == before:
             raise FileNotFoundError(f"no image of class {name} in {folder / name}")
     return found
 
 
-def _by_class(images: Sequence[tuple[str, Path]]) -> Listing:
+def _by_class(images: Sequence[tuple[str, str]]) -> Listing:
     classes = sorted({name for name, _ in images})
     label_of = {name: label for label, name in enumerate(classes)}
     return Listing(_int64(label_of[name] for name, _ in images), classes, [path for _, path in images])

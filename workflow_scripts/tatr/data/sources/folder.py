@@ -115,13 +115,13 @@ def _by_number(name: str) -> list[tuple[int, str]]:
 
 
 def _files(folder: Path, classes: Sequence[str], may_lack: bool = False) -> ImageFiles:
-    paths: list[Path] = []
+    paths: list[str] = []
     labels: list[int] = []
     empty: list[str] = []
     for label, name in enumerate(classes):
         # A class may have no folder in test.
         found = _images(folder / name) if (folder / name).is_dir() else ()
-        files = [Path(folder, name, *parts) for parts in sorted(found)]
+        files = ["/".join([str(folder), name, *parts]) for parts in sorted(found)]
         empty += [] if files else [name]
         paths += files
         labels += [label] * len(files)

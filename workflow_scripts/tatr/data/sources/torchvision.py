@@ -201,7 +201,7 @@ def _listed(name: str, root: Path, options: Mapping[str, Any], key: str) -> tupl
     with _explained(name, root, options, key):
         listing = LISTINGS[name](root, **options)
     named = listing.paths if listing.paths and listing.named else ()
-    if missing := next((path for path in named if not path.is_file()), None):
+    if missing := next((path for path in named if not Path(path).is_file()), None):
         raise TatrError(f"{missing}: missing; {_expects(name)}")
     if listing.paths is None:
         return DatasetImages(None, listing.labels, f"{root} ({name})"), listing.classes
@@ -236,7 +236,7 @@ def _pictures(dataset: Any, where: str) -> Pictures:  # noqa: ANN401
         return DatasetImages(dataset, labels, where)
     if paths and not paths[0].is_file():
         raise TatrError(f"{paths[0]}: missing; {_expects(type(dataset).__name__)}")
-    return ImageFiles(paths, labels)
+    return ImageFiles([*map(str, paths)], labels)
 
 
 def _labels(dataset: Any, where: str) -> Any:  # noqa: ANN401
@@ -275,16 +275,16 @@ def _divided(
         train, test = listed_splits(paths, root, settings["lists"])
         return Selection(pictures, train), Selection(pictures, test)
     # torchvision lists some sets in the order of the file system, which differs between machines.
-    order = np.array(sorted(range(len(paths)), key=lambda index: paths[index].parts), np.int64)
+    order = np.array(sorted(range(len(paths)), key=lambda index: paths[index].split("/")), np.int64)
     key = f"tasks.{settings['task']}.test_fraction"
     return set_aside(Selection(pictures, order), settings["test_fraction"], classes, key, where)
 
 
-def _paths_of(pictures: Pictures) -> Sequence[Path]:
+def _paths_of(pictures: Pictures) -> Sequence[str]:
     """Of images without files of their own, what stands for a path."""
     if isinstance(pictures, ImageFiles):
-        return pictures.paths
-    return [Path(pictures.where(index)) for index in range(len(pictures))]
+        return [*map(str, pictures.paths)]
+    return [pictures.where(index) for index in range(len(pictures))]
 
 
 def _expects(name: str) -> str:

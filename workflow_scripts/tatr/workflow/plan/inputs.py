@@ -54,7 +54,7 @@ def _training_images(planned: Planned, config: Config) -> int | None:
         return int(json.loads(Path(planned.folder, "images.json").read_text(encoding="utf-8"))["train"])
     task = planned.settings["task"]
     images = importlib.import_module(f"tatr.data.sources.{planned.settings['source']}")
-    return images.look({**planned.settings, "classnames": config.tasks[task].classnames})  # type: ignore[no-any-return]
+    return images.look({**planned.settings, "classnames": config.tasks[task].classnames})
 
 
 def _check_exemplars(planned: Planned, available: int) -> None:
