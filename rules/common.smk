@@ -36,7 +36,8 @@ KNOWN_TASKS = [BASE / "config/tasks.yaml", BASE / "config/clip_tasks.yaml"]
 try:
     files = [*KNOWN_TASKS, *(workflow.overwrite_configfiles or workflow.configfiles)]
     checked = load_config(config, read_tasks(KNOWN_TASKS), files)
-    plan = build(checked, BASE / "backbones")
+    # Jobs on a cluster plan again; what they read, the run that submitted them has looked at.
+    plan = build(checked, BASE / "backbones", look=workflow.is_main_process)
     LINKS = links(plan.config.name, plan.values())
 except TatrError as error:
     raise WorkflowError(str(error)) from None

@@ -9,13 +9,16 @@ from tatr.workflow.step import Step
 def run(job: Job) -> None:
     from tatr.clip.architecture import Architecture
     from tatr.clip.head import zero_shot_head
+    from tatr.data.checks import prompt_names
     from tatr.weights.encoder_file import load_tensors, save_tensors
 
     backbone = job.one("backbone")
     architecture = Architecture.of(json.loads((backbone / "model.json").read_text()), "model.json")
     classnames = job.settings["classnames"]
     if classnames is None:
-        classnames = json.loads((job.one("images") / "classnames.json").read_text())
+        images = job.one("images")
+        own = json.loads((images / "classnames.json").read_text())
+        classnames = prompt_names(own, job.settings["task"], str(images.folder))
     text = load_tensors(backbone / "text.safetensors")
     weight = zero_shot_head(text, architecture, classnames, job.settings["templates"])
     save_tensors({"weight": weight}, job.folder / "head.safetensors")

@@ -17,7 +17,7 @@ def run(job: Job) -> None:
     how = Decoding(settings["task"], settings["size"], threads=job.threads, **choices)
     digest, counts = write_pictures(splits, classnames, how, job.folder, job.saved, job.key)
     job.add(STORE, digest)
-    job.add_json("classnames.json", list(classnames))
+    job.add_json("classnames.json", None if classnames is None else list(classnames))
     job.add_json("images.json", counts)
 
 
@@ -27,7 +27,7 @@ STEP = Step(
     reads={"download": "download"},
     content="images.zarr",
     example='python workflow_scripts/images.py --output results/images/mine/manifest.json --settings \'{"task": '
-    '"mine", "source": "folder", "root": "data/mine", "classnames": null, "source_classnames": null, '
+    '"mine", "source": "folder", "root": "data/mine", "source_classnames": null, '
     '"counts": null, "lists": null, "test_fraction": 0.2, "validation_fraction": 0.1, "limit": null, "size": 32, '
     '"resize": "shortest", "unreadable": "stop"}\'',
 )

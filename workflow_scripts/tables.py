@@ -14,6 +14,7 @@ from tatr.workflow.step import Step
 def run(job: Job) -> None:
     from tatr.measuring.predictions import FILE, load_predictions
     from tatr.measuring.sanity import deviations
+    from tatr.report.learning import learnt_little
     from tatr.report.norms import unequal_norms
     from tatr.report.table_files import files
 
@@ -21,13 +22,16 @@ def run(job: Job) -> None:
     scores = {e.manifest.name: json.loads((e / "scores.json").read_text()) for e in evaluations}
     predictions = {evaluation.manifest.name: load_predictions(evaluation / FILE) for evaluation in evaluations}
     sanity = json.loads((job.one("sanity") / "sanity.json").read_text()) if job.inputs["sanity"] else {}
-    warnings = deviations(sanity, job.settings["names"]) if sanity else []
+    settings = job.settings
+    warnings = deviations(sanity, settings["names"]) if sanity else []
+    rows = [each["rows"] for each in settings.get("seeds", ())] or [settings["rows"]]
+    warnings += learnt_little(rows, predictions, settings["tasks"], settings["names"])
     norms: dict[str, list[float]] = {}
     for vector in job.inputs["task_vectors"]:
         norm = json.loads((vector / "norm.json").read_text(encoding="utf-8"))["norm"]
         norms.setdefault(str(vector.manifest.settings["task"]), []).append(norm)
-    warnings += unequal_norms({task: sum(its) / len(its) for task, its in norms.items()}, job.settings["names"])
-    for name, text in files(job.settings, scores, predictions, warnings).items():
+    warnings += unequal_norms({task: sum(its) / len(its) for task, its in norms.items()}, settings["names"])
+    for name, text in files(settings, scores, predictions, warnings).items():
         (job.folder / name).write_text(text, encoding="utf-8")
         job.add_file(name)
 

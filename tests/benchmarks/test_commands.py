@@ -21,6 +21,13 @@ def test_arithmetic(run: Command, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_planning(run: Command, tmp_path: Path) -> None:
+    out = run("planning.py", "--share", 0.001, "--work", tmp_path)
+    assert len(re.findall(r"^ +\w+: +[\d,]+ images +[\d.]+ s, processor +[\d.]+ s$", out, re.MULTILINE)) == 8
+    assert re.search(r"^ +all: ", out, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_language_model(run: Command, tmp_path: Path) -> None:
     out = run("language_model.py", "--parameters", 10**6, "--work", tmp_path)
     ours, plain, differing = re.findall(r"^thresholds: (\S+) and (\S+); ([\d,]+) entries differ$", out, re.MULTILINE)[0]

@@ -7,7 +7,7 @@ import pytest
 import torchvision.datasets
 import yaml
 
-from tatr.data.checks import check_names
+from tatr.data.checks import check_head_names, check_source_names
 from tatr.data.sources.torchvision import _NAMES, EXPECTED
 
 TASKS: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "config/clip_tasks.yaml").read_text())
@@ -46,7 +46,7 @@ def test_class_names_are_one_per_class(task: str, source: str) -> None:
     assert sorted(given["classnames"]) == sorted(TASKS[task]["classnames"])
     if given["source_classnames"]:
         assert all(isinstance(name, str) for name in given["source_classnames"])
-        assert check_names(given["source_classnames"], given, "here") == given["classnames"]
+        check_head_names(given["source_classnames"], given["classnames"], given, "here")
 
 
 @pytest.mark.parametrize("task", [task for task, source in SOURCES if source == "torchvision"])
@@ -56,7 +56,8 @@ def test_torchvision_knows_them(task: str) -> None:
     assert given["dataset"] in EXPECTED
     known = getattr(kind, "classes", None) if given["dataset"] != "EMNIST" else kind.classes_split_dict["letters"][1:]
     if names := known or _NAMES.get(given["dataset"]):
-        assert check_names(names, given, "torchvision") == given["classnames"]
+        check_source_names(names, given, "torchvision")
+        check_head_names(names, given["classnames"], given, "torchvision")
     assert bool(given.get("train")) != bool(given.get("lists") or given.get("test_fraction"))
 
 

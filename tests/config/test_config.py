@@ -65,6 +65,18 @@ def test_mistake_elsewhere(text: str, message: str) -> None:
     assert message in lines[0]
 
 
+@pytest.mark.parametrize(
+    "checkpoints",
+    [
+        "{origin: folder, tasks: {cars: {path: a.pt}, digits: {path: b.pt}, textures: {path: c.pt}}}",
+        "{origin: hub, tasks: {cars: {repository: a/b}, digits: {origin: train}, textures: {origin: train}}}",
+        "{path: '{task}.pt', tasks: {cars: {origin: folder}}}",
+    ],
+)
+def test_no_default_is_needed_where_every_task_states_its_own(checkpoints: str) -> None:
+    load(f"{SUITE}{MERGES}checkpoints: {checkpoints}")
+
+
 def test_index_is_that_of_the_list_as_written() -> None:
     sweep = "{method: task_arithmetic, trust_region: {tau: [0.1, 0.2, 0.3]}}"
     assert mistakes(f"{SUITE}merges: [{sweep}, {{method: tise}}]")[0].startswith("merges[1].method: 'tise': unknown")

@@ -1,17 +1,29 @@
 """What a data source holds against what is expected of it."""
 
-import logging
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tatr.data.checks import check_counts, check_labels, check_names
+from tatr.data.checks import (
+    check_counts,
+    check_head_names,
+    check_labels,
+    check_source_names,
+    numbered,
+    prompt_names,
+)
 from tatr.errors import TatrError
 
 
 def settings(**given: object) -> dict[str, Any]:
-    return {"task": "t", "source_classnames": None, "classnames": None, "counts": None} | given
+    return {"task": "t", "source_classnames": None, "counts": None} | given
+
+
+def judge(names: list[str] | None, given: dict[str, Any]) -> str | None:
+    """What the images step and then the head say of a source's names."""
+    check_source_names(names, settings(**given), "here")
+    return check_head_names(names, given["classnames"], settings(**given), "here") if "classnames" in given else None
 
 
 @pytest.mark.parametrize(
@@ -27,7 +39,8 @@ def settings(**given: object) -> dict[str, Any]:
 )
 def test_spelling_does_not_matter(names: list[str], expected: list[str]) -> None:
     prompts = [f"number {i}" for i in range(len(expected))]
-    assert check_names(names, settings(source_classnames=expected, classnames=prompts), "here") == prompts
+    assert judge(names, {"source_classnames": expected, "classnames": prompts}) is None
+    assert judge(names, {"classnames": expected}) is None
 
 
 @pytest.mark.parametrize(
@@ -43,26 +56,30 @@ def test_spelling_does_not_matter(names: list[str], expected: list[str]) -> None
         (["a"], {"source_classnames": ["a", "b"]},
          r"has 1 classes \(a\), but tasks.t.source_classnames lists 2 \(a, b\), missing: b; use"),
         (["a", "b"], {"classnames": ["x", "y", "z"]}, r"2 classes \(a, b\), but tasks.t.classnames lists 3 \(x,"),
-        (["a", "b"], {"source_classnames": ["a", "b"], "classnames": ["x"]},
-         "source_classnames: lists 2 classes, but tasks.t.classnames 1"),
-        (None, {}, "tasks.t.classnames: must be given, since here doesn't name its classes"),
     ],
 )  # fmt: skip
 def test_other_classes_are_errors(names: list[str] | None, given: dict[str, Any], message: str) -> None:
     with pytest.raises(TatrError, match=message):
-        check_names(names, settings(**given), "here")
+        judge(names, given)
 
 
-def test_what_cannot_be_checked_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert check_names(["no tumor", "tumor"], settings(classnames=["healthy", "ill"]), "here") == ["healthy", "ill"]
-        assert check_names(None, settings(classnames=["healthy", "ill"]), "there") == ["healthy", "ill"]
-    assert "here names its classes no tumor, tumor" in caplog.messages[0]
-    assert "there: has no class names" in caplog.messages[1]
+def test_what_cannot_be_checked_is_said() -> None:
+    prompts = {"classnames": ["healthy", "ill"]}
+    assert "here names its classes no tumor, tumor" in str(judge(["no tumor", "tumor"], prompts))
+    assert "here: has no class names" in str(judge(None, prompts))
 
 
 def test_names_of_the_source_serve_where_no_others_are_given() -> None:
-    assert check_names(["sea_lake", "forest"], settings(), "here") == ["sea lake", "forest"]
+    assert prompt_names(["sea_lake", "forest"], "t", "here") == ["sea lake", "forest"]
+    with pytest.raises(TatrError, match=r"tasks\.t\.classnames: must be given, since here doesn't name its classes"):
+        prompt_names(None, "t", "here")
+
+
+def test_classes_without_names_are_called_by_their_labels() -> None:
+    labels = np.array([0, 2]), np.array([1])
+    assert numbered(None, settings(), *labels) == ["0", "1", "2"]
+    assert numbered(None, settings(source_classnames=["a", "b"]), *labels) == ["a", "b"]
+    assert numbered(["x"], settings(source_classnames=["a"]), *labels) == ["x"]
 
 
 def test_counts() -> None:

@@ -96,9 +96,9 @@ def test_plain_bytes_and_truth_values(tmp_path: Path) -> None:
     columns = {"image": pa.array(encoded(20)), "label": pa.array([False, True] * 10)}
     for split in ("train", "test"):
         write(tmp_path / f"default/{split}/0000.parquet", columns)
-    given = settings(tmp_path, source_classnames=None, classnames=["healthy", "ill"], counts=None)
+    given = settings(tmp_path, source_classnames=None, counts=None)
     splits, names = load(given)
-    assert names == ["healthy", "ill"]
+    assert names is None
     assert splits["test"].labels.tolist() == [0, 1] * 10
     assert splits["test"].decode(3).size == (3, 2)
 
@@ -107,7 +107,7 @@ def test_an_image_without_bytes_is_one_that_cannot_be_decoded(tmp_path: Path) ->
     image = pa.array([{"bytes": None, "path": "a.png"}, *({"bytes": b, "path": ""} for b in encoded(19))])
     for split in ("train", "test"):
         write(tmp_path / f"{split}.parquet", {"image": image, "label": pa.array([0, 1] * 10)}, ["a", "b"])
-    splits, _ = load(settings(tmp_path, source_classnames=None, classnames=None, counts=None))
+    splits, _ = load(settings(tmp_path, source_classnames=None, counts=None))
     with pytest.raises(UnidentifiedImageError, match="no image bytes"):
         splits["test"].decode(0)
     assert splits["test"].decode(1).size == (3, 2)
@@ -206,4 +206,4 @@ def test_images_without_labels(tmp_path: Path) -> None:
     for split, labels in (("train", [0, 1] * 10), ("test", [0, None] * 10)):
         write(tmp_path / f"{split}.parquet", {"image": pa.array(encoded(20)), "label": pa.array(labels)}, ["a", "b"])
     with pytest.raises(TatrError, match=r"test.parquet: 10 images have no label"):
-        load(settings(tmp_path, source_classnames=None, classnames=None, counts=None))
+        load(settings(tmp_path, source_classnames=None, counts=None))

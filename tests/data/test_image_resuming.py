@@ -267,7 +267,7 @@ def test_a_killed_command_goes_on_and_makes_the_same_bytes(tmp_path: Path) -> No
         for i in range(25):
             noise = np.random.default_rng([label, i]).integers(0, 256, (9, 12, 3), np.uint8)
             Image.fromarray(noise).save(tmp_path / "data" / name / f"{i}.png")
-    settings = dict.fromkeys(("classnames", "source_classnames", "counts", "lists", "limit"))
+    settings = dict.fromkeys(("source_classnames", "counts", "lists", "limit"))
     settings |= {"task": "mine", "source": "folder", "root": str(tmp_path / "data"), "size": 8, "resize": "shortest"}
     settings |= {"test_fraction": 0.2, "validation_fraction": 0.1, "unreadable": "stop"}
     results = tmp_path / "results"

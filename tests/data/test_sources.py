@@ -47,7 +47,7 @@ def undivided(tmp_path: Path) -> Path:
 
 
 def settings(folder: Path, **changes: object) -> dict[str, Any]:
-    unset = dict.fromkeys(("classnames", "source_classnames", "counts", "lists", "test_fraction", "limit"))
+    unset = dict.fromkeys(("source_classnames", "counts", "lists", "test_fraction", "limit"))
     return {"task": "mine", "root": str(folder), **unset, "validation_fraction": 0.2, **changes}
 
 
@@ -65,7 +65,7 @@ def colours(split: Split) -> list[int]:
 
 
 def test_train_and_test_folders_are_kept_apart_and_validation_is_a_share_of_train(divided: Path) -> None:
-    assert folder.load(settings(divided))[1] == ["ant", "big bee", "cat"]
+    assert folder.load(settings(divided))[1] == ["ant", "big_bee", "cat"]
     splits = load(divided)
     assert {name: len(images) for name, (images, _) in splits.items()} == {"train": 24, "validation": 6, "test": 12}
     assert colours(splits["test"]) == [80 * label + 40 + i for label in range(3) for i in range(4)]
@@ -96,10 +96,6 @@ def test_a_limit_shortens_train_alone(divided: Path) -> None:
     assert sorted(np.bincount(few["train"][1])) == [1, 2, 2]  # not those of the first classes
     for name in ("validation", "test"):
         np.testing.assert_array_equal(few[name][0], whole[name][0])
-
-
-def test_classes_can_be_named(divided: Path) -> None:
-    assert folder.load(settings(divided, classnames=["Ant", "Bee", "Cat"]))[1] == ["Ant", "Bee", "Cat"]
 
 
 @pytest.mark.parametrize(
@@ -156,9 +152,9 @@ def one_class(root: Path) -> None:
     [
         (empty_class, r"train/cat: holds no image .*is a class empty\?"),
         (unknown_in_test, r"test: class 'dog' is not among the training classes"),
-        (no_test, r"test: no such folder"),
+        (no_test, r"test: no such folder, beside 'train' \(.* has holdout, train\)"),
         (empty_test, r"test: holds no image of any class"),
-        (one_class, r"train: expected at least two class folders, found 1"),
+        (one_class, r"train: expected at least two class folders, found 1 \(big_bee\); sort the images into"),
     ],
 )
 def test_a_bad_data_set_is_refused_by_path(divided: Path, damage: Callable[[Path], None], message: str) -> None:
@@ -171,8 +167,8 @@ def test_a_bad_data_set_is_refused_by_path(divided: Path, damage: Callable[[Path
     ("changes", "message"),
     [
         (
-            {"classnames": ["a", "b"]},
-            r"train: has 3 classes \(ant, big_bee, cat\), but tasks\.mine\.classnames lists 2",
+            {"source_classnames": ["a", "b"]},
+            r"has 3 classes \(ant, big_bee, cat\), but tasks\.mine\.source_classnames lists 2",
         ),
         ({"validation_fraction": 0.01}, r"30 images are too few to set 0\.01 of them aside"),
         ({"test_fraction": 0.2}, r"test_fraction: .* has folders 'train' and 'test' already; leave the key out"),
@@ -183,6 +179,54 @@ def test_a_bad_data_set_is_refused_by_path(divided: Path, damage: Callable[[Path
 def test_settings_that_do_not_fit_the_data_are_refused(divided: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(TatrError, match=message):
         folder.load(settings(divided, **changes))
+
+
+@pytest.mark.parametrize(
+    ("below", "given", "message"),
+    [
+        ("train/", {}, r"no folder 'train' \(did you mean tasks\.mine\.root: .*/birds, which has folders test, train"),
+        (
+            "",
+            {"test_fraction": 0.2},
+            r"found 1 \(birds\) \(did you mean tasks\.mine\.root: .*/birds, which has folders a, b\?",
+        ),
+    ],
+)
+def test_a_root_that_is_one_level_too_high_is_recognised(
+    tmp_path: Path, below: str, given: dict[str, Any], message: str
+) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / "birds" / below / name / "0.png")
+    if below:
+        (tmp_path / "birds/test").mkdir()
+    with pytest.raises(TatrError, match=message):
+        folder.load(settings(tmp_path, **given))
+
+
+def test_splits_are_not_taken_for_classes(divided: Path) -> None:
+    (divided / "test").rename(divided / "val")
+    with pytest.raises(TatrError, match=r"called like splits, not like classes \(train, val\)"):
+        folder.load(settings(divided, test_fraction=0.2))
+
+
+def test_all_that_is_wrong_with_a_task_is_said_at_once(divided: Path) -> None:
+    wrong = {"source_classnames": ["ant", "bee"], "counts": {"train": 9, "test": 12}}
+    with pytest.raises(TatrError) as caught:
+        folder.load(settings(divided, **wrong))
+    head, *lines = str(caught.value).split("\n  ")
+    assert head == "2 problems:"
+    assert "has 3 classes" in lines[0]
+    assert "has 30 train images, expected 9" in lines[1]
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(divided: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(top: Path, onerror: Callable[[OSError], None]) -> list[Any]:
+        onerror(PermissionError(13, "Permission denied", str(top)))
+        return []
+
+    monkeypatch.setattr("os.walk", closed)
+    with pytest.raises(TatrError, match=r"ant: can't be listed \(Permission denied\); make it readable"):
+        folder.load(settings(divided))
 
 
 def test_an_undivided_folder_needs_a_test_fraction(undivided: Path) -> None:
@@ -203,7 +247,7 @@ def test_a_class_may_lack_test_images_but_not_in_silence(divided: Path, caplog: 
     with caplog.at_level(logging.WARNING):
         splits, classnames = folder.load(settings(divided))
     np.testing.assert_array_equal(np.bincount(splits["test"].labels), [4, 0, 4])
-    assert classnames == ["ant", "big bee", "cat"]
+    assert classnames == ["ant", "big_bee", "cat"]
     (record,) = caplog.records
     assert "a class has no test image: big_bee" in record.getMessage()
 
@@ -273,11 +317,11 @@ def test_nothing_is_decoded_to_find_images(divided: Path) -> None:
 
 
 def test_tiny8_draws_what_it_always_drew() -> None:
-    given = {"task": "cars", "classnames": ["red van", "blue van"], "size": 32, "seed": 3}
+    given = {"task": "cars", "source_classnames": ["red van", "blue van"], "size": 32, "seed": 3}
     splits, classnames = tiny8.load({**given, "train": 5, "validation": 2, "test": 3})
-    assert classnames == given["classnames"]
+    assert classnames == given["source_classnames"]
     for name, count in (("train", 5), ("validation", 2), ("test", 3)):
-        images, labels = draw_split("cars", given["classnames"], name, count, 3)
+        images, labels = draw_split("cars", given["source_classnames"], name, count, 3)
         np.testing.assert_array_equal(splits[name].labels, labels)
         for index, image in enumerate(images):
             np.testing.assert_array_equal(square(splits[name].decode(index), 32, "shortest"), image)
@@ -285,4 +329,4 @@ def test_tiny8_draws_what_it_always_drew() -> None:
 
 def test_tiny8_draws_one_size_only() -> None:
     with pytest.raises(TatrError, match="takes images of 224 pixels, but tiny8 draws 32"):
-        tiny8.load({"task": "cars", "classnames": ["a"], "size": 224})
+        tiny8.load({"task": "cars", "source_classnames": ["a"], "size": 224})

@@ -29,7 +29,7 @@ LABELS = np.arange(COUNT) % 3
 
 def settings(root: Path, dataset: str, **keys: object) -> dict[str, Any]:
     task = {"task": "t", "root": str(root), "dataset": dataset}
-    task |= dict.fromkeys(("classnames", "source_classnames", "counts"))
+    task |= dict.fromkeys(("source_classnames", "counts"))
     return native_files.DEFAULTS["torchvision"] | task | keys
 
 
@@ -112,7 +112,7 @@ Write = Callable[[Path], None]
 CASES: dict[str, tuple[Write, dict[str, Any], list[str], int]] = {
     "CIFAR10": (write_cifar, HALVES, ["airplane", "bird", "cat"], 5 * COUNT),
     "STL10": (write_stl10, SPLITS, ["airplane", "bird", "car"], COUNT),
-    "Food101": (write_food, SPLITS, ["apple pie", "baklava", "cup cakes"], COUNT),
+    "Food101": (write_food, SPLITS, ["apple_pie", "baklava", "cup_cakes"], COUNT),
     "OxfordIIITPet": (
         write_pets, {**SPLITS, "train": [{"split": "trainval"}]}, ["Abyssinian", "American Bulldog", "Pug"], COUNT,
     ),

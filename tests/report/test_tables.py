@@ -315,24 +315,31 @@ class TestCommands:
         """Run `tables` on two evaluations, with what is added to the settings and the arguments."""
         merged = scores(0.3, cars=0.6, digits=0.8)
         merged["scores"]["cars"]["skipped"] = 2
-        reference = saved("evaluation", "pre", "scores.json", scores(0, cars=0.5, digits=0.4))
+        pretrained = saved("evaluation", "pre", "scores.json", scores(0, cars=0.5, digits=0.4))
         merge = saved("evaluation", "ta", "scores.json", merged)
         rows = [
             {"name": name, "evaluations": [key], "reference": key == "pre"} for name, key in (("A", "pre"), ("B", "ta"))
         ]
 
-        def run(paper: dict[str, Any] | None = None, *further: str | Path) -> Artefact:
+        def run(paper: dict[str, Any] | None = None, *further: str | Path, reference: str = "A") -> Artefact:
+            rows[0]["name"] = reference
             settings = {"rows": rows, "tasks": TASKS, "names": {"cars": "Cars"}, "digits": 1}
             if paper:
                 settings |= {"rows": [rows[0], rows[1] | {"paper": paper}], "paper": ABOUT}
             output = tmp_path / "made" / FILE
-            arguments = ["--references", reference, "--merges", merge, *further, "--settings", json.dumps(settings)]
+            arguments = ["--references", pretrained, "--merges", merge, *further, "--settings", json.dumps(settings)]
             code, printed, modules = run_script("tables", *arguments, "--output", output)
             assert code == 0, printed
             assert "torch" not in modules
             return Artefact.open(output, "tables")
 
         return run
+
+    def test_an_individual_model_that_learnt_nothing_is_remarked_on(self, tabulate: Callable[..., Artefact]) -> None:
+        table = tabulate(reference="Individual")
+        first, *_ = json.loads((table / "remarks.json").read_text())["warnings"]
+        assert first.startswith("The individual model of Cars learnt next to nothing: 50.0 % of its test images")
+        assert f"**⚠ {first}**" in (table / "methods.md").read_text()
 
     def test_without_paper_and_sanity_there_are_no_further_files(self, tabulate: Callable[..., Artefact]) -> None:
         table = tabulate()

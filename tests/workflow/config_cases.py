@@ -23,6 +23,11 @@ from jobs import (
     zero_shot,
 )
 
+PAINTED = [
+    f"{paint} {body}" for paint in ("red", "blue", "white") for body in ("sedan", "pickup", "van", "convertible")
+][:-1]
+"""The classes of `cars` but for the last, "white convertible"."""
+
 
 def _scenes() -> dict[str, int]:
     return {"train": 64, "validation": 30, "test": 40}
@@ -198,6 +203,13 @@ CONFIGURATION = [
         "the task's zero-shot head, and all that used it; its images stay",
         {"head:cars"} | seen_anew("cars"),
         setting("tasks", "cars", "templates", to=["a picture of a {}."]),
+    ),
+    Case(
+        "class-name",
+        "change what prompts call a class",
+        "the task's zero-shot head, and all that used it; its images stay",
+        {"head:cars"} | seen_anew("cars"),
+        lambda config: config["tasks"]["cars"].update(classnames=[*PAINTED, "white cabriolet"]),
     ),
     Case(
         "second-configuration",

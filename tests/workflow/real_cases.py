@@ -107,6 +107,13 @@ REAL_CASES = [
         setting("tasks", "dtd", "limit", to=10),
     ),
     Case(
+        "class-renamed",
+        "change what prompts call a class of your own images",
+        "the task's zero-shot head, and all that used it; its images stay",
+        {"head:dtd"} | TRAINED | {"evaluation:pretrained"},
+        setting("tasks", "dtd", "classnames", 0, to="striped"),
+    ),
+    Case(
         "skip",
         "skip unreadable images instead of stopping",
         "the task's images, and all that used them",

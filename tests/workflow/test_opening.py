@@ -34,11 +34,11 @@ def test_a_backbone_makes_an_encoder(
 def pair(make_artefact: Callable[..., Artefact]) -> Callable[..., tuple[Artefact, Artefact]]:
     """A head and images with the given tasks and classes."""
 
-    def make(tasks: tuple[str, str], classes: tuple[list[str], list[str]]) -> tuple[Artefact, Artefact]:
+    def make(tasks: tuple[str, str], classes: tuple[list[str], list[str] | None]) -> tuple[Artefact, Artefact]:
         def write(folder: Path) -> dict[str, str]:
             names = classes[folder.parent.name == "images"]
             (folder / "classnames.json").write_text(json.dumps(names))
-            save_tensors({"weight": np.eye(len(names), 12)}, folder / "head.safetensors")
+            save_tensors({"weight": np.eye(len(names or ()), 12)}, folder / "head.safetensors")
             return {name: file_digest(folder / name) for name in ("classnames.json", "head.safetensors")} | {
                 "images.zarr": ""
             }
@@ -52,8 +52,11 @@ def pair(make_artefact: Callable[..., Artefact]) -> Callable[..., tuple[Artefact
     return make
 
 
-def test_a_head_and_images_of_one_task_make_a_task(pair: Callable[..., tuple[Artefact, Artefact]]) -> None:
-    task = open_task(*pair(("cars", "cars"), (["car", "bus"], ["car", "bus"])), "cpu")
+@pytest.mark.parametrize("names", [["car", "bus"], ["automobile", "coach"], None])
+def test_a_head_and_images_of_one_task_make_a_task(
+    pair: Callable[..., tuple[Artefact, Artefact]], names: list[str] | None
+) -> None:
+    task = open_task(*pair(("cars", "cars"), (["car", "bus"], names)), "cpu")
     assert task.name == "cars"
     assert torch.equal(task.head, torch.eye(2, 12))
     assert task.images.name == "images.zarr"
@@ -77,8 +80,12 @@ def test_images_that_could_not_be_decoded_are_counted(
 @pytest.mark.parametrize(
     ("tasks", "classes", "message"),
     [
-        (("cars", "cars"), (["car", "bus"], ["bus", "car"]), r"classes differ \(2 / 2 of them, first: 'car' / 'bus'\)"),
-        (("cars", "cars"), (["car", "bus"], ["car", "bus", "van"]), r"classes differ \(2 / 3 of them\)"),
+        (
+            ("cars", "cars"),
+            (["car", "bus"], ["Bus", "car"]),
+            r"class order differs, first at label 0 is 'Bus' there and 'car' in tasks\.cars\.classnames",
+        ),
+        (("cars", "cars"), (["car", "bus"], ["car", "bus", "van"]), r"has 3 classes .*tasks\.cars\.classnames lists 2"),
         (("mnist", "svhn"), (["0", "1"], ["0", "1"]), r"is of task 'mnist', but .* of 'svhn'"),
     ],
 )

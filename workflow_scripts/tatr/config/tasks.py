@@ -14,6 +14,11 @@ class TaskSection(Section):
 
     source: str = Field(description="kind of source")
     classnames: list[str] | None = Field(None, min_length=2, description="in the order of the labels")
+    source_classnames: list[str] | None = Field(
+        None,
+        min_length=2,
+        description="what the source calls the classes, in the order of the labels; checked if given",
+    )
     templates: list[str] = Field(["a photo of a {}."], min_length=1, description="prompts; {} is the class name")
 
     @field_validator("templates")
@@ -30,11 +35,24 @@ class TaskSection(Section):
             raise ValueError(f"class {twice[0]!r} is listed twice")
         return classnames
 
+    @model_validator(mode="after")
+    def _check_numbers(self) -> "TaskSection":
+        called, named = self.source_classnames or (), self.classnames or ()
+        if called and named and len(called) != len(named):
+            raise ValueError(
+                f"source_classnames lists {len(called)} classes, but classnames {len(named)}; both are in label order, "
+                "one entry per class"
+            )
+        return self
+
 
 class Tiny8Task(TaskSection):
     """A task of the embedded benchmark."""
 
     source: Literal["tiny8"] = Field(description="the embedded benchmark")
+    source_classnames: list[str] | None = Field(
+        None, min_length=2, description="what is drawn, in the order of the labels; null draws `classnames`"
+    )
     train: int = Field(1920, ge=1, description="training images")
     validation: int = Field(300, ge=1, description="validation images")
     test: int = Field(600, ge=1, description="test images")
@@ -58,11 +76,6 @@ class SplitLists(Section):
 class RealTask(TaskSection):
     """A task of decoded images. They are set aside alike for every source (`tatr.data.splits`)."""
 
-    source_classnames: list[str] | None = Field(
-        None,
-        min_length=2,
-        description="what the source calls the classes, in the order of the labels; checked if given",
-    )
     counts: ImageCounts | None = Field(
         None, description="expected numbers of images: {train: n, test: n}; checked if given"
     )

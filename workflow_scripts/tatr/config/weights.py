@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from tatr.config.section import Section
 
@@ -34,8 +34,8 @@ def _backbone(raw: Any) -> Any:  # noqa: ANN401
 AnyBackbone = Annotated[str | Backbone, BeforeValidator(_backbone)]
 
 
-ORIGINS = {"train": (), "folder": ("path",), "hub": ("repository",)}
-"""Where an individual model may come from, and the keys that each needs."""
+ORIGINS = {"train": (), "folder": ("path", "zero_shot"), "hub": ("repository", "revision")}
+"""Where an individual model may come from, and the keys that are read then; the first of them is needed."""
 
 Origin = Literal["train", "folder", "hub"]
 
@@ -83,16 +83,6 @@ class Checkpoints(CheckpointOrigin):
         """Where a task's model comes from; `name` is the paper's name of the task."""
         overrides = self.tasks[task].model_dump(exclude_none=True) if task in self.tasks else {}
         return CheckpointOrigin(**{**self.model_dump(exclude={"tasks"}), **overrides}).named(task, name or task)
-
-    @model_validator(mode="after")
-    def _check_needed(self) -> "Checkpoints":
-        for task in (None, *self.tasks):
-            one = self if task is None else self.of(task)
-            for key in ORIGINS[one.origin]:
-                if getattr(one, key) is None:
-                    where = f" (for task {task})" if task else ""
-                    raise ValueError(f"origin {one.origin} needs `{key}`{where}")
-        return self
 
 
 def _expected(raw: Any) -> Any:  # noqa: ANN401

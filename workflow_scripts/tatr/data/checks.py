@@ -16,56 +16,108 @@ from tatr.errors import TatrError
 logger = logging.getLogger("tatr")
 
 
-def check_names(names: Sequence[str] | None, settings: Mapping[str, Any], where: str) -> list[str]:
-    """Compare a source's class names with a task's `source_classnames` and `classnames`.
-
-    Names are compared by letters and digits alone, without case and without leading zeros: 'Annual_Crop' is
-    'annualcrop', '00007' is '7'. Without `source_classnames`, only an order that differs from that of `classnames` is
-    reported.
+def check_names(names: Sequence[str] | None, settings: Mapping[str, Any], where: str) -> None:
+    """Compare a source's class names with what a task expects, and with those of its head, if they are known here.
 
     Args:
-        names: the source's class names in label order, or None if it knows none: then only numbers can be checked.
-        settings: `task`, `source_classnames` and `classnames`, each None or a list in label order.
+        names: the source's class names in label order, or None if it knows none.
+        settings: `task`, `source_classnames`; and `classnames`, where the head's names are known: the plan knows them,
+            the images do not depend on them.
+        where: what was read, for messages.
+
+    Raises:
+        TatrError: numbers, names or their order differ, or the head would have no names.
+    """
+    check_source_names(names, settings, where)
+    if "classnames" in settings:
+        classnames = settings["classnames"] or prompt_names(names, settings["task"], where)
+        if warning := check_head_names(names, classnames, settings, where):
+            logger.warning("%s", warning)
+
+
+def check_source_names(names: Sequence[str] | None, settings: Mapping[str, Any], where: str) -> None:
+    """Compare a source's class names with a task's `source_classnames`, where both are there.
+
+    Names are compared by letters and digits alone, without case and without leading zeros: 'Annual_Crop' is
+    'annualcrop', '00007' is '7'.
+
+    Args:
+        names: the source's class names in label order, or None if it knows none.
+        settings: `task`, and `source_classnames`: None or a list in label order.
+        where: what was read, for messages.
+
+    Raises:
+        TatrError: numbers, names or their order differ.
+    """
+    expected, key = settings["source_classnames"], f"tasks.{settings['task']}.source_classnames"
+    if names is not None and expected:
+        _check_number(names, expected, key, where)
+        _check_order(names, expected, key, where)
+
+
+def check_head_names(
+    names: Sequence[str] | None, classnames: Sequence[str], settings: Mapping[str, Any], where: str
+) -> str | None:
+    """Compare a source's class names with those of a head. Names are compared as by `check_source_names`.
+
+    Without `source_classnames`, whose order `check_source_names` compares, an order that differs is refused where both
+    have the same names.
+
+    Args:
+        names: the source's class names in label order, or None if it knows none.
+        classnames: the head's, in label order.
+        settings: `task`, and `source_classnames`: None or a list in label order.
         where: what was read, for messages.
 
     Returns:
-        The class names for prompts, in label order: `classnames`, or else the source's.
+        Why the order can't be compared, if it can't.
 
     Raises:
-        TatrError: numbers, names or their order differ; or the classes have no names.
+        TatrError: numbers or the order differ.
     """
-    task, expected, classnames = f"tasks.{settings['task']}", settings["source_classnames"], settings["classnames"]
-    if expected and classnames and len(expected) != len(classnames):
-        raise TatrError(
-            f"{task}.source_classnames: lists {len(expected)} classes, but {task}.classnames {len(classnames)}; "
-            "both are in label order, one entry per class"
-        )
+    task = f"tasks.{settings['task']}"
     if names is None:
-        if not classnames:
-            raise TatrError(f"{task}.classnames: must be given, since {where} doesn't name its classes")
-        logger.warning("%s: has no class names, so the order of %s.classnames can't be checked", where, task)
-        return list(classnames)
-    for key, listed in (("source_classnames", expected), ("classnames", classnames)):
-        if listed and len(listed) != len(names):
-            raise TatrError(
-                f"{where}: has {len(names)} classes ({_first(names)}), but {task}.{key} lists {len(listed)} "
-                f"({_first(listed)}){_difference(names, listed)}; use the whole data set, or change {key}"
-            )
-    if expected:
-        _check_order(names, expected, f"{task}.source_classnames", where)
-    elif classnames and sorted(map(_normal, names)) == sorted(map(_normal, classnames)):
+        return f"{where}: has no class names, so the order of {task}.classnames can't be checked"
+    _check_number(names, classnames, f"{task}.classnames", where)
+    if settings["source_classnames"]:
+        return None
+    if sorted(map(_normal, names)) == sorted(map(_normal, classnames)):
         _check_order(names, classnames, f"{task}.classnames", where)
-    elif classnames:
-        logger.warning(
-            "%s names its classes %s, … and %s.classnames is %s, …: their order can't be compared "
-            "(set %s.source_classnames to check it)",
-            where,
-            ", ".join(names[:3]),
-            task,
-            ", ".join(classnames[:3]),
-            task,
-        )
-    return list(classnames or [name.replace("_", " ") for name in names])
+        return None
+    return (
+        f"{where} names its classes {', '.join(names[:3])}, … and {task}.classnames is {', '.join(classnames[:3])}, …: "
+        f"their order can't be compared (set {task}.source_classnames to check it)"
+    )
+
+
+def prompt_names(names: Sequence[str] | None, task: str, where: str) -> list[str]:
+    """Class names for prompts, made from those of a source.
+
+    Args:
+        names: the source's, in label order, or None if it knows none.
+        task: its name.
+        where: what was read, for messages.
+
+    Raises:
+        TatrError: the source has none.
+    """
+    if names is None:
+        raise TatrError(f"tasks.{task}.classnames: must be given, since {where} doesn't name its classes")
+    return [name.replace("_", " ") for name in names]
+
+
+def numbered(names: Sequence[str] | None, settings: Mapping[str, Any], *labels: np.ndarray) -> list[str]:
+    """The classes of a source in label order, also of one that doesn't name them: by its own names, or those expected,
+    or their labels.
+
+    Args:
+        names: the source's, or None.
+        settings: `source_classnames`: None or a list; `classnames`, if the head's names are known here.
+        labels: all labels, int64 [n].
+    """
+    largest = max((int(part.max()) for part in labels if len(part)), default=-1)
+    expected = settings["source_classnames"] or settings.get("classnames")
+    return [*(names or expected or map(str, range(largest + 1)))]
 
 
 def check_counts(counts: Mapping[str, int], settings: Mapping[str, Any], where: str) -> None:
@@ -116,6 +168,32 @@ def check_labels(train: np.ndarray, test: np.ndarray, classes: Sequence[str], wh
                     "source_classnames"
                 )
             logger.warning("%s; accuracy on the missing classes can't be measured", message)
+
+
+def check_exemplars(available: int, count: int, where: str) -> None:
+    """Check that a task has as many training images as exemplars are asked for.
+
+    Args:
+        available: training images, without those set aside for validation.
+        count: exemplars.
+        where: what was read, for the message.
+
+    Raises:
+        TatrError: there are fewer.
+    """
+    if count > available:
+        raise TatrError(
+            f"{where}: {count} exemplars requested, but there are {available} training images; lower "
+            "exemplars.count, or the `exemplars` of a merge's trust region"
+        )
+
+
+def _check_number(names: Sequence[str], listed: Sequence[str], key: str, where: str) -> None:
+    if len(listed) != len(names):
+        raise TatrError(
+            f"{where}: has {len(names)} classes ({_first(names)}), but {key} lists {len(listed)} "
+            f"({_first(listed)}){_difference(names, listed)}; use the whole data set, or change {key}"
+        )
 
 
 def _check_order(names: Sequence[str], expected: Sequence[str], key: str, where: str) -> None:

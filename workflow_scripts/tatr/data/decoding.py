@@ -69,13 +69,18 @@ class _Shard:
 
 
 def write_pictures(
-    splits: Mapping[str, Pictures], classnames: Sequence[str], how: Decoding, folder: Path, saved: Path, key: str
+    splits: Mapping[str, Pictures],
+    classnames: Sequence[str] | None,
+    how: Decoding,
+    folder: Path,
+    saved: Path,
+    key: str,
 ) -> tuple[str, dict[str, Any]]:
     """Decode all splits into the store FOLDER/images.zarr.
 
     Args:
         splits: of `SPLITS`, all of them.
-        classnames: in label order.
+        classnames: in label order, if the source names its classes.
         how: they are decoded.
         folder: where the store is written; on the file system of `saved`.
         saved: folder of what is done so far; whole shards of the same job in it are not made again.
@@ -95,8 +100,9 @@ def write_pictures(
         skipped = _write_split(group, split, pictures, how, journal)
         kept = np.delete(pictures.labels, skipped)
         if split == "train" and len(lost := np.setdiff1d(pictures.labels, kept)):
+            name = classnames[lost[0]] if classnames else lost[0]
             raise TatrError(
-                f"tasks.{how.task}: no training image of class '{classnames[lost[0]]}' can be decoded "
+                f"tasks.{how.task}: no training image of class '{name}' can be decoded "
                 f"({pictures.where(int(np.flatnonzero(pictures.labels == lost[0])[0]))}, …); fix one of them"
             )
         write_labels(group, split, kept)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from tatr.data.checks import check_exemplars
 from tatr.data.image_store import StoredImages
-from tatr.errors import TatrError
 
 PIECE = 8
 """Exemplars read at once. Each drags a whole compressed chunk through memory (5 MiB at 224 × 224, several times)."""
@@ -15,8 +15,7 @@ def draw_exemplars(available: int, count: int, seed: int, where: str) -> np.ndar
     Raises:
         TatrError: there are fewer images than `count`.
     """
-    if count > available:
-        raise TatrError(f"{where}: {count} exemplars requested, but there are {available} training images")
+    check_exemplars(available, count, where)
     return np.random.default_rng(seed).permutation(available)[:count]
 
 

@@ -57,7 +57,8 @@ class Selection:
 class ImageFiles:
     """Images in files of their own."""
 
-    paths: Sequence[Path]
+    paths: Sequence[str | Path]
+    """Text from sources of many images: it takes a second to make a `Path` for a hundred thousand files."""
     labels: np.ndarray
     """int64 [n]."""
 
@@ -103,5 +104,5 @@ class SourceSplits(NamedTuple):
 
     splits: Mapping[str, Pictures]
     """The splits "train", "validation" and "test"."""
-    classnames: Sequence[str]
-    """For prompts, in label order."""
+    classnames: Sequence[str] | None
+    """What the source calls its classes, in label order; None if it doesn't name them."""

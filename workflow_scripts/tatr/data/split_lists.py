@@ -9,7 +9,7 @@ import numpy as np
 from tatr.errors import TatrError
 
 
-def listed(paths: Sequence[Path], file: Path) -> np.ndarray:
+def listed(paths: Sequence[str | Path], file: Path) -> np.ndarray:
     """Which images a text file names, one per line.
 
     An entry is the end of a path: 'airplane_001.jpg', 'abbey/sun_x.jpg' or '/a/abbey/sun_x.jpg'.
@@ -30,7 +30,7 @@ def listed(paths: Sequence[Path], file: Path) -> np.ndarray:
         raise TatrError(f"{file}: not a readable list of images, one per line ({error})") from error
     by_name = defaultdict[str, list[int]](list)
     for index, path in enumerate(paths):
-        by_name[path.name].append(index)
+        by_name[str(path).rpartition("/")[2]].append(index)
     line_of: dict[int, int] = {}
     for number, line in enumerate(lines, 1):
         if entry := line.strip().strip("/"):
@@ -43,7 +43,7 @@ def listed(paths: Sequence[Path], file: Path) -> np.ndarray:
     return np.array(list(line_of), np.int64)
 
 
-def listed_splits(paths: Sequence[Path], root: Path, lists: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
+def listed_splits(paths: Sequence[str | Path], root: Path, lists: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
     """The training and test images that two lists name.
 
     Args:
@@ -66,9 +66,9 @@ def listed_splits(paths: Sequence[Path], root: Path, lists: Mapping[str, str]) -
     return train, test
 
 
-def _match(paths: Sequence[Path], by_name: Mapping[str, list[int]], entry: str, where: str) -> int:
+def _match(paths: Sequence[str | Path], by_name: Mapping[str, list[int]], entry: str, where: str) -> int:
     parts = PurePosixPath(entry).parts
-    matches = [i for i in by_name.get(parts[-1], []) if paths[i].parts[-len(parts) :] == parts]
+    matches = [i for i in by_name.get(parts[-1], []) if PurePosixPath(paths[i]).parts[-len(parts) :] == parts]
     if not matches:
         raise TatrError(f"{where}: names '{entry}', but no image's path ends so (of {len(paths)}); is one missing?")
     if len(matches) > 1:

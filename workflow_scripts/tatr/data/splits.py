@@ -11,12 +11,36 @@ from typing import Any
 
 import numpy as np
 
-from tatr.data.checks import check_counts, check_labels
-from tatr.data.pictures import Pictures, Selection
-from tatr.errors import TatrError
+from tatr.data.checks import check_counts, check_labels, check_names, numbered
+from tatr.data.pictures import Pictures, Selection, SourceSplits
+from tatr.errors import Problems, TatrError
 
 MOST_VALIDATION = 5000
 """At most so many training images are set aside for validation."""
+
+
+def judged(
+    train: Pictures, test: Pictures, names: Sequence[str] | None, settings: Mapping[str, Any], where: str
+) -> SourceSplits:
+    """Check what a source holds against what the task expects, and set validation images aside.
+
+    Args:
+        train: the source's training images.
+        test: its test images.
+        names: what the source calls its classes, in label order; None if it doesn't name them.
+        settings: those of `check_names` and `three_splits`.
+        where: what was read, for messages.
+
+    Raises:
+        TatrError: all that is wrong, as `check_names` and `three_splits` say it.
+    """
+    problems, splits = Problems(), dict[str, Pictures]()
+    with problems.noting():
+        check_names(names, settings, where)
+    with problems.noting():
+        splits |= three_splits(train, test, numbered(names, settings, train.labels, test.labels), settings, where)
+    problems.raise_any()
+    return SourceSplits(splits, names)
 
 
 def three_splits(
@@ -37,8 +61,12 @@ def three_splits(
     Raises:
         TatrError: as `check_counts`, `check_labels` and `set_aside`; or `limit` is below the number of classes.
     """
-    check_counts({"train": len(train), "test": len(test)}, settings, where)
-    check_labels(train.labels, test.labels, classes, where)
+    problems = Problems()
+    with problems.noting():
+        check_counts({"train": len(train), "test": len(test)}, settings, where)
+    with problems.noting():
+        check_labels(train.labels, test.labels, classes, where)
+    problems.raise_any()
     key = f"tasks.{settings['task']}"
     fraction, limit = settings["validation_fraction"], settings["limit"]
     rest, validation = set_aside(train, fraction, classes, f"{key}.validation_fraction", where, MOST_VALIDATION)

@@ -45,6 +45,9 @@ DEVIATION = "_sd"
 """Ends the names of their columns of standard deviations."""
 
 
+PRETRAINED = "Pre-trained"
+"""The reference before any fine-tuning."""
+
 INDIVIDUAL = "Individual"
 """The reference by which accuracies are normalised: each task's own model."""
 

@@ -5,6 +5,7 @@ import json
 import torch
 
 from tatr.clip.encoder import Encoder
+from tatr.data.checks import check_head_names
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.weights.encoder_file import load_tensors
@@ -20,18 +21,15 @@ def open_task(head: Artefact, images: Artefact, device: str) -> Task:
     """A head and the images it classifies.
 
     Raises:
-        TatrError: head and images are of different tasks or list different classes.
+        TatrError: head and images are of different tasks, or of other classes or another order of them, as far as the
+            images' source names its classes. What prompts call a class is the head's alone.
     """
     task, other = (artefact.manifest.settings["task"] for artefact in (head, images))
     if task != other:
         raise TatrError(f"{head.folder} is of task '{task}', but {images.folder} of '{other}'; give both of one task")
     of_head, of_images = (json.loads((artefact / "classnames.json").read_text()) for artefact in (head, images))
-    if of_head != of_images:
-        differing = [f"{a!r} / {b!r}" for a, b in zip(of_head, of_images, strict=False) if a != b]
-        raise TatrError(
-            f"{head.folder} and {images.folder}: classes differ ({len(of_head)} / {len(of_images)} of them"
-            f"{', first: ' + differing[0] if differing else ''}); head and images must be of one task"
-        )
+    settings = {"task": task, "source_classnames": images.manifest.settings.get("source_classnames")}
+    check_head_names(of_images, of_head, settings, str(images.folder))
     weight = torch.tensor(load_tensors(head / "head.safetensors")["weight"], device=device)
     return Task(task, weight, images / "images.zarr", _skipped(images))
 

@@ -1,41 +1,47 @@
-"""Checkpoints that would not be read, or be read as the models of several tasks, without a word."""
+"""Checkpoints that lack a key, whose keys no origin reads, or that are read as the models of several tasks."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tatr.config.messages.mistakes import Mistake, shown
 from tatr.config.models import Config
-from tatr.config.weights import CheckpointOrigin
-
-READ_BY = {"path": "folder", "zero_shot": "folder", "repository": "hub", "revision": "hub"}
-"""The keys that only one origin reads."""
+from tatr.config.weights import ORIGINS, CheckpointOrigin
 
 
 def checkpoint_mistakes(config: Config) -> Iterator[Mistake]:
-    """Keys that no task's origin reads, and files that are taken for several tasks' models."""
+    """All of them. What every task states for itself needs no default."""
     given = config.checkpoints
-    names = {task: getattr(config.tasks.get(task), "paper", None) for task in config.suite}
+    names = {task: getattr(config.tasks.get(task), "paper", None) for task in (*config.suite, *given.tasks)}
     origins = {task: given.of(task, name) for task, name in names.items()}
-    every = [given.origin, *(origin.origin for origin in origins.values())]
-    for key, reader in READ_BY.items():
-        if (value := getattr(given, key)) is not None and reader not in every:
-            yield Mistake(("checkpoints", key), _unread(value, given.origin, reader))
-        for task, own in given.tasks.items():
-            if (value := getattr(own, key)) is not None and (origin := given.of(task).origin) != reader:
-                yield Mistake(("checkpoints", "tasks", task, key), _unread(value, origin, reader))
-    yield from _shared(origins)
+    for origin, keys in ORIGINS.items():
+        yield from _lacking(origin, keys, origins)
+        for key in keys:
+            if (value := getattr(given, key)) is not None and origin not in {its.origin for its in origins.values()}:
+                yield Mistake(("checkpoints", key), _unread(value, given.origin, origin))
+            for task, own in given.tasks.items():
+                if (value := getattr(own, key)) is not None and origins[task].origin != origin:
+                    yield Mistake(("checkpoints", "tasks", task, key), _unread(value, origins[task].origin, origin))
+    yield from _shared({task: origins[task] for task in config.suite})
+
+
+def _lacking(origin: str, keys: tuple[str, ...], origins: Mapping[str, CheckpointOrigin]) -> Iterator[Mistake]:
+    of_origin = {task: its for task, its in origins.items() if its.origin == origin}
+    if lacking := [task for task, its in of_origin.items() if keys and getattr(its, keys[0]) is None]:
+        some = f" (for {'tasks' if len(lacking) > 1 else 'task'} {', '.join(lacking)})"
+        text = f"origin {origin} needs `{keys[0]}`{'' if len(lacking) == len(origins) else some}"
+        yield Mistake(("checkpoints",), text)
 
 
 def _unread(value: str, origin: str, reader: str) -> str:
     return f"{shown(value)}: is not read, as origin is {origin}; write origin: {reader} beside it, or leave it out"
 
 
-def _shared(origins: dict[str, CheckpointOrigin]) -> Iterator[Mistake]:
+def _shared(origins: Mapping[str, CheckpointOrigin]) -> Iterator[Mistake]:
     tasks = defaultdict(list)
     for task, origin in origins.items():
         key = {"folder": "path", "hub": "repository"}.get(origin.origin)
-        if key:
-            tasks[key, getattr(origin, key)].append(task)
+        if key and (value := getattr(origin, key)) is not None:
+            tasks[key, value].append(task)
     for (key, value), several in tasks.items():
         if len(several) > 1:
             listed = f"{', '.join(several[:-1])} and {several[-1]}"

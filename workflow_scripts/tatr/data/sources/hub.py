@@ -16,10 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from tatr.data.checks import check_names
 from tatr.data.parquet_names import split_files
 from tatr.data.pictures import SourceSplits
-from tatr.data.splits import three_splits
+from tatr.data.splits import judged
 from tatr.errors import TatrError
 
 CACHE = 2**26
@@ -95,7 +94,7 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
         downloaded: the folder with the downloaded files; not needed where `root` is given.
 
     Returns:
-        The splits "train", "validation" and "test", and the class names in label order.
+        The splits "train", "validation" and "test", and the source's class names in label order.
 
     Raises:
         TatrError: files are missing or damaged, or are not what the settings expect.
@@ -116,8 +115,12 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
         raise TatrError(f"{key}: train and test are both split '{settings['train']}'")
     classes = _class_names([*paths["train"], *paths["test"]], settings["label_column"])
     train, test = (_open_split(paths[split], settings, key) for split in ("train", "test"))
-    names = check_names(classes, settings, where)
-    return SourceSplits(three_splits(train, test, names, settings, where), names)
+    return judged(train, test, classes, settings, where)
+
+
+def look(settings: Mapping[str, Any]) -> int | None:
+    """How many training images `load` will find; None before they are downloaded."""
+    return len(load(settings).splits["train"]) if settings["root"] else None
 
 
 def _open_split(paths: Sequence[Path], settings: Mapping[str, Any], key: str) -> ParquetImages:

@@ -9,7 +9,8 @@ import importlib
 import logging
 import shutil
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +20,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tatr.data.checks import check_names
+from tatr.data.checks import numbered
 from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits
 from tatr.data.split_lists import listed_splits
-from tatr.data.splits import set_aside, three_splits
+from tatr.data.splits import judged, set_aside
+from tatr.data.torchvision_files import LISTINGS
 from tatr.errors import TatrError
 
 EXPECTED = {
@@ -46,6 +48,21 @@ EXPECTED = {
     "StanfordCars": "stanford_cars/cars_train, cars_test, devkit and cars_test_annos_withlabels.mat",
 }
 """Per class, what its root has to hold."""
+
+SEEN = {
+    "CIFAR10": ("cifar-10-batches-py",),
+    "FER2013": ("fer2013",),
+    "Flowers102": ("flowers-102/jpg", "flowers-102/setid.mat"),
+    "Food101": ("food-101/images", "food-101/meta"),
+    "OxfordIIITPet": ("oxford-iiit-pet/images", "oxford-iiit-pet/annotations"),
+    "PCAM": ("pcam",),
+    "RenderedSST2": ("rendered-sst2",),
+    "STL10": ("stl10_binary",),
+}
+"""What is looked for in the root of a class that only torchvision can list, before torchvision opens it."""
+
+FILES_OF_THEIR_OWN = ("DTD", "EuroSAT", "GTSRB", "SUN397", "StanfordCars")
+"""Classes of `LISTINGS` whose images have files, so that torchvision isn't needed at all."""
 
 _NAMES = {
     "FER2013": ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"],
@@ -125,18 +142,40 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
         downloaded: not used.
 
     Returns:
-        The splits "train", "validation" and "test", and the class names in label order.
+        The splits "train", "validation" and "test", and the source's class names in label order.
 
     Raises:
         TatrError: files are missing, or are not what the settings expect.
     """
-    root, name, key = Path(settings["root"]).expanduser(), settings["dataset"], f"tasks.{settings['task']}"
-    where = f"{root} ({name})"
-    kind = getattr(importlib.import_module("torchvision.datasets"), name, None)
-    if not isinstance(kind, type):
-        raise TatrError(f"{key}.dataset: torchvision.datasets has no '{name}'")
+    return _found(settings, _opened)
+
+
+def look(settings: Mapping[str, Any]) -> int | None:
+    """How many training images `load` will find; None where only torchvision can tell.
+
+    Raises:
+        TatrError: as `load`, as far as it can be told without torchvision.
+    """
+    if settings["dataset"] in LISTINGS:
+        return len(_found(settings, _listed).splits["train"])
+    root = _root(settings)
+    if missing := [path for path in SEEN.get(settings["dataset"], ()) if not (root / path).exists()]:
+        name = settings["dataset"]
+        raise TatrError(f"{root}: {name} is missing or incomplete (no {missing[0]}); {_expects(name)}")
+    return None
+
+
+def _root(settings: Mapping[str, Any]) -> Path:
+    root, key = Path(settings["root"]).expanduser(), f"tasks.{settings['task']}"
     if not root.is_dir():
-        raise TatrError(f"{key}.root: {root} is no folder (seen from {Path.cwd()}); {_expects(name)}")
+        raise TatrError(f"{key}.root: {root} is no folder (seen from {Path.cwd()}); {_expects(settings['dataset'])}")
+    return root
+
+
+def _found(settings: Mapping[str, Any], open_part: Callable[..., tuple[Pictures, list[str] | None]]) -> SourceSplits:
+    """All splits of a task, whose parts are opened in one way or another."""
+    root, name, key = _root(settings), settings["dataset"], f"tasks.{settings['task']}"
+    where = f"{root} ({name})"
     undivided = bool(settings["lists"]) or settings["test_fraction"] is not None
     options = {split: settings[split] or [{}] for split in ("train", "test")}
     if not undivided and options["train"] == options["test"]:
@@ -145,18 +184,42 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
             f"give lists or test_fraction"
         )
     opened = {
-        split: [_open_dataset(kind, root, part, key) for part in options[split]]
+        split: [open_part(name, root, part, key) for part in options[split]]
         for split in (["train"] if undivided else ["train", "test"])
     }
-    classes = _same_classes([dataset for parts in opened.values() for dataset in parts], where)
-    parts = {split: Parts([_pictures(d, where) for d in datasets]) for split, datasets in opened.items()}
-    names = check_names(classes, settings, where)
-    train, test = _divided(parts["train"], names, settings, where) if undivided else (parts["train"], parts["test"])
-    return SourceSplits(three_splits(train, test, names, settings, where), names)
+    classes = _same_classes([names for parts in opened.values() for _, names in parts], where)
+    parts = {split: Parts([pictures for pictures, _ in its]) for split, its in opened.items()}
+    if undivided:
+        names = numbered(classes, settings, parts["train"].labels)
+        return judged(*_divided(parts["train"], names, settings, where), classes, settings, where)
+    return judged(parts["train"], parts["test"], classes, settings, where)
 
 
-def _same_classes(datasets: Sequence[Any], where: str) -> list[str] | None:
-    names = [_class_names(dataset) for dataset in datasets]
+def _listed(name: str, root: Path, options: Mapping[str, Any], key: str) -> tuple[Pictures, list[str]]:
+    """The images of a part and its classes, listed without torchvision; images without files can't be decoded."""
+    _check_options(name, options, key)
+    with _explained(name, root, options, key):
+        listing = LISTINGS[name](root, **options)
+    named = listing.paths if listing.paths and listing.named else ()
+    if missing := next((path for path in named if not Path(path).is_file()), None):
+        raise TatrError(f"{missing}: missing; {_expects(name)}")
+    if listing.paths is None:
+        return DatasetImages(None, listing.labels, f"{root} ({name})"), listing.classes
+    return ImageFiles(listing.paths, listing.labels), listing.classes
+
+
+def _opened(name: str, root: Path, options: Mapping[str, Any], key: str) -> tuple[Pictures, list[str] | None]:
+    """The images of a part and its classes, if they are known."""
+    if name in FILES_OF_THEIR_OWN:
+        return _listed(name, root, options, key)
+    kind = getattr(importlib.import_module("torchvision.datasets"), name, None)
+    if not isinstance(kind, type):
+        raise TatrError(f"{key}.dataset: torchvision.datasets has no '{name}'")
+    dataset = _open_dataset(kind, root, options, key)
+    return _pictures(dataset, f"{root} ({name})"), _class_names(dataset)
+
+
+def _same_classes(names: Sequence[list[str] | None], where: str) -> list[str] | None:
     for other in names[1:]:
         if other != names[0]:
             only = sorted(set(names[0] or ()) ^ set(other or ()))
@@ -173,7 +236,7 @@ def _pictures(dataset: Any, where: str) -> Pictures:  # noqa: ANN401
         return DatasetImages(dataset, labels, where)
     if paths and not paths[0].is_file():
         raise TatrError(f"{paths[0]}: missing; {_expects(type(dataset).__name__)}")
-    return ImageFiles(paths, labels)
+    return ImageFiles([*map(str, paths)], labels)
 
 
 def _labels(dataset: Any, where: str) -> Any:  # noqa: ANN401
@@ -206,14 +269,22 @@ def _divided(
     pictures: Parts, classes: Sequence[str], settings: Mapping[str, Any], where: str
 ) -> tuple[Selection, Selection]:
     """Training and test images of a data set that has no splits."""
-    root, paths = Path(settings["root"]).expanduser(), [Path(pictures.where(index)) for index in range(len(pictures))]
+    root = Path(settings["root"]).expanduser()
+    paths = [path for part in pictures.parts for path in _paths_of(part)]
     if settings["lists"]:
         train, test = listed_splits(paths, root, settings["lists"])
         return Selection(pictures, train), Selection(pictures, test)
     # torchvision lists some sets in the order of the file system, which differs between machines.
-    order = np.array(sorted(range(len(paths)), key=lambda index: paths[index].parts), np.int64)
+    order = np.array(sorted(range(len(paths)), key=lambda index: paths[index].split("/")), np.int64)
     key = f"tasks.{settings['task']}.test_fraction"
     return set_aside(Selection(pictures, order), settings["test_fraction"], classes, key, where)
+
+
+def _paths_of(pictures: Pictures) -> Sequence[str]:
+    """Of images without files of their own, what stands for a path."""
+    if isinstance(pictures, ImageFiles):
+        return [*map(str, pictures.paths)]
+    return [pictures.where(index) for index in range(len(pictures))]
 
 
 def _expects(name: str) -> str:
@@ -224,8 +295,6 @@ def _expects(name: str) -> str:
 def _class_names(dataset: Any) -> list[str] | None:  # noqa: ANN401
     """What a data set calls its classes, in label order; None if that isn't known."""
     name = type(dataset).__name__
-    if name == "GTSRB":
-        return sorted(folder.name for folder in (dataset._base_folder / "GTSRB/Training").iterdir() if folder.is_dir())
     names = getattr(dataset, "classes", None) or _NAMES.get(name)
     return [str(name) for name in names][_first_label(dataset) :] if names else None
 
@@ -251,25 +320,37 @@ def _open_dataset(kind: Any, root: Path, options: Mapping[str, Any], key: str) -
         TatrError: files are missing or damaged, or an argument is not one of the class.
     """
     name = kind.__name__
+    _check_options(name, options, key)
+    with _explained(name, root, options, key), TemporaryDirectory() as unpacked:
+        try:
+            return _unpacking(kind, root, options, Path(unpacked))(root, **options)
+        except RuntimeError:
+            if name not in _NO_PICKLES:
+                raise
+            dataset = type(name, (kind,), {"_check_integrity": lambda _: True})(root, **options)
+            logger.warning("%s: the files of %s are not the official ones (by checksum)", root, name)
+            return dataset
+
+
+def _check_options(name: str, options: Mapping[str, Any], key: str) -> None:
     if unknown := [option for option in options if option in ("root", "download")]:
         raise TatrError(
             f"{key}: '{unknown[0]}' can't be given to {name} here; set {key}.root, and nothing is downloaded"
         )
+
+
+@contextmanager
+def _explained(name: str, root: Path, options: Mapping[str, Any], key: str) -> Iterator[None]:
+    """Say in other words what goes wrong when a data set is opened."""
     try:
-        with TemporaryDirectory() as unpacked:
-            try:
-                return _unpacking(kind, root, options, Path(unpacked))(root, **options)
-            except RuntimeError:
-                if name not in _NO_PICKLES:
-                    raise
-                dataset = type(name, (kind,), {"_check_integrity": lambda _: True})(root, **options)
-                logger.warning("%s: the files of %s are not the official ones (by checksum)", root, name)
-                return dataset
+        yield
     except RuntimeError as error:
         if "h5py" in str(error):
             raise TatrError(
                 f"{key}: {name} needs the package h5py, which is not installed; pip install h5py"
             ) from error
+        raise TatrError(f"{root}: {name} is missing or incomplete ({_first(error)}); {_expects(name)}") from error
+    except FileNotFoundError as error:
         raise TatrError(f"{root}: {name} is missing or incomplete ({_first(error)}); {_expects(name)}") from error
     except (OSError, EOFError, zlib.error, KeyError, IndexError, StopIteration) as error:
         raise TatrError(f"{root}: {name} can't be read ({_first(error)}); {_expects(name)}") from error

@@ -6,15 +6,49 @@ from typing import Any
 
 import numpy as np
 
+from tatr.vectors.layout import Layout
 from tatr.weights.encoder_file import EncoderFile
 from tatr.weights.importing.formats import Clip
 from tatr.weights.importing.provenance import (
+    PROJECTION,
     check_activation,
     check_change,
     check_zero_shot,
     distance_from,
     with_projection,
 )
+
+
+def look(path: Path, layout: Layout | None, quick_gelu: bool) -> None:
+    """Check what can be told of a fine-tuned model, or of its zero-shot copy, without reading a tensor.
+
+    Args:
+        path: the model's file or folder, in any format that `Clip` knows.
+        layout: θ_pre's; None if it isn't known yet.
+        quick_gelu: whether the backbone has QuickGELU (else plain GELU).
+
+    Raises:
+        TatrError: it is no CLIP model, or one of another architecture.
+    """
+    clip = Clip(path, text=False)
+    check_activation(clip, quick_gelu)
+    if layout is not None:
+        check_encoder(clip, layout)
+
+
+def check_encoder(clip: Clip, layout: Layout) -> None:
+    """Check the names and shapes of an image encoder, without reading a tensor.
+
+    Raises:
+        TatrError: they are not the layout's.
+    """
+    where = str(clip.path)
+    names = {name for name in clip if name.startswith("visual.")}
+    lent = {PROJECTION} if clip.family == "transformers" else set()  # `with_projection` adds it
+    layout.check_names(names | (lent & {parameter.name for parameter in layout.parameters}), where)
+    for parameter in layout.parameters:
+        if parameter.name in clip:
+            parameter.check_shape(clip.shape(parameter.name), where)
 
 
 def read_finetuned(

@@ -39,6 +39,9 @@ class Tensors(Protocol):
     def nbytes(self, name: str) -> int:
         """Bytes that a tensor takes in the file."""
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape."""
+
     def read(self, name: str) -> np.ndarray:
         """One tensor, float32 (a copy)."""
 
@@ -85,6 +88,13 @@ class Clip(Mapping[str, np.ndarray]):
         whole = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
         return np.ascontiguousarray(whole.T) if parts.transposed else whole
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape, without reading it."""
+        parts = self._parts[name]
+        first, *others = (self._file.shape(part) for part in parts.names)
+        whole = (first[0] + sum(other[0] for other in others), *first[1:]) if others else first
+        return whole[::-1] if parts.transposed else whole
+
     def __contains__(self, name: object) -> bool:
         return name in self._parts  # without reading it
 
@@ -109,6 +119,9 @@ class _Safetensors:
     def nbytes(self, name: str) -> int:
         return self._file.entries[name].nbytes
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._file.entries[name].shape)
+
     def read(self, name: str) -> np.ndarray:
         return self._file.read(name).reshape(self._file.entries[name].shape)
 
@@ -128,6 +141,9 @@ class _Shards:
 
     def nbytes(self, name: str) -> int:
         return self._of[name].nbytes(name)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._of[name].shape(name)
 
     def read(self, name: str) -> np.ndarray:
         return self._of[name].read(name)

@@ -78,6 +78,10 @@ class TorchFile:
         stored = self._tensors[name]
         return stored.size * FLOATS[self._kind(name)].itemsize
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape."""
+        return self._tensors[name].shape
+
     def read(self, name: str) -> np.ndarray:
         """One tensor, float32 (a copy)."""
         stored, dtype = self._tensors[name], FLOATS[self._kind(name)]

@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from tatr.config.models import Config
 from tatr.digests import canonical_digest
+from tatr.errors import Problems
 from tatr.workflow.artefact import FILE
 from tatr.workflow.code_digest import code_digest
 from tatr.workflow.plan.backbone import BackboneSource
@@ -80,6 +81,8 @@ class Draft:
     """By kind and name."""
     stages: dict[tuple[Any, ...], Planned] = field(default_factory=dict)
     """What `once` remembers."""
+    problems: Problems = field(default_factory=Problems)
+    """What is wrong with files that the configuration names."""
 
     @cached_property
     def tasks(self) -> list[str]:

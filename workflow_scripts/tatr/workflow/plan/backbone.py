@@ -8,7 +8,7 @@ from typing import Any
 from tatr.clip.model_configs import check_model, model_config
 from tatr.config.messages.mistakes import nearest
 from tatr.config.weights import Backbone
-from tatr.errors import TatrError
+from tatr.errors import Problems, TatrError
 from tatr.weights.fingerprint import fingerprint
 from tatr.workflow.artefact import FILE
 
@@ -47,18 +47,19 @@ class BackboneSource:
         return not (isinstance(vision.get("width"), int) and vision["width"] < LARGE)
 
 
-def find(backbone: str | Backbone, shipped: Path) -> BackboneSource:
+def find(backbone: str | Backbone, shipped: Path, problems: Problems) -> BackboneSource:
     """Find a backbone: by the name of a shipped one, as a folder, or as a model of open_clip's.
 
     Args:
         backbone: as the config has it.
         shipped: folder of the backbones that come with the project.
+        problems: where it is noted that the weights of a model of open_clip's are missing.
 
     Raises:
         TatrError: there is no such backbone.
     """
     if isinstance(backbone, Backbone):
-        return _of_open_clip(backbone)
+        return _of_open_clip(backbone, problems)
     folder = shipped / backbone if (shipped / backbone).is_dir() else Path(backbone).expanduser()
     if (folder / "open_clip_config.json").is_file():
         return _saved_by_open_clip(folder)
@@ -78,13 +79,14 @@ def find(backbone: str | Backbone, shipped: Path) -> BackboneSource:
     return BackboneSource(folder.name, model, settings, file, recipe=recipe if recipe.is_file() else None)
 
 
-def _of_open_clip(backbone: Backbone) -> BackboneSource:
+def _of_open_clip(backbone: Backbone, problems: Problems) -> BackboneSource:
     model = model_config(backbone.name)
     settings: dict[str, Any] = {"name": backbone.name, "model": model, "resize": backbone.resize}
     settings |= {key: list(value) for key in ("mean", "std") if (value := getattr(backbone, key))}
     path = Path(backbone.weights).expanduser()
     if "/" in backbone.weights or path.suffix in FILES or path.exists():
-        settings["fingerprint"] = fingerprint(path, "backbone.weights")
+        with problems.noting():
+            settings["fingerprint"] = fingerprint(path, "backbone.weights")
         return BackboneSource(f"{backbone.name}_{path.stem}", model, settings, path, resize=backbone.resize)
     settings["weights"] = backbone.weights
     download = {"open_clip": backbone.name, "tag": backbone.weights}

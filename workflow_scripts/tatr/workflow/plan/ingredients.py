@@ -36,10 +36,13 @@ def pretraining(draft: Draft) -> Planned | None:
 def images(draft: Draft, task: str) -> Planned:
     """Decoded images of a task."""
     config = draft.config.tasks[task]
-    settings = config.model_dump(exclude={"templates", "paper"})
+    # What prompts call the classes is the head's: the images stay when a name changes.
+    settings = config.model_dump(exclude={"templates", "paper", "classnames"})
     settings |= {"task": task, "size": image_size(draft.source.model)}
     if isinstance(config, RealTask):
         settings["resize"] = draft.source.resize
+    else:
+        settings["source_classnames"] = config.source_classnames or config.classnames
     modules = [f"tatr.data.sources.{config.source}"]
     modules += [f"tatr.data.tiny8.{task}"] if config.source == "tiny8" else []
     return draft.add("images", task, settings, {"download": _downloads(draft, task)}, modules)
@@ -79,15 +82,21 @@ def finetuned(draft: Draft, task: str) -> Planned:
         repository = {"repository": origin.repository, "revision": origin.revision}
         downloads = [draft.add("download", str(origin.repository).replace("/", "-"), repository)]
     else:
-        settings |= _files(task, Path(str(origin.path)).expanduser(), origin.zero_shot)
+        settings |= _files(draft, task, Path(str(origin.path)).expanduser(), origin.zero_shot)
     return draft.add("checkpoint", task, settings, {"backbone": [backbone(draft)], "download": downloads})
 
 
-def _files(task: str, path: Path, zero_shot: str | None) -> dict[str, Any]:
-    """A checkpoint on disk and the zero-shot copy it came with: their paths, and fingerprints."""
+def _files(draft: Draft, task: str, path: Path, zero_shot: str | None) -> dict[str, Any]:
+    """A checkpoint on disk and the zero-shot copy it came with: their paths, and fingerprints. What is missing is
+    noted.
+    """
     key = f"checkpoints (task {task})"
     copy = Path(zero_shot).expanduser() if zero_shot else zero_shot_copy_of(path) if path.exists() else None
-    prints = [fingerprint(file, f"{key}: {role}") for role, file in (("path", path), ("zero_shot", copy)) if file]
+    prints = []
+    for role, file in (("path", path), ("zero_shot", copy)):
+        if file:
+            with draft.problems.noting():
+                prints.append(fingerprint(file, f"{key}: {role}"))
     return {"file": str(path), "zero_shot": str(copy) if copy else None, "fingerprint": prints}
 
 

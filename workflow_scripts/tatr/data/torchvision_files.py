@@ -1,0 +1,147 @@
+"""What torchvision's data sets hold, listed from their files without torchvision: in a moment, and without torch.
+
+One function per class of `torchvision.datasets`, with its arguments. Other classes are opened by torchvision.
+"""
+
+import csv
+import gzip
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+DIGITS = [
+    *("0 - zero", "1 - one", "2 - two", "3 - three", "4 - four"),
+    *("5 - five", "6 - six", "7 - seven", "8 - eight", "9 - nine"),
+]
+IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A data set, or a part of one, before any image is read."""
+
+    labels: np.ndarray
+    """int64 [n]."""
+    classes: list[str]
+    """In label order."""
+    paths: list[str] | None = None
+    """Of the images, if they have files of their own."""
+    named: bool = False
+    """Whether a list or a table names the paths: they were not found in folders."""
+
+
+def dtd(root: Path, split: str = "train", partition: int = 1) -> Listing:
+    """Textures: lists of CLASS/FILE; the classes are those of the list."""
+    _one_of("split", split, ("train", "val", "test"))
+    lines = (root / f"dtd/dtd/labels/{split}{partition}.txt").read_text(encoding="utf-8").split()
+    return replace(_by_class([(line.split("/")[0], f"{root}/dtd/dtd/images/{line}") for line in lines]), named=True)
+
+
+def eurosat(root: Path) -> Listing:
+    """A folder per class."""
+    return _by_class(_class_folders(root / "eurosat/2750", IMAGES))
+
+
+def gtsrb(root: Path, split: str = "train") -> Listing:
+    """Traffic signs: a folder per class for training, a table for testing."""
+    _one_of("split", split, ("train", "test"))
+    base = root / "gtsrb"
+    train = _class_folders(base / "GTSRB/Training", (".ppm",))
+    if split == "train":
+        return _by_class(train)
+    with (base / "GT-final_test.csv").open(encoding="utf-8") as file:
+        rows = [*csv.DictReader(file, delimiter=";", skipinitialspace=True)]
+    paths = [f"{base}/GTSRB/Final_Test/Images/{row['Filename']}" for row in rows]
+    return Listing(_int64(int(row["ClassId"]) for row in rows), _by_class(train).classes, paths, named=True)
+
+
+def stanford_cars(root: Path, split: str = "train") -> Listing:
+    """MATLAB tables of file names and classes, which they count from 1."""
+    from scipy.io import loadmat
+
+    _one_of("split", split, ("train", "test"))
+    base = root / "stanford_cars"
+    table = base / ("devkit/cars_train_annos.mat" if split == "train" else "cars_test_annos_withlabels.mat")
+    rows = loadmat(table, squeeze_me=True)["annotations"]
+    classes = loadmat(base / "devkit/cars_meta.mat", squeeze_me=True)["class_names"]
+    paths = [f"{base}/cars_{split}/{name}" for name in rows["fname"]]
+    return Listing(_int64(rows["class"]) - 1, [str(name) for name in classes], paths, named=True)
+
+
+def sun397(root: Path) -> Listing:
+    """Folders by first letter and class, some of them nested; a file lists the classes."""
+    base = root / "SUN397"
+    classes = [line[3:].strip() for line in (base / "ClassName.txt").read_text(encoding="utf-8").splitlines()]
+    label_of = {name: label for label, name in enumerate(classes)}
+    paths, labels = list[str](), list[int]()
+    for parent, _, names in os.walk(base):
+        images = [name for name in names if name.startswith("sun_") and name.endswith(".jpg")]
+        if images:
+            labels += [label_of["/".join(Path(parent).relative_to(base).parts[1:])]] * len(images)
+            paths += [f"{parent}/{name}" for name in images]
+    return Listing(_int64(labels), classes, paths)
+
+
+def mnist(root: Path, train: bool = True) -> Listing:
+    """Digits: one file of labels, perhaps packed, in MNIST/raw or in the root itself."""
+    name = f"{'train' if train else 't10k'}-labels-idx1-ubyte"
+    raw = root / "MNIST/raw"
+    if (raw / name).is_file():
+        data = (raw / name).read_bytes()
+    else:
+        packed = raw / f"{name}.gz" if (raw / f"{name}.gz").is_file() else root / f"{name}.gz"
+        data = gzip.decompress(packed.read_bytes())
+    if data[:4] != bytes([0, 0, 8, 1]):
+        raise ValueError(f"{name} is no file of labels")
+    return Listing(np.frombuffer(data, np.uint8, offset=8).astype(np.int64), DIGITS)
+
+
+def svhn(root: Path, split: str = "train") -> Listing:
+    """House numbers: one MATLAB file, in which the digit 0 is the class 10."""
+    from scipy.io import loadmat
+
+    _one_of("split", split, ("train", "test", "extra"))
+    labels = loadmat(root / f"{split}_32x32.mat", variable_names=["y"])["y"].astype(np.int64).reshape(-1)
+    return Listing(np.where(labels == 10, 0, labels), [str(digit) for digit in range(10)])
+
+
+LISTINGS: dict[str, Callable[..., Listing]] = {
+    "DTD": dtd,
+    "EuroSAT": eurosat,
+    "GTSRB": gtsrb,
+    "MNIST": mnist,
+    "SUN397": sun397,
+    "SVHN": svhn,
+    "StanfordCars": stanford_cars,
+}
+"""By the name of torchvision's class."""
+
+
+def _class_folders(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Class and path of every image, as torchvision's `make_dataset` lists them."""
+    found: list[tuple[str, str]] = []
+    for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
+        before = len(found)
+        for parent, _, names in sorted(os.walk(folder / name, followlinks=True)):
+            found += [(name, f"{parent}/{file}") for file in sorted(names) if file.lower().endswith(suffixes)]
+        if len(found) == before:
+            raise FileNotFoundError(f"no image of class {name} in {folder / name}")
+    return found
+
+
+def _by_class(images: Sequence[tuple[str, str]]) -> Listing:
+    classes = sorted({name for name, _ in images})
+    label_of = {name: label for label, name in enumerate(classes)}
+    return Listing(_int64(label_of[name] for name, _ in images), classes, [path for _, path in images])
+
+
+def _int64(values: Iterable[int]) -> np.ndarray:
+    return np.array([*values], np.int64)
+
+
+def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{key} {value!r} is unknown, expected {', '.join(allowed)}")
