@@ -11,6 +11,7 @@ localrules:
     exported,
     tables,
     figures,
+    report,
     verify,
 
 
@@ -19,12 +20,13 @@ rule demo:
     input:
         table=plan.table.manifest,
         figure=plan.figures.content,
+        report=plan.report.content,
     log:
         "logs/demo.log",
     conda:
         "../envs/tatr.yaml"
     shell:
-        "tatr show {input.table} {input.figure} 2> {log} && tatr costs {input.table} 2>> {log}"
+        "tatr show {input.table} {input.report} {input.figure} 2> {log} && tatr costs {input.table} 2>> {log}"
 
 
 rule downloaded:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     for warning in remarks["warnings"]:
         console.print(f"warning: {warning}", style="bold red", markup=False, highlight=False, soft_wrap=True)
     made = [artefact / name for name in FILES if name in content]
-    for path in (*made, *given.others):
+    for path in (*given.others, *made):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     return 0
 

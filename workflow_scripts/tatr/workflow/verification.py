@@ -6,6 +6,7 @@ from pathlib import Path
 from tatr.data.image_store import digest_images
 from tatr.digests import canonical_digest, file_digest
 from tatr.errors import TatrError
+from tatr.report.page.rendering import page_digest
 from tatr.vectors.store import digest_vector
 from tatr.workflow.artefact import Manifest
 
@@ -34,6 +35,8 @@ def problems(manifest: Path) -> Iterator[str]:
 
 
 def _digest(path: Path) -> str:
+    if path.name == "report.html":
+        return page_digest(path)
     if path.suffix != ".zarr":
         return file_digest(path)
     return digest_images(path) if path.name == "images.zarr" else digest_vector(path)
