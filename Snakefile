@@ -10,6 +10,9 @@ if not workflow.overwrite_configfiles:
     configfile: f"{workflow.basedir}/config/demo.yaml"
 
 
+report: "docs/report/captions/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/targets.smk"
 include: "rules/pretraining.smk"
@@ -36,6 +39,7 @@ include: "rules/sanity.smk"
 include: "rules/tables.smk"
 include: "rules/analysis.smk"
 include: "rules/figures.smk"
+include: "rules/report.smk"
 
 
 localrules:
@@ -51,8 +55,9 @@ onstart:
 
 # Here and not in rules/: a rule of an included file can't be the default.
 rule all:
-    """Everything: all rows of the table, and its figure (the default); results/NAME leads to them."""
+    """Everything: all rows of the table, its figure, and the report (the default); results/NAME leads to them."""
     input:
         plan.table.manifest,
         plan.figures.manifest,
+        plan.report.manifest,
         linked("tables", "figures", "report"),

@@ -7,15 +7,17 @@ rule tables:
         sanity=[p.manifest for p in plan.table.inputs["sanity"]],
     output:
         manifest=plan.table.manifest,
-        csv=report(
-            plan.table.content,
+        csv=plan.table.content,
+        markdown=f"{plan.table.folder}/methods.md",
+        page=report(
+            f"{plan.table.folder}/methods.html",
             caption="../docs/report/captions/table.rst",
             category="Tables",
             labels={"table": "methods", "run": plan.config.name},
         ),
-        markdown=f"{plan.table.folder}/methods.md",
-        search=report(
-            f"{plan.table.folder}/search.csv",
+        search=f"{plan.table.folder}/search.csv",
+        search_page=report(
+            f"{plan.table.folder}/search.html",
             caption="../docs/report/captions/search.rst",
             category="Tables",
             labels={"table": "tried on validation", "run": plan.config.name},

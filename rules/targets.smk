@@ -12,6 +12,7 @@ localrules:
     links,
     tables,
     figures,
+    report,
     verify,
 
 
@@ -20,6 +21,7 @@ rule demo:
     input:
         table=plan.table.manifest,
         figures=plan.figures.manifest,
+        report=plan.report.manifest,
         links=linked("tables", "figures", "report"),
     log:
         "logs/demo.log",

@@ -1,5 +1,5 @@
-"""Gather the evaluations into the methods table (methods.csv, methods.md), what trust regions change task by task
-(paired.csv), and what was searched (search.csv).
+"""Gather the evaluations into the methods table (methods.csv, methods.md, methods.html), what trust regions change task
+by task (paired.csv), and what was searched (search.csv, search.html).
 
 Of several seeds, methods.csv has the means, and per_seed.csv the figures of each. Where the paper has some of the rows,
 its figures next to ours, too (paper.csv, paper.md, paper.html).

@@ -65,7 +65,7 @@ def test_the_whole_plan_is_made_without_data_weights_or_network(
 ) -> None:
     jobs = counted(snakemake(tmp_path, CONFIGS / f"{name}.yaml", "-n"))
     common = {"images": 8, "head": 8, "gradient": 8, "fisher": 8, "gram": 8, "sensitivity": 2, "sanity": 1}
-    common |= {"backbone": 1, "download": 9, "tables": 1, "figures": 1, "all": 1}
+    common |= {"backbone": 1, "download": 9, "tables": 1, "figures": 1, "report": 1, "all": 1}
     expected = {rule: count for rule, count in (common | expected).items() if count}
     expected["task_vector"] = expected["finetuning"]
     assert jobs == expected | {"total": sum(expected.values())}

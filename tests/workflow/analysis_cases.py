@@ -4,7 +4,7 @@ from case import Case
 from config_cases import setting
 from edits import change_code
 
-FIGURES = {"figures:analyses"}
+FIGURES = {"figures:analyses", "report:analyses"}
 TABLE = {"tables:analyses"} | FIGURES
 OF_ROWS = {f"analysis:{name}" for name in ("coefficient_curve", "contrasts", "exemplar_curve", "tau_curve")}
 TASKS = ("cars", "digits", "textures")
@@ -102,7 +102,7 @@ ANALYSIS_CASES = [
     Case(
         "display-names",
         "change a task's display name",
-        "table and figures",
+        "table, figures and report",
         TABLE,
         setting("display", to={"tasks": {"cars": "Cars"}}),
     ),

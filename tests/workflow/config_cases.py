@@ -8,6 +8,7 @@ import yaml
 from case import Case
 from jobs import (
     EVALUATED,
+    FIGURES,
     NOTHING,
     PRETRAINED,
     SUITE,
@@ -114,9 +115,9 @@ CONFIGURATION = [
         | evaluated("task_arithmetic+positive_n-8", "0.3"),
         _appended("merges", {"method": "task_arithmetic", "trust_region": {"sensitivity": "positive"}}),
     ),
-    Case("row-removed", "remove a merge", "table and figure", TABLE, lambda config: config["merges"].pop(1)),
+    Case("row-removed", "remove a merge", "table, figure and report", TABLE, lambda config: config["merges"].pop(1)),
     Case(
-        "rows-reordered", "list the merges in another order", "table and figure", TABLE, lambda c: c["merges"].reverse()
+        "rows-reordered", "list the merges in another order", "table, figure and report", TABLE, lambda c: c["merges"].reverse()
     ),
     Case(
         "task-added",
@@ -215,25 +216,25 @@ CONFIGURATION = [
         "second-configuration",
         "run a second configuration in the same folder",
         "what it does not share with the first",
-        {"tables:other", "figures:other", *PRETRAINED, *(WEIGHT_AVERAGE - TABLE)},
+        {"tables:other", "figures:other", "report:other", *PRETRAINED, *(WEIGHT_AVERAGE - TABLE)},
         lambda config: config.update(name="other", suite=["cars", "digits"], merges=[{"method": "weight_average"}]),
     ),
     Case(
-        "suite-reordered", "list the suite in another order", "table and figure", TABLE, lambda c: c["suite"].reverse()
+        "suite-reordered", "list the suite in another order", "table, figure and report", TABLE, lambda c: c["suite"].reverse()
     ),
     Case(
         "task-name",
         "rename a task in tables",
-        "table and figure",
+        "table, figure and report",
         TABLE,
         setting("display", "tasks", "cars", to="Cars"),
     ),
-    Case("row-name", "rename a row", "table and figure", TABLE, setting("merges", 0, "name", to="Average")),
+    Case("row-name", "rename a row", "table, figure and report", TABLE, setting("merges", 0, "name", to="Average")),
     Case(
         "plot-style",
         "change the figure's look",
-        "the figure",
-        {"figures:tiny"},
+        "the figure and the report",
+        FIGURES,
         setting("display", "colour", to="teal"),
     ),
     Case(

@@ -1,7 +1,9 @@
 """The jobs of the tiny run, by small names: what the cases of `rerun_cases` expect."""
 
 TASKS = ("cars", "digits", "textures")
-TABLE = {"tables:tiny", "figures:tiny"}
+REPORT = {"report:tiny"}
+FIGURES = {"figures:tiny"} | REPORT
+TABLE = {"tables:tiny"} | FIGURES
 NOTHING: set[str] = set()
 
 

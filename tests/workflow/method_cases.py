@@ -6,7 +6,7 @@ from case import Case
 from config_cases import setting
 from edits import change_code
 
-TABLE = {"tables:methods", "figures:methods"}
+TABLE = {"tables:methods", "figures:methods", "report:methods"}
 ADAPTED = "ada_merging_iterations-{}_batch_size-8+zero_shot_tau-0.01"
 ADAPTED_TOO = "ada_merging_granularity-task_density-0.2_iterations-2_batch_size-8_split-validation"
 OTHERS = {"breadcrumbs": 1, "consensus": 0.3, "dare": 0.3, "iso_c": 1.3, "lines": 1, "magmax": 0.5, "pcb": 1.2}

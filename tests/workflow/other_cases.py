@@ -12,6 +12,7 @@ from jobs import (
     IMAGES,
     NOTHING,
     PRETRAINED,
+    REPORT,
     TABLE,
     TASKS,
     WEIGHT_AVERAGE,
@@ -77,7 +78,21 @@ CODE = [
         EVALUATIONS,
         files=_code("tatr/measuring/evaluation.py"),
     ),
-    Case("table-edited", "edit how the table is made", "table and figure", TABLE, files=_code("tatr/report/tables.py")),
+    Case("table-edited", "edit how the table is made", "table, figure and report", TABLE, files=_code("tatr/report/tables.py")),
+    Case(
+        "page-edited",
+        "edit what the report shows (`report/page/charts.py`)",
+        "the report",
+        REPORT,
+        files=_code("tatr/report/page/charts.py"),
+    ),
+    Case(
+        "template-edited",
+        "edit the style of the report (`style.css`)",
+        "the report",
+        REPORT,
+        files=lambda scene: scene.module("tatr/report/page/templates/style.css").open("a").write("p { color: teal }\n"),
+    ),
     Case(
         "command-edited",
         "edit what all steps share (`step.py`, `job.py`, `artefact.py`)",
@@ -155,9 +170,16 @@ FILES = [
     Case(
         "table-deleted",
         "delete the table's folder",
-        "table and figure",
+        "table, figure and report",
         TABLE,
         files=lambda scene: edits.delete(*scene.run.glob("results/tables/*")),
+    ),
+    Case(
+        "report-deleted",
+        "delete the report's folder",
+        "the report",
+        REPORT,
+        files=lambda scene: edits.delete(*scene.run.glob("results/report/*")),
     ),
     Case(
         "intermediates-deleted",

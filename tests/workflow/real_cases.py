@@ -9,7 +9,7 @@ from case import Case, Scene
 from config_cases import setting
 
 TASKS = ("dtd", "mnist")
-TABLE = {"tables:real", "figures:real"}
+TABLE = {"tables:real", "figures:real", "report:real"}
 SANITY = {"sanity:real"} | TABLE
 MERGE = {"sensitivity:zero_shot", "mask:zero_shot_tau-0.01", "merge:task_arithmetic"}
 MERGED = "evaluation:task_arithmetic+zero_shot_tau-0.01_lambda-0.3"

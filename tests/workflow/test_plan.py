@@ -196,7 +196,7 @@ class TestUnseenTasks:
 
     def test_nothing_but_evaluations_has_another_name_for_them(self) -> None:
         without, with_them = planned(merges=self.MERGES), planned(unseen=["signs"], merges=self.MERGES)
-        kinds = {"images", "head", "evaluation", "tables", "figures", "export"}
+        kinds = {"images", "head", "evaluation", "tables", "figures", "report", "export"}
         assert {p.kind for key, p in with_them.items() if key not in without} == kinds
         assert {p.kind for key, p in without.items() if key not in with_them} == kinds - {"images", "head"}
 
@@ -231,9 +231,9 @@ class TestSeeds:
 
     def test_what_a_seed_does_not_shape_is_planned_once(self) -> None:
         both, *alone = (planned(**self.KEYS, **seeds) for seeds in ({"seeds": [0, 1]}, {"seed": 0}, {"seed": 1}))
-        (first, second) = ({key for key in plan if key[0] not in ("tables", "figures")} for plan in alone)
+        (first, second) = ({key for key in plan if key[0] not in ("tables", "figures", "report")} for plan in alone)
         of_first_alone = {key for key in second if key[0] in ("export", "sanity")}
-        assert {key for key in both if key[0] not in ("tables", "figures")} == first | (second - of_first_alone)
+        assert {key for key in both if key[0] not in ("tables", "figures", "report")} == first | (second - of_first_alone)
         shared = {both[key].label for key in first & second if key[0] == "evaluation"}
         assert shared == {"pretrained"}
         assert {key[0] for key in first & second} == {"images", "head", "backbone", "evaluation", "pretraining"}

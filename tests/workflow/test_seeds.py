@@ -22,6 +22,7 @@ def test_a_second_seed_adds_its_own_results_and_columns(copied: Checkout, tiny_c
     assert {f"{folder.parent.name}:{folder.name[:-13]}" for folder in added} == of_seed | {
         "tables:both",
         "figures:both",
+        "report:both",
     }
     assert changed.dry_run() == copied.dry_run() == set()
 

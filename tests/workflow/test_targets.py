@@ -15,7 +15,7 @@ from jobs import EVERYTHING, TABLE, TASKS
 from tatr.report.tables import STATEMENTS
 
 TARGETS = ("all", "demo", "tables", "figures", "finetuned", "task_vectors", "merged", "evaluated", "exported", "verify")
-TARGETS += ("pretraining",)
+TARGETS += ("pretraining", "report")
 
 
 class TestStyle:

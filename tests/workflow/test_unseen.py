@@ -22,7 +22,7 @@ def test_unseen_tasks_have_columns_and_change_nothing_else(copied: Checkout, tin
     config["tasks"]["scenes"] = {"train": 64, "validation": 30, "test": 40}
     changed = copied.with_config(tmp_path / "unseen.yaml", yaml.safe_dump(config))
 
-    tables = {f"{kind}:unseen" for kind in ("tables", "figures")}
+    tables = {f"{kind}:unseen" for kind in ("tables", "figures", "report")}
     evaluated = {job for job in EVALUATED | PRETRAINED if job.startswith("evaluation:")}
     assert changed.run("demo") == {"images:scenes", "head:scenes"} | evaluated | tables
     assert copied.dry_run() == set(), "the run without them is as it was"

@@ -75,6 +75,41 @@ def as_text(costs: pd.DataFrame) -> list[list[str]]:
     return lines
 
 
+def stages_table(jobs: Iterable[tuple[str, Record | None]]) -> pd.DataFrame:
+    """What the jobs of each stage cost, the longest first.
+
+    Args:
+        jobs: the stage and the record of each; None for a job without one.
+
+    Returns:
+        Index `stage`; `jobs`, `seconds` (of all), `median` and `longest` (seconds of one job), `peak_mib` and
+        `missing` (jobs without a record, which the others but `jobs` lack).
+    """
+    each = pd.DataFrame(
+        [(stage, *(record or 3 * (None,))) for stage, record in jobs], columns=["stage", *Record._fields]
+    ).astype(dict.fromkeys(Record._fields, float))
+    by_stage = each.groupby("stage")
+    seconds = by_stage["seconds"]
+    table = pd.DataFrame(
+        {
+            **{"jobs": by_stage.size(), "seconds": seconds.sum(), "median": seconds.median()},
+            **{"longest": seconds.max(), "peak_mib": by_stage["peak_mib"].max()},
+            "missing": seconds.apply(lambda its: int(its.isna().sum())),
+        }
+    )
+    return table.fillna(0.0).sort_values(["seconds", "jobs"], ascending=False, kind="stable")
+
+
+def stages_as_text(stages: pd.DataFrame) -> list[list[str]]:
+    """Heading and lines for people."""
+    lines = [["Stage", "jobs", "s, all", "s, median job", "s, longest job", "peak MiB", "without a record"]]
+    for stage, row in stages.iterrows():
+        figures = [f"{row[name]:.1f}" for name in ("seconds", "median", "longest")]
+        missing = f"{row['missing']:.0f}" if row["missing"] else ""
+        lines.append([str(stage), f"{row['jobs']:.0f}", *figures, f"{row['peak_mib']:.0f}", missing])
+    return lines
+
+
 def markdown(costs: pd.DataFrame) -> str:
     """The costs in Markdown."""
     lines = as_text(costs)

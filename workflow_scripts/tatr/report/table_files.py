@@ -1,4 +1,4 @@
-"""The files of a methods table: for spreadsheets, for reading, for the report."""
+"""The files of a methods table: for spreadsheets, for reading, for Snakemake's report."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ import pandas as pd
 
 from tatr.report.paper.comparison import files as comparison_files
 from tatr.report.seeds import over_seeds, per_seed
+from tatr.report.table_pages import methods_page, search_page
 from tatr.report.table_text import markdown, marked_tasks, skipped_notes
 from tatr.report.tables import ByEvaluation, methods_table, paired_table, search_table, skipped
 
@@ -26,8 +27,8 @@ def files(
         warnings: what a reader must not miss.
 
     Returns:
-        Per file name its text: methods.csv, methods.md, paired.csv, search.csv, remarks.json; with several seeds also
-        per_seed.csv; with `paper` also paper.csv, paper.md and paper.html.
+        Per file name its text: methods.csv, methods.md, methods.html, paired.csv, search.csv, search.html,
+        remarks.json; with several seeds also per_seed.csv; with `paper` also paper.csv, paper.md and paper.html.
     """
     tasks, names, digits, unseen = *(settings[key] for key in ("tasks", "names", "digits")), settings.get("unseen", ())
     seeds = {each["seed"]: each["rows"] for each in settings.get("seeds", ())} or {None: settings["rows"]}
@@ -36,19 +37,22 @@ def files(
     table = over_seeds([*tables.values()], [*seeds.values()]) if several else next(iter(tables.values()))
     left_out = skipped(scores)
     columns, notes = marked_tasks([*tasks, *unseen], names, left_out), skipped_notes(names, left_out)
+    searched = _joined({seed: search_table(rows, scores) for seed, rows in seeds.items()})
     texts = {
         "methods.csv": table.to_csv(),
+        "methods.html": methods_page(table, columns, digits, notes, warnings),
         "methods.md": markdown(table, columns, digits, notes, warnings),
-        "paired.csv": _joined({seed: paired_table(rows, predictions) for seed, rows in seeds.items()}),
-        "search.csv": _joined({seed: search_table(rows, scores) for seed, rows in seeds.items()}),
+        "paired.csv": _joined({s: paired_table(rows, predictions) for s, rows in seeds.items()}).to_csv(index=False),
+        "search.csv": searched.to_csv(index=False),
+        "search.html": search_page(searched),
         "remarks.json": json.dumps({"skipped": left_out, "warnings": [*warnings]}, indent=1) + "\n",
     }
     texts |= {"per_seed.csv": per_seed(tables).to_csv(index=False)} if several else {}
     return texts | (comparison_files(table, settings, columns, notes, warnings) if settings.get("paper") else {})
 
 
-def _joined(tables: Mapping[int | None, pd.DataFrame]) -> str:
-    """The tables of all seeds as CSV, with a column of seeds in front if there are several."""
+def _joined(tables: Mapping[int | None, pd.DataFrame]) -> pd.DataFrame:
+    """The tables of all seeds, with a column of seeds in front if there are several."""
     if len(tables) == 1:
-        return next(iter(tables.values())).to_csv(index=False)
-    return pd.concat(tables, names=["seed"]).reset_index("seed").to_csv(index=False)
+        return next(iter(tables.values()))
+    return pd.concat(tables, names=["seed"]).reset_index("seed")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tatr.report.costs import costs_table, load_record
+from tatr.report.costs import costs_table, load_record, stages_table
 from tatr.workflow.artefact import Artefact
 from tatr.workflow.provenance import made_by, made_from
 
@@ -28,6 +28,19 @@ def costs(table: Artefact) -> pd.DataFrame:
             jobs = [dict.fromkeys(_jobs(row["evaluations"], reached)) for row in of_row]
             rows[of_row[0]["name"]] = [[load_record(_record(results, *job)) for job in of_seed] for of_seed in jobs]
     return costs_table(rows)
+
+
+def stage_costs(made: Iterable[Artefact]) -> pd.DataFrame:
+    """What the jobs of each stage cost that made some artefacts (see `tatr.report.costs.stages_table`)."""
+    records = [
+        (artefact.manifest.kind, load_record(_record(artefact.folder.absolute().parent.parent, *_key(artefact))))
+        for artefact in made
+    ]
+    return stages_table(records)
+
+
+def _key(artefact: Artefact) -> tuple[str, str]:
+    return artefact.manifest.kind, artefact.manifest.name
 
 
 def _jobs(names: Iterable[str], reached: Mapping[str, Artefact]) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from tatr.attempts import Remnant
 from tatr.data.image_store import digest_images
 from tatr.digests import canonical_digest, file_digest
 from tatr.errors import TatrError
+from tatr.report.page.rendering import page_digest
 from tatr.vectors.store import digest_vector
 from tatr.workflow.artefact import FILE, Manifest, check_file
 from tatr.workflow.renewal import STAMP
@@ -81,6 +82,8 @@ def _of_content(folder: Path, name: str, expected: str) -> Iterator[str]:
 
 
 def _digest(path: Path) -> str:
+    if path.name == "report.html":
+        return page_digest(path)
     if path.suffix != ".zarr":
         return file_digest(path)
     return digest_images(path) if path.name == "images.zarr" else digest_vector(path)

@@ -31,12 +31,14 @@ class Plan(Mapping[tuple[str, str], Planned]):
     sanity: Planned | None
     table: Planned
     figures: Planned
+    report: Planned
     analyses: Mapping[str, list[Planned]]
     """By name; one per seed, or one of all seeds or of the first."""
     exports: tuple[Planned, ...]
     """Every merge as a checkpoint; of several seeds the first one's."""
     table_settings: Mapping[str, Any]
     figure_settings: Mapping[str, Any]
+    report_settings: Mapping[str, Any]
 
     def __getitem__(self, key: tuple[str, str]) -> Planned:
         return self.artefacts[key]
@@ -87,6 +89,7 @@ def build(config: Config, backbones: Path, look: bool = False) -> Plan:
     _check_tower(first)
     table = results.tables(drafts)
     looked_at = analyses.planned(drafts)
+    drawn = results.figures(first, table, looked_at)
     plan = Plan(
         config=config,
         source=source,
@@ -94,11 +97,13 @@ def build(config: Config, backbones: Path, look: bool = False) -> Plan:
         pretraining=ingredients.pretraining(first),
         sanity=results.sanity(first),
         table=table,
-        figures=results.figures(first, table, looked_at),
+        figures=drawn,
+        report=results.report(first, table, drawn, looked_at),
         analyses=looked_at,
         exports=tuple(merges.export(first, merge) for merge in config.merges),
         table_settings=tables.table_settings(drafts),
         figure_settings=tables.figure_settings(drafts, looked_at),
+        report_settings=tables.report_settings(drafts),
     )
     if look:
         inputs.look(artefacts.values(), config, source, problems)

@@ -11,7 +11,9 @@ FIGURES = ("methods.png", "methods.svg", "analyses.md")
 
 
 def places(plan: Plan) -> Iterator[str]:
-    """A line per place, of what is there: the table, the figures, the exported models."""
+    """A line per place, of what is there: the report, the table, the figures, the exported models."""
+    if (report := Path(plan.report.folder) / "report.html").is_file():
+        yield f"{'report':<8} {report}"
     for what, folder, names in (("table", plan.table.folder, TABLE), ("figures", plan.figures.folder, FIGURES)):
         if there := [name for name in names if (Path(folder) / name).is_file()]:
             yield f"{what:<8} {folder}/  {', '.join(there)}"

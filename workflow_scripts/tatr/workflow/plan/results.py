@@ -1,11 +1,11 @@
-"""Planned: what people look at, the table and its figure, and the check that comes before both."""
+"""Planned: what people look at, the table, its figure and the report; and the check that comes before all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tatr.errors import TatrError
 from tatr.report.paper.matching import individual
 from tatr.workflow.plan.artefacts import Draft, Planned
-from tatr.workflow.plan.ingredients import paper_name
+from tatr.workflow.plan.ingredients import head, paper_name
 from tatr.workflow.plan.merges import evaluation, reference, references, task_vectors
 from tatr.workflow.plan.tables import paper_of
 
@@ -43,6 +43,17 @@ def figures(draft: Draft, table: Planned, analyses: Mapping[str, Sequence[Planne
     distinct = {planned.name: planned for group in analyses.values() for planned in group}
     inputs = {"table": [table], "analyses": [*distinct.values()]}
     return draft.add("figures", draft.config.name, {}, inputs, modules)
+
+
+def report(draft: Draft, table: Planned, drawn: Planned, analyses: Collection[str]) -> Planned:
+    """One page about all of it."""
+    modules = [f"tatr.report.{folder}.{name}" for name in analyses for folder in ("analyses", "plots")]
+    inputs = {
+        **{"table": [table], "figures": [drawn]},
+        **{role: table.inputs[role] for role in ("references", "merges")},
+        "heads": [head(draft, task) for task in (*draft.tasks, *draft.unseen)],
+    }
+    return draft.add("report", draft.config.name, {}, inputs, modules)
 
 
 def _expected(draft: Draft) -> dict[str, float]:

@@ -1,6 +1,6 @@
-"""What tables and figures show of a plan, and how; and which of its rows the paper has, too.
+"""What tables, figures and the report show of a plan, and how; and which of its rows the paper has, too.
 
-In no artefact's name, so that a new display name renews tables and figures in place.
+In no artefact's name, so that a new display name renews them in place.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 
 from tatr.config.merges import Merge
 from tatr.config.weights import Backbone
+from tatr.report.page.files import templates_digest
 from tatr.report.paper.matching import Match, comparison, paper_backbone, paper_row, reference_row
 from tatr.workflow.plan.artefacts import Draft, Planned
 from tatr.workflow.plan.ingredients import paper_name
@@ -55,6 +56,19 @@ def figure_settings(drafts: Sequence[Draft], analyses: Mapping[str, Sequence[Pla
         "seeds": {
             planned.name: seed for group in analyses.values() for seed, planned in zip(seeds, group, strict=False)
         },
+    }
+
+
+def report_settings(drafts: Sequence[Draft]) -> dict[str, Any]:
+    """What the report says of the run; and the digest of its templates, which no code's digest covers."""
+    config, seeds = drafts[0].config, [draft.config.seed for draft in drafts]
+    written = config.model_dump(mode="json", exclude_defaults=True, exclude={"seed", "seeds", "tasks"})
+    written |= {"seeds": seeds} if len(seeds) > 1 else {"seed": seeds[0]}
+    tasks = {task: config.tasks[task] for task in (*config.suite, *config.unseen)}
+    written["tasks"] = {task: section.model_dump(mode="json", exclude_defaults=True) for task, section in tasks.items()}
+    return {
+        **{"name": config.name, "backbone": drafts[0].source.label, "config": written},
+        "templates": templates_digest(),
     }
 
 
