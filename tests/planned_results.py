@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from tatr.attempts import Attempt
 from tatr.workflow.artefact import FILE, Artefact, Manifest, build, inputs_of
 from tatr.workflow.lineage import settings_of
 from tatr.workflow.plan import Plan, Planned
@@ -30,8 +31,8 @@ def make_results(plan: Plan, folder: Path) -> dict[tuple[str, str], Artefact]:
 def make_artefact(plan: Plan, planned: Planned, folder: Path, inputs: Mapping[str, list[Artefact]]) -> Artefact:
     """One of them, of 1000 bytes."""
 
-    def write(partial: Path) -> Manifest:
-        (partial / NUMBERS).write_bytes(bytes(1000))
+    def write(attempt: Attempt) -> Manifest:
+        (attempt.folder / NUMBERS).write_bytes(bytes(1000))
         settings, content = dict(settings_of(planned, plan)), {NUMBERS: planned.name}
         return Manifest(planned.kind, planned.name, settings, inputs_of(inputs), planned.code, "cpu", content)
 

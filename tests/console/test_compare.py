@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tatr.attempts import Attempt
 from tatr.console.compare import main
 from tatr.measuring.predictions import FILE, Predictions, save_predictions
 from tatr.report.statistics import average_difference
@@ -42,8 +43,8 @@ class Results:
         inputs: Mapping[str, list[Artefact]],
         of: Answers | None = None,
     ) -> Artefact:
-        def write(folder: Path) -> Manifest:
-            content = {FILE: save_predictions(of, folder / FILE)} if of else {"x": name}
+        def write(attempt: Attempt) -> Manifest:
+            content = {FILE: save_predictions(of, attempt.folder / FILE)} if of else {"x": name}
             return Manifest(kind, name, settings, inputs_of(inputs), "", "cpu", content)
 
         folder = self.root / kind / name

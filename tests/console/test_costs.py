@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tatr.attempts import Attempt
 from tatr.console.costs import main
 from tatr.workflow.artefact import Artefact, Manifest, build, inputs_of
 from tatr.workflow.costs import COSTED
@@ -27,7 +28,7 @@ class Made:
     ) -> Artefact:
         folder = self.root / kind / name
 
-        def write(_: Path) -> Manifest:
+        def write(_: Attempt) -> Manifest:
             return Manifest(kind, name, settings or {}, inputs_of(inputs or {}), "", "cpu", {"x": name})
 
         self.seconds[name] = 2 ** len(self.seconds)

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from planned_results import make_results
 
+from tatr import attempts
+from tatr.attempts import Attempt
 from tatr.console.arguments import plan_of
 from tatr.console.garbage import main
 from tatr.workflow.links import link, links
@@ -99,24 +101,29 @@ def test_results_may_lie_on_another_disk(folder: Path, capsys: pytest.CaptureFix
     assert there() == made_by("mine")
 
 
-def test_what_unfinished_steps_own_is_said_and_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_unfinished_steps_own_is_said_and_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "SILENCE", 0.0)
     names = {config: plan_of(Path(f"{config}.yaml")).of_kind("finetuning")[0].name for config in ("mine", "other")}
     remnants = {
-        f"{names['mine']}.saved": "the next run goes on from it",
-        f"{names['other']}.saved": "no given configuration would go on from it",
-        f"{names['mine']}.partial": "being built, or left by a killed step; the next run replaces it",
-        f"{names['other']}.partial": "being built, or left by a killed step",
+        f"{names['mine']}.saved-node7-1-2-3": "the next run goes on from it",
+        f"{names['other']}.saved-node7-1-2-4": "no given configuration would go on from it",
+        f"{names['mine']}.partial-node7-1-2-5": "being built, or left by a killed step; the next run replaces it",
+        f"{names['other']}.partial-node7-1-2-6": "being built, or left by a killed step",
         "cars-0123456789ab": "being built, or left by a killed step",
     }
     for name in remnants:
         (folder / "results/finetuning" / name).mkdir()
-    (folder / "results/finetuning" / f"{names['mine']}.saved/state").write_bytes(bytes(5000))
+    (folder / "results/finetuning" / f"{names['mine']}.saved-node7-1-2-3/state").write_bytes(bytes(5000))
     listed = gc(capsys, "mine.yaml", "--delete")
     assert "of unfinished steps, kept (else: --unfinished)" in listed
     for name, meaning in remnants.items():
         assert re.search(rf" results/finetuning/{re.escape(name)}: {re.escape(meaning)}$", listed, re.MULTILINE)
         assert (folder / "results/finetuning" / name).is_dir()
-    gc(capsys, "mine.yaml", "--delete", "--unfinished")
+    with Attempt(folder / "results/finetuning" / names["mine"]) as at_work:
+        gc(capsys, "mine.yaml", "--delete", "--unfinished")
+        assert at_work.folder.is_dir()
     assert [name for name in remnants if (folder / "results/finetuning" / name).exists()] == []
 
 

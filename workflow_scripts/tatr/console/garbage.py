@@ -85,7 +85,7 @@ def _show(found: "Leftovers", *, deleting: bool, unfinished: bool) -> None:
 
 
 def _meaning(item: "Leftover") -> str:
-    if item.path.name.endswith(".saved"):
+    if ".saved-" in item.path.name:
         return "the next run goes on from it" if item.wanted else "no given configuration would go on from it"
     if item.path.name.endswith(".deleted"):
         return "left by an interrupted --delete"

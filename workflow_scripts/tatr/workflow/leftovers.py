@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tatr.attempts import Remnant
 from tatr.errors import TatrError
 from tatr.workflow.artefact import FILE, Manifest
 from tatr.workflow.links import LINKED, RECORDS, linked, remove
@@ -15,7 +16,7 @@ from tatr.workflow.plan import Plan
 DELETED = ".deleted"
 """Suffix of what is being deleted: half of an artefact must not pass for a whole one."""
 
-UNFINISHED = re.compile(r"(.+-[0-9a-f]{12})(\.partial|\.saved|\.deleted|)")
+UNFINISHED = re.compile(r"(.+-[0-9a-f]{12})(\.(?:partial|saved)-.+|\.deleted|)")
 """What is being built, the state from which a long step goes on, what was being deleted, and the folder that Snakemake
 makes for an artefact.
 """
@@ -76,7 +77,7 @@ def delete(found: Leftovers, results: Path, *, unfinished: bool) -> int:
     Args:
         found: what `leftovers` found.
         results: the folder.
-        unfinished: whether to delete the remnants of unfinished steps, too.
+        unfinished: whether to delete the remnants of unfinished steps, too, but for those that are at work.
 
     Returns:
         How many bytes that were.
@@ -95,7 +96,8 @@ def delete(found: Leftovers, results: Path, *, unfinished: bool) -> int:
             f"{results}: snakemake is running here, and nothing was deleted; wait until it has finished (if it was "
             "killed: snakemake --unlock)"
         )
-    doomed = [*found.artefacts, *found.records, *(found.unfinished if unfinished else ())]
+    abandoned = [item for item in found.unfinished if unfinished and not _is_at_work(item.path)]
+    doomed = [*found.artefacts, *found.records, *abandoned]
     for item in doomed:
         _delete(item.path)
     for folder in _entries(results):
@@ -120,6 +122,11 @@ def _look_at(folder: Path, wanted: set[tuple[str, str]], found: Leftovers) -> No
 def _unfinished(path: Path) -> re.Match[str] | None:
     match = UNFINISHED.fullmatch(path.name)
     return match if match and (match[2] or not (path / FILE).exists()) else None
+
+
+def _is_at_work(path: Path) -> bool:
+    remnant = Remnant.of(path)
+    return remnant is not None and remnant.is_alive()
 
 
 def _is_artefact(path: Path) -> bool:
