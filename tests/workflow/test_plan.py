@@ -80,6 +80,14 @@ class TestBackbones:
         plan = planned(PAPER, backbone=OPENAI | {"resize": "squash"})
         assert one(plan, "images", "mnist").settings["resize"] == "squash"
 
+    def test_a_resizing_that_is_not_done_here_is_refused(self, tmp_path: Path) -> None:
+        folder = write_backbone(tmp_path / "clip")
+        config = json.loads((folder / "open_clip_config.json").read_text())
+        config["preprocess_cfg"]["resize_mode"] = "longest"
+        (folder / "open_clip_config.json").write_text(json.dumps(config))
+        with pytest.raises(TatrError, match=r"open_clip_config\.json: preprocess_cfg\.resize_mode: 'longest'"):
+            planned(PAPER, backbone=str(folder))
+
     @pytest.mark.parametrize(
         ("keys", "key"),
         [
