@@ -31,7 +31,7 @@ def artefacts(
     """The smallest artefact of each kind, copied."""
     found: dict[str, Path] = {}
     for run in (finished_methods, finished_analyses, finished_real):
-        for manifest in run.results.glob(f"*/*/{FILE}"):
+        for manifest in (folder / FILE for folder in run.artefacts()):
             kind = manifest.parent.parent.name
             if kind not in found or _size(manifest.parent) < _size(found[kind]):
                 found[kind] = manifest.parent

@@ -42,8 +42,8 @@ def test_killed_runs_end_with_equal_digests(run: Checkout, seed: int) -> None:
     with _started(run, targets) as first:
         time.sleep(moment)
         _kill(first, orphans)
-    for artefact in run.results.glob(f"*/*/{FILE}"):
-        assert Remnant.of(artefact.parent) or list(problems(artefact)) == [], "a manifest beside incomplete content"
+    for artefact in run.artefacts():
+        assert Remnant.of(artefact) or list(problems(artefact / FILE)) == [], "a manifest beside incomplete content"
     run.snakemake("--unlock")
     done = run.snakemake(*targets)
 
@@ -58,11 +58,13 @@ def test_killed_runs_end_with_equal_digests(run: Checkout, seed: int) -> None:
 
 def _lose_some(run: Checkout, rng: random.Random) -> list[str]:
     """Delete up to four artefacts, each kind being as likely as any other; their manifests, which are to be made."""
-    kinds = sorted({path.parent.parent.name for path in run.results.glob(f"*/*/{FILE}")})
-    chosen = [rng.choice(sorted(run.results.glob(f"{kind}/*/{FILE}"))) for kind in rng.sample(kinds, rng.randint(1, 4))]
-    for manifest in chosen:
-        shutil.rmtree(manifest.parent)
-    return [str(manifest.relative_to(run.folder)) for manifest in chosen]
+    of_kind: dict[str, list[Path]] = {}
+    for folder in sorted(run.artefacts()):
+        of_kind.setdefault(folder.parent.name, []).append(folder)
+    chosen = [rng.choice(of_kind[kind]) for kind in rng.sample(sorted(of_kind), rng.randint(1, 4))]
+    for folder in chosen:
+        shutil.rmtree(folder)
+    return [str(folder.relative_to(run.folder) / FILE) for folder in chosen]
 
 
 def _started(run: Checkout, targets: list[str]) -> subprocess.Popen[bytes]:
