@@ -156,9 +156,16 @@ class TestFailure:
 
         assert "line 40, in f" in Told().of("error", text, logging.ERROR).written()
 
-    def test_what_people_stop_is_no_failure(self) -> None:
+    @pytest.mark.parametrize(
+        "message",
+        [
+            "Terminating processes on user request, this might take some time.",
+            "Will exit after finishing currently running jobs (scheduler).",
+        ],
+    )
+    def test_what_people_stop_is_no_failure(self, message: str) -> None:
         told = Told().started(job(1, "finetuning", "letters"), finetuning=2)
-        told.of(None, "Terminating processes on user request, this might take some time.")
+        told.of(None, message)
 
         lines = failed(told).written().splitlines()
 

@@ -20,7 +20,7 @@ SNAKEMAKES_OWN = "DefaultStreamHandler"
 """The name of the handler by which Snakemake writes to the terminal."""
 
 NOTHING_TO_DO = "Nothing to be done"
-STOPPING = "Terminating processes on user request"
+STOPPING = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
 LEFT_OUT = re.compile(
     "Assuming unrestricted shared filesystem usage|Exiting because a job execution failed|Remaining jobs"
 )
