@@ -23,9 +23,9 @@ $(READY): envs/requirements.lock
 
 demo: $(READY) ## run everything on the embedded benchmark and print the table
 	@$(BIN)/snakemake --cores $(CORES) --quiet rules host --configfile config/demo.yaml -- demo
-	@$(BIN)/snakemake --quiet all --configfile config/demo.yaml --report results/report.html \
+	@$(BIN)/snakemake --quiet all --configfile config/demo.yaml --report results/snakemake.html \
 		>logs/report.log 2>&1 || { cat logs/report.log; exit 1; }
-	@echo "  results/report.html"
+	@echo "  results/snakemake.html"
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -q -n $(CORES) --dist worksteal

@@ -112,7 +112,11 @@ CONFIGURATION = [
     ),
     Case("row-removed", "remove a merge", "table, figure and report", TABLE, lambda config: config["merges"].pop(1)),
     Case(
-        "rows-reordered", "list the merges in another order", "table, figure and report", TABLE, lambda c: c["merges"].reverse()
+        "rows-reordered",
+        "list the merges in another order",
+        "table, figure and report",
+        TABLE,
+        lambda c: c["merges"].reverse(),
     ),
     Case(
         "task-added",
@@ -208,7 +212,11 @@ CONFIGURATION = [
         lambda config: config.update(name="other", suite=["cars", "digits"], merges=[{"method": "weight_average"}]),
     ),
     Case(
-        "suite-reordered", "list the suite in another order", "table, figure and report", TABLE, lambda c: c["suite"].reverse()
+        "suite-reordered",
+        "list the suite in another order",
+        "table, figure and report",
+        TABLE,
+        lambda c: c["suite"].reverse(),
     ),
     Case(
         "task-name",

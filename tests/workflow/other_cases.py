@@ -78,7 +78,13 @@ CODE = [
         EVALUATIONS,
         files=_code("tatr/measuring/evaluation.py"),
     ),
-    Case("table-edited", "edit how the table is made", "table, figure and report", TABLE, files=_code("tatr/report/tables.py")),
+    Case(
+        "table-edited",
+        "edit how the table is made",
+        "table, figure and report",
+        TABLE,
+        files=_code("tatr/report/tables.py"),
+    ),
     Case(
         "page-edited",
         "edit what the report shows (`report/page/charts.py`)",

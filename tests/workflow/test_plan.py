@@ -233,7 +233,9 @@ class TestSeeds:
         both, *alone = (planned(**self.KEYS, **seeds) for seeds in ({"seeds": [0, 1]}, {"seed": 0}, {"seed": 1}))
         (first, second) = ({key for key in plan if key[0] not in ("tables", "figures", "report")} for plan in alone)
         of_first_alone = {key for key in second if key[0] in ("export", "sanity")}
-        assert {key for key in both if key[0] not in ("tables", "figures", "report")} == first | (second - of_first_alone)
+        assert {key for key in both if key[0] not in ("tables", "figures", "report")} == first | (
+            second - of_first_alone
+        )
         shared = {both[key].label for key in first & second if key[0] == "evaluation"}
         assert shared == {"pretrained"}
         assert {key[0] for key in first & second} == {"images", "head", "backbone", "evaluation", "pretraining"}

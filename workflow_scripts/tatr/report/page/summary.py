@@ -76,8 +76,9 @@ def _added(merges: pd.DataFrame, digits: int) -> str:
     paired = merges[merges["difference"].notna()]
     if paired.empty:
         return "No row inside a trust region has the same row without one to compare with."
-    name = paired["difference"].idxmax()
-    figures = [float(paired.loc[name, key]) for key in ("difference", "difference_low", "difference_high")]
+    name = str(paired["difference"].idxmax())
+    largest = paired.loc[name]
+    figures = [float(largest[key]) for key in ("difference", "difference_low", "difference_high")]
     value, low, high = (signed(figure, digits) for figure in figures)
     gain = f"{value} points [{low}, {high}]" if figures[1] == figures[1] else f"{value} points"
     told = Interval(*figures).excludes_zero
@@ -86,8 +87,8 @@ def _added(merges: pd.DataFrame, digits: int) -> str:
         return f"The trust region of {name} changes the average by {gain}, which is {certainty}."
     better, worse = int((paired["difference_low"] > 0).sum()), int((paired["difference_high"] < 0).sum())
     return (
-        f"Of {len(paired)} rows inside a trust region, {better} are significantly better and {worse} significantly worse "
-        f"than the same row without one; the largest change, {gain} of {name}, is {certainty}."
+        f"Of {len(paired)} rows inside a trust region, {better} are significantly better and {worse} significantly "
+        f"worse than the same row without one; the largest change, {gain} of {name}, is {certainty}."
     )
 
 
