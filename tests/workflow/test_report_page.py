@@ -17,7 +17,8 @@ from tatr.workflow.verification import problems
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome here: the report was not tried in a browser"
+    CHROMIUM is None,
+    reason="no chromium, chromium-browser or google-chrome here: the report was not tried in a browser",
 )
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
 
@@ -142,10 +143,14 @@ class TestInBrowser:
         chart = wide.page.locator("#chart-details")
         before = chart.locator("svg").inner_html()
         chart.get_by_label("Task").select_option(label="digits")
-        wide.page.wait_for_function("before => document.querySelector('#chart-details svg').innerHTML != before", arg=before)
+        wide.page.wait_for_function(
+            "before => document.querySelector('#chart-details svg').innerHTML != before", arg=before
+        )
         of_task = chart.locator("svg").inner_html()
         chart.get_by_label("Row").select_option(label="Individual")
-        wide.page.wait_for_function("before => document.querySelector('#chart-details svg').innerHTML != before", arg=of_task)
+        wide.page.wait_for_function(
+            "before => document.querySelector('#chart-details svg').innerHTML != before", arg=of_task
+        )
 
     def test_the_theme_is_the_systems_until_it_is_chosen(self, wide: Opened, phone: Opened) -> None:
         for opened, first, other in ((wide, "light", "dark"), (phone, "dark", "light")):

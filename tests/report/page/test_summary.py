@@ -41,13 +41,17 @@ def test_they_are_five_and_say_what_was_merged_and_from_where_to_where() -> None
 def test_the_best_training_free_merge_learns_from_no_unlabelled_images() -> None:
     table = table_of(ta=(0.6, {}), learnt=(0.7, {"unlabelled": "test"}))
     assert best_training_free(table) == "ta"
-    assert re.search(r"best training-free merge is ta with 60\.0 % \(95 % interval [\d.]+ to [\d.]+\)\.", summary(table)[2])
+    assert re.search(
+        r"best training-free merge is ta with 60\.0 % \(95 % interval [\d.]+ to [\d.]+\)\.", summary(table)[2]
+    )
     assert best_training_free(table_of(learnt=(0.7, {"unlabelled": "test"}))) is None
 
 
 def test_a_trust_region_is_significant_where_its_interval_excludes_zero() -> None:
     table = table_of(ta=(0.5, {}), inside=(0.6, {"without": ["ta"]}))
-    assert re.search(r"region of inside changes the average by \+10\.0 points \[\+.*\], which is significant", summary(table)[3])
+    assert re.search(
+        r"region of inside changes the average by \+10\.0 points \[\+.*\], which is significant", summary(table)[3]
+    )
     table = table_of(ta=(0.5, {}), inside=(0.501, {"without": ["ta"]}))
     assert "is not significant" in summary(table)[3]
 

@@ -91,7 +91,7 @@ def heat_map(table: pd.DataFrame, names: Mapping[str, str], digits: int) -> Spec
             legend=alt.Legend(title="points over pre-trained", orient="bottom", gradientLength=260, format="+d"),
         )
     )
-    dark = abs(alt.datum.gain) > 0.55 * reach
+    dark = (alt.datum.gain < -0.5 * reach) | (alt.datum.gain > 0.8 * reach)
     text = base.mark_text(fontSize=10).encode(
         alt.Text("accuracy:Q", format=f".{digits}f"),
         color=alt.when(dark).then(alt.value("white")).otherwise(alt.value("black")),
