@@ -127,9 +127,9 @@ class TestInBrowser:
 
     def test_every_chart_has_marks(self, wide: Opened) -> None:
         for place in wide.page.locator("figure .chart").all():
-            marks = place.locator("svg g[class*=mark-]:not(.role-frame):not(.mark-group) :is(path, text, line)")
+            marks = place.locator("svg.marks g[class*=mark-]:not(.role-frame):not(.mark-group) :is(path, text, line)")
             assert marks.count() > 20
-            assert place.locator("svg").get_attribute("aria-label")
+            assert place.locator("svg.marks").get_attribute("aria-label")
 
     def test_every_figure_of_the_analyses_is_drawn(self, wide: Opened, finished_analyses: Checkout) -> None:
         pictures = wide.page.locator(".picture img")
@@ -141,15 +141,15 @@ class TestInBrowser:
 
     def test_another_task_and_row_can_be_looked_at(self, wide: Opened) -> None:
         chart = wide.page.locator("#chart-details")
-        before = chart.locator("svg").inner_html()
+        before = chart.locator("svg.marks").inner_html()
         chart.get_by_label("Task").select_option(label="digits")
         wide.page.wait_for_function(
-            "before => document.querySelector('#chart-details svg').innerHTML != before", arg=before
+            "before => document.querySelector('#chart-details svg.marks').innerHTML != before", arg=before
         )
-        of_task = chart.locator("svg").inner_html()
+        of_task = chart.locator("svg.marks").inner_html()
         chart.get_by_label("Row").select_option(label="Individual")
         wide.page.wait_for_function(
-            "before => document.querySelector('#chart-details svg').innerHTML != before", arg=of_task
+            "before => document.querySelector('#chart-details svg.marks').innerHTML != before", arg=of_task
         )
 
     def test_the_theme_is_the_systems_until_it_is_chosen(self, wide: Opened, phone: Opened) -> None:
@@ -182,7 +182,7 @@ class TestInBrowser:
             assert table.locator("thead th:not([scope=col])").count() == 0
 
     def test_downloads_are_inside_and_can_be_read(self, wide: Opened) -> None:
-        links = wide.page.locator("a[download]").evaluate_all("all => all.map(link => [link.download, link.href])")
+        links = wide.page.locator("a.download").evaluate_all("all => all.map(link => [link.download, link.href])")
         found = dict(links)
         assert {"methods.csv", "search.csv", "classes.csv", "costs.csv", "similarity.csv"} <= found.keys()
         for name, href in found.items():
