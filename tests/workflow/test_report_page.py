@@ -129,7 +129,7 @@ class TestInBrowser:
         for place in wide.page.locator("figure .chart").all():
             marks = place.locator("svg.marks g[class*=mark-]:not(.role-frame):not(.mark-group) :is(path, text, line)")
             assert marks.count() > 20
-            assert place.locator("svg.marks").get_attribute("aria-label")
+            assert place.locator("[role=graphics-document]").get_attribute("aria-label")
 
     def test_every_figure_of_the_analyses_is_drawn(self, wide: Opened, finished_analyses: Checkout) -> None:
         pictures = wide.page.locator(".picture img")
@@ -142,12 +142,12 @@ class TestInBrowser:
     def test_another_task_and_row_can_be_looked_at(self, wide: Opened) -> None:
         chart = wide.page.locator("#chart-details")
         before = chart.locator("svg.marks").inner_html()
-        chart.get_by_label("Task").select_option(label="digits")
+        chart.locator("label select[name=task]").select_option(label="digits")
         wide.page.wait_for_function(
             "before => document.querySelector('#chart-details svg.marks').innerHTML != before", arg=before
         )
         of_task = chart.locator("svg.marks").inner_html()
-        chart.get_by_label("Row").select_option(label="Individual")
+        chart.locator("label select[name=row]").select_option(label="Individual")
         wide.page.wait_for_function(
             "before => document.querySelector('#chart-details svg.marks').innerHTML != before", arg=of_task
         )

@@ -64,7 +64,7 @@ def _best(merges: pd.DataFrame, digits: int) -> str:
     name = best_training_free(merges)
     if name is None:
         return "Every merge learns from unlabelled images, so there is no training-free one to name."
-    row = merges.loc[name]
+    row = _row(merges, name)
     low, high = row["average_low"], row["average_high"]
     interval = f" (95 % interval {rounded(low, digits)} to {rounded(high, digits)})" if low == low else ""
     rivals = int((merges["unlabelled"] == "").sum())
@@ -77,8 +77,8 @@ def _added(merges: pd.DataFrame, digits: int) -> str:
     if paired.empty:
         return "No row inside a trust region has the same row without one to compare with."
     name = str(paired["difference"].idxmax())
-    largest = paired.loc[name]
-    figures = [float(largest[key]) for key in ("difference", "difference_low", "difference_high")]
+    largest = _row(paired, name)
+    figures = [largest[key] for key in ("difference", "difference_low", "difference_high")]
     value, low, high = (signed(figure, digits) for figure in figures)
     gain = f"{value} points [{low}, {high}]" if figures[1] == figures[1] else f"{value} points"
     told = Interval(*figures).excludes_zero
@@ -96,6 +96,12 @@ def _warned(warnings: Sequence[str]) -> str:
     if not warnings:
         return "There are no warnings."
     return "There is one warning, below." if len(warnings) == 1 else f"There are {len(warnings)} warnings, below."
+
+
+def _row(table: pd.DataFrame, name: str) -> dict[str, Any]:
+    """The first row of a name."""
+    row: dict[str, Any] = table[table.index == name].to_dict("records")[0]
+    return row
 
 
 def _counted(count: int, noun: str) -> str:
