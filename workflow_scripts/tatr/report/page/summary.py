@@ -1,6 +1,6 @@
 """What a run found, in five sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -98,10 +98,9 @@ def _warned(warnings: Sequence[str]) -> str:
     return "There is one warning, below." if len(warnings) == 1 else f"There are {len(warnings)} warnings, below."
 
 
-def _row(table: pd.DataFrame, name: str) -> dict[str, Any]:
+def _row(table: pd.DataFrame, name: str) -> Mapping[Hashable, Any]:
     """The first row of a name."""
-    row: dict[str, Any] = table[table.index == name].to_dict("records")[0]
-    return row
+    return table[table.index == name].to_dict("records")[0]
 
 
 def _counted(count: int, noun: str) -> str:
