@@ -28,9 +28,9 @@ $(READY): envs/requirements.lock
 
 demo: $(READY) ## run everything on the embedded benchmark and print the table
 	@$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml -- demo
-	@$(BIN)/snakemake --quiet all --configfile config/demo.yaml --report results/report.html \
+	@$(BIN)/snakemake --quiet all --configfile config/demo.yaml --report results/snakemake.html \
 		>logs/report.log 2>&1 || { cat logs/report.log; exit 1; }
-	@echo "  results/report.html  (Snakemake's own: how it was made)"
+	@echo "  results/snakemake.html  (Snakemake's own report: how it was made)"
 
 report: $(READY) ## make the report of your configuration: make report CONFIG=mine.yaml
 	@$(BIN)/python workflow_scripts/tatr/console report $(or $(CONFIG),config/demo.yaml) --cores $(CORES)

@@ -31,8 +31,8 @@ STEP = Step(
     },
     content="report.html",
     example="python workflow_scripts/report.py --table results/tables/demo-*/manifest.json "
-    "--figures results/figures/demo-*/manifest.json --references results/evaluation/{pretrained,individual}*/manifest.json "
-    "--merges results/evaluation/task_arithmetic*/manifest.json --heads results/head/*/manifest.json "
+    "--figures results/figures/demo-*/manifest.json --references results/evaluation/[ip]*/manifest.json"
+    " --merges results/evaluation/task_arithmetic*/manifest.json --heads results/head/*/manifest.json "
     '--settings \'{"name": "demo", "backbone": "tiny-clip", "config": {}}\' --output results/report/mine/manifest.json',
 )
 

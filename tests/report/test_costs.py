@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tatr.report.costs import MIB, Record, as_text, costs_table, load_record, markdown
+from tatr.report.costs import MIB, Record, as_text, costs_table, load_record, markdown, stages_as_text, stages_table
 
 HEADING = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 
@@ -47,3 +47,18 @@ def test_times_and_reads_are_summed_and_the_peak_is_the_largest() -> None:
     assert as_text(costs)[1] == ["A", "4.0", "70", "2.5", "4", "1"]
     assert markdown(costs).splitlines()[2] == "| A | 4.0 | 70 | 2.5 | 4 | 1 |"
     assert costs_table({}).empty
+
+
+def test_a_stage_has_the_sum_the_median_and_the_longest_of_its_jobs() -> None:
+    jobs = [
+        ("merge", Record(1.0, 50.0, 0.0)),
+        ("head", Record(9.0, 600.0, 0.0)),
+        ("merge", None),
+        ("merge", Record(4.0, 60.0, 0.0)),
+    ]
+    table = stages_table(jobs)
+    assert [*table.index] == ["head", "merge"]
+    assert table.loc["merge"].to_dict() == {
+        **{"jobs": 3, "seconds": 5.0, "median": 2.5, "longest": 4.0, "peak_mib": 60.0, "missing": 1},
+    }
+    assert stages_as_text(table)[2] == ["merge", "3", "5.0", "2.5", "4.0", "60", "1"]

@@ -344,7 +344,7 @@ class TestCommands:
     def test_without_paper_and_sanity_there_are_no_further_files(self, tabulate: Callable[..., Artefact]) -> None:
         table = tabulate()
         assert table.manifest.content.keys() == {
-            *("methods.csv", "methods.md", "paired.csv", "search.csv", "remarks.json")
+            *("methods.csv", "methods.md", "methods.html", "paired.csv", "search.csv", "search.html", "remarks.json")
         }
         assert json.loads((table / "remarks.json").read_text()) == {"skipped": {"cars": 2}, "warnings": []}
         assert "| Method | Cars § | digits |" in (table / "methods.md").read_text()

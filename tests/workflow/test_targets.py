@@ -136,7 +136,7 @@ class TestFinishedRun:
 
         successful(finished.snakemake("--report", str(report), http_proxy=nowhere, https_proxy=nowhere))
 
-        assert "methods.csv" in report.read_text()
+        assert "methods.html" in report.read_text()
 
     def test_every_job_has_a_log_and_a_benchmark(self, finished: Checkout) -> None:
         for folder in finished.artefacts():

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from tatr.report.page.details import OTHERS
@@ -42,8 +43,10 @@ def methods_chart(
     y = alt.Y("method:N", sort=[*table.index], title=None, axis=alt.Axis(labelLimit=420, grid=False))
     scale = alt.Scale(zero=False)
     title = "test accuracy, %"
-    marks = alt.Chart(tasks).mark_circle(size=26, opacity=0.45, color=GREY).encode(
-        alt.X("accuracy:Q", scale=scale, title=title), y, tooltip=["method", "task", _percent("accuracy")]
+    marks = (
+        alt.Chart(tasks)
+        .mark_circle(size=26, opacity=0.45, color=GREY)
+        .encode(alt.X("accuracy:Q", scale=scale, title=title), y, tooltip=["method", "task", _percent("accuracy")])
     )
     base = alt.Chart(averages)
     intervals = base.mark_rule(strokeWidth=1.6, color=INK).encode(alt.X("average_low:Q"), y, x2="average_high:Q")
@@ -56,8 +59,10 @@ def methods_chart(
         shape=alt.Shape("kind:N", scale=shapes),
         tooltip=["method", *map(_percent, ("average", "average_low", "average_high"))],
     )
-    hollow = base.transform_filter("datum.paper != null").mark_point(size=170, color=INK, opacity=0.7).encode(
-        alt.X("paper:Q"), y, tooltip=["method", _percent("paper")]
+    hollow = (
+        base.transform_filter("datum.paper != null")
+        .mark_point(size=170, color=INK, opacity=0.7)
+        .encode(alt.X("paper:Q"), y, tooltip=["method", _percent("paper")])
     )
     layers = [marks, intervals, points, *([hollow] if paper else [])]
     drawn = alt.layer(*layers).properties(width=680, height={"step": 19})
@@ -70,7 +75,7 @@ def heat_map(table: pd.DataFrame, names: Mapping[str, str], digits: int) -> Spec
     shown = headings([*map(str, percent.columns)], names)
     gains = percent - percent.iloc[0]
     # A few merges that fail, or the individual models, would leave all others pale.
-    reach = float(gains.iloc[references(table) :].abs().stack().quantile(SATURATED)) or 1.0
+    reach = float(np.nanquantile(gains.iloc[references(table) :].abs().to_numpy(dtype=float), SATURATED)) or 1.0
     long = percent.reset_index().melt("method", var_name="task", value_name="accuracy")
     long["gain"] = gains.reset_index().melt("method")["value"]
     long = long[long["accuracy"].notna()].assign(task=long["task"].map(shown))
@@ -86,9 +91,10 @@ def heat_map(table: pd.DataFrame, names: Mapping[str, str], digits: int) -> Spec
             legend=alt.Legend(title="points over pre-trained", orient="bottom", gradientLength=260, format="+d"),
         )
     )
-    dark = abs(alt.datum.gain) > 0.55 * reach
+    dark = (alt.datum.gain < -0.5 * reach) | (alt.datum.gain > 0.8 * reach)
     text = base.mark_text(fontSize=10).encode(
-        alt.Text("accuracy:Q", format=f".{digits}f"), color=alt.when(dark).then(alt.value("white")).otherwise(alt.value("black"))
+        alt.Text("accuracy:Q", format=f".{digits}f"),
+        color=alt.when(dark).then(alt.value("white")).otherwise(alt.value("black")),
     )
     drawn = alt.layer(cells, text).properties(width={"step": 58}, height={"step": 19})
     return _finished(drawn, "Test accuracy of each row on each task; colours are points over the pre-trained model")
@@ -118,9 +124,7 @@ def details_chart(
         "task", value=0, bind=alt.binding_select(options=[*range(len(tasks))], labels=[*tasks.values()], name="Task ")
     )
     known = alt.param("known", value=[[*classnames[name]] for name in tasks])
-    numbered = [
-        _numbered(table, rows, [*tasks]) for table in (classes.round({"accuracy": 1, "loss": 3}), confused)
-    ]
+    numbered = [_numbered(table, rows, [*tasks]) for table in (classes.round({"accuracy": 1, "loss": 3}), confused)]
     chosen = "datum.row == row && datum.task == task"
     bars = _bars(alt.Chart(numbered[0]).transform_filter(chosen))
     matrix = _matrix(alt.Chart(numbered[1]).transform_filter(chosen))
@@ -144,14 +148,14 @@ def _bars(chosen: alt.Chart) -> list[alt.Chart]:
     return [drawn.properties(width=170, height={"step": 20}) for drawn in (accuracy, loss)]
 
 
-def _matrix(chosen: alt.Chart) -> alt.LayerChart:
+def _matrix(chosen: alt.Chart) -> alt.LayerChart | alt.FacetChart:
     named = (
         chosen.transform_joinaggregate(of_label="sum(images)", groupby=["label"])
         .transform_calculate(share="datum.images / datum.of_label", right="known[task][datum.label]")
         .transform_calculate(taken=_CLASS.format("datum.predicted"))
     )
     base = named.encode(
-        alt.X("predicted:O", title="predicted", axis=_class_axis(labelAngle=-45)),
+        alt.X("predicted:O", title="predicted", axis=_class_axis(-45)),
         alt.Y("label:O", title="right class", axis=_class_axis()),
         tooltip=[alt.Tooltip("right:N"), alt.Tooltip("taken:N", title="predicted"), "images:Q"],
     )
@@ -166,8 +170,8 @@ _CLASS = f"{{0}} == {OTHERS} ? 'other classes' : known[task][{{0}}]"
 """Vega's expression for the name of a numbered class of the chosen task."""
 
 
-def _class_axis(**further: float) -> alt.Axis:
-    return alt.Axis(labelExpr=_CLASS.format("datum.value"), labelLimit=180, **further)
+def _class_axis(angle: float = 0) -> alt.Axis:
+    return alt.Axis(labelExpr=_CLASS.format("datum.value"), labelLimit=180, labelAngle=angle)
 
 
 def _numbered(table: pd.DataFrame, rows: Sequence[str], tasks: Sequence[str]) -> alt.Data:
@@ -182,7 +186,7 @@ def _percent(field: str) -> alt.Tooltip:
     return alt.Tooltip(f"{field}:Q", format=".1f")
 
 
-def _finished(drawn: alt.LayerChart | alt.HConcatChart, description: str) -> Specification:
+def _finished(drawn: alt.LayerChart | alt.FacetChart | alt.HConcatChart, description: str) -> Specification:
     styled = (
         drawn.properties(description=description, background="transparent")
         .configure(font="system-ui, sans-serif")

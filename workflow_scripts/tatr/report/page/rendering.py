@@ -78,7 +78,9 @@ def rendered(content: Content) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"data_uri": _data_uri, "embedded": _embedded, "order": _order}
-    inlined = {path.stem: Markup(path.read_text(encoding="utf-8")) for path in (TEMPLATES / "style.css", TEMPLATES / "page.js")}
+    inlined = {
+        path.stem: Markup(path.read_text(encoding="utf-8")) for path in (TEMPLATES / "style.css", TEMPLATES / "page.js")
+    }
     return environment.get_template("page.html.jinja").render(
         content=content, begin=Markup(BEGIN), end=Markup(END), inlined=inlined | _libraries()
     )

@@ -1,6 +1,6 @@
 """What a run found, in five sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -64,7 +64,7 @@ def _best(merges: pd.DataFrame, digits: int) -> str:
     name = best_training_free(merges)
     if name is None:
         return "Every merge learns from unlabelled images, so there is no training-free one to name."
-    row = merges.loc[name]
+    row = _row(merges, name)
     low, high = row["average_low"], row["average_high"]
     interval = f" (95 % interval {rounded(low, digits)} to {rounded(high, digits)})" if low == low else ""
     rivals = int((merges["unlabelled"] == "").sum())
@@ -76,8 +76,9 @@ def _added(merges: pd.DataFrame, digits: int) -> str:
     paired = merges[merges["difference"].notna()]
     if paired.empty:
         return "No row inside a trust region has the same row without one to compare with."
-    name = paired["difference"].idxmax()
-    figures = [float(paired.loc[name, key]) for key in ("difference", "difference_low", "difference_high")]
+    name = str(paired["difference"].idxmax())
+    largest = _row(paired, name)
+    figures = [largest[key] for key in ("difference", "difference_low", "difference_high")]
     value, low, high = (signed(figure, digits) for figure in figures)
     gain = f"{value} points [{low}, {high}]" if figures[1] == figures[1] else f"{value} points"
     told = Interval(*figures).excludes_zero
@@ -86,8 +87,8 @@ def _added(merges: pd.DataFrame, digits: int) -> str:
         return f"The trust region of {name} changes the average by {gain}, which is {certainty}."
     better, worse = int((paired["difference_low"] > 0).sum()), int((paired["difference_high"] < 0).sum())
     return (
-        f"Of {len(paired)} rows inside a trust region, {better} are significantly better and {worse} significantly worse "
-        f"than the same row without one; the largest change, {gain} of {name}, is {certainty}."
+        f"Of {len(paired)} rows inside a trust region, {better} are significantly better and {worse} significantly "
+        f"worse than the same row without one; the largest change, {gain} of {name}, is {certainty}."
     )
 
 
@@ -95,6 +96,11 @@ def _warned(warnings: Sequence[str]) -> str:
     if not warnings:
         return "There are no warnings."
     return "There is one warning, below." if len(warnings) == 1 else f"There are {len(warnings)} warnings, below."
+
+
+def _row(table: pd.DataFrame, name: str) -> Mapping[Hashable, Any]:
+    """The first row of a name."""
+    return table[table.index == name].to_dict("records")[0]
 
 
 def _counted(count: int, noun: str) -> str:
