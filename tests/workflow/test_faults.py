@@ -55,8 +55,8 @@ class TestEditWhileJobsWait:
         assert not list(waiting.results.glob("mask/*0.03*"))
 
     def test_started_command_refuses_other_code(self, waiting: Checkout, tmp_path: Path) -> None:
-        plan = waiting.plan("--printshellcmds")
-        (arguments,) = re.findall(r"tatr mask (.*zero_shot_tau-0\.02.*)", plan)
+        plan = waiting.plan()
+        (arguments,) = re.findall(r"tatr mask (.*zero_shot_tau-0\.02.*) 2> ", plan)
         waiting = waiting.with_project(tmp_path / "project")
         edits.change_code(waiting.project / "workflow_scripts/tatr/merging/mask.py")
 
