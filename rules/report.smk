@@ -1,3 +1,8 @@
+# For the description of Snakemake's report, which knows no more than the configuration. The page itself is not put into
+# that report: browsers refuse to show embedded pages of more than 2 MB.
+config["report_page"] = plan.report.content
+
+
 rule report:
     """Make the report: one page with everything to look at, for any browser, without a network."""
     input:
@@ -8,12 +13,7 @@ rule report:
         heads=[p.manifest for p in plan.report.inputs["heads"]],
     output:
         manifest=plan.report.manifest,
-        page=report(
-            plan.report.content,
-            caption="../docs/report/captions/report.rst",
-            category="Report",
-            labels={"page": "the whole report", "run": plan.config.name},
-        ),
+        page=plan.report.content,
     log:
         f"logs/report/{plan.report.name}.log",
     benchmark:
