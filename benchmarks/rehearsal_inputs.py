@@ -10,7 +10,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
 
 from tatr.clip.architecture import Architecture
-from tatr.digests import canonical_digest
+from tatr.digests import canonical_digest, file_digest
 from tatr.merging.linear_maps import gram_layout
 from tatr.vectors.layout import Layout
 from tatr.vectors.store import write_vector
@@ -97,9 +97,10 @@ def make(kind: str, name: str) -> Path:
 
 
 def finish(kind: str, folder: Path, names: Iterable[str] = ()) -> None:
-    # These are never verified: any digests that differ will do.
-    names = names or [path.name for path in folder.iterdir()]
-    content = {name: canonical_digest([kind, folder.name, name]) for name in names}
+    # Of stores any digests that differ will do, as they are never verified; files are compared when they are opened.
+    paths = [folder / name for name in names] or [*folder.iterdir()]
+    digests = [file_digest(at) if at.is_file() else canonical_digest([kind, folder.name, at.name]) for at in paths]
+    content = {str(path.relative_to(folder)): digest for path, digest in zip(paths, digests, strict=True)}
     settings = {} if kind == "backbone" else {"task": folder.name, "templates": ["a photo of a {}."]}
     Manifest(kind, folder.name, settings, {}, "", "cpu", content).save(folder)
 

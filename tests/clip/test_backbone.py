@@ -21,7 +21,7 @@ from tatr.clip import towers as clip
 from tatr.clip.architecture import Architecture
 from tatr.clip.backbone import Known, check_activation, complete_config, of_tag
 from tatr.clip.model_configs import model_config
-from tatr.digests import file_digest
+from tatr.digests import file_digest, published_digest
 from tatr.errors import TatrError
 from tatr.weights.encoder_file import save_tensors
 from tatr.weights.fingerprint import fingerprint
@@ -175,7 +175,11 @@ def test_what_is_known_of_a_file_must_agree_with_the_model(
     file = tmp_path / "weights.safetensors"
     save_file(tensors, file)
     if says == "digest":
-        stated = {"url": f"https://example.org/b-{file_digest(file)[:8]}.pt", "quick_gelu": False, "mean": INCEPTION}
+        stated = {
+            "url": f"https://example.org/b-{published_digest(file)[:8]}.pt",
+            "quick_gelu": False,
+            "mean": INCEPTION,
+        }
         monkeypatch.setitem(pretrained._PRETRAINED, "ViT-B-32", {"tests": stated})
     else:
         config = {"model_cfg": {"quick_gelu": False}, "preprocess_cfg": {"mean": INCEPTION}}

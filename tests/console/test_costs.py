@@ -108,7 +108,7 @@ def test_of_several_seeds_it_is_the_mean(made: Made) -> None:
 
 def test_every_kind_of_job_counts_or_belongs_to_all_rows_alike() -> None:
     of_models = {"download", "images", "backbone", "head", "finetuning", "checkpoint", "task_vector", "pretraining"}
-    of_results = {"evaluation", "export", "sanity", "tables", "analysis", "landscape", "figures"}
+    of_results = {"evaluation", "export", "sanity", "tables", "analysis", "landscape", "figures", "report"}
     assert {*COSTED} | of_models | of_results == {*kinds()}
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from planned_results import make_results
 
 from tatr.console.arguments import plan_of
 from tatr.console.explain import main
-from tatr.workflow.artefact import FILE
+from tatr.workflow.artefact import FILE, Manifest
 from tatr.workflow.links import link
 
 CONFIG = """
@@ -108,15 +109,15 @@ def test_changed_code_is_named_with_and_without_a_configuration(
 ) -> None:
     merge = next(planned for planned in plan_of(config).of_kind("merge") if planned.label.startswith("ties"))
     manifest = Path(merge.manifest)
-    stated = json.loads(manifest.read_text())
-    assert stated["code"].startswith("merge,tatr.merging.methods.ties:")
-    now = stated["code"].partition(":")[2]
-    manifest.write_text(json.dumps(stated | {"code": "merge,tatr.merging.methods.ties:0123456789abcdef"}))
+    stated = Manifest.load(manifest)
+    assert stated.code.startswith("merge,tatr.merging.methods.ties:")
+    now = stated.code.partition(":")[2]
+    replace(stated, code="merge,tatr.merging.methods.ties:0123456789abcdef").save(manifest.parent)
     expected = {"merge/ties_density-0.3": [f"code (merge,tatr.merging.methods.ties): 0123456789abcdef → {now}"]}
     assert reasons(explain(capsys, config)) == expected
-    manifest.write_text(json.dumps(stated | {"code": "merge,tatr.merging.methods.gone:0123456789abcdef"}))
+    replace(stated, code="merge,tatr.merging.methods.gone:0123456789abcdef").save(manifest.parent)
     assert "no module 'tatr.merging.methods.gone'" in explain(capsys, config)
-    manifest.write_text(json.dumps(stated | {"code": "0123456789abcdef"}))
+    replace(stated, code="0123456789abcdef").save(manifest.parent)
     assert "The code of 1 can't be compared" in explain(capsys, config)
 
 
@@ -124,8 +125,7 @@ def test_lost_and_altered_inputs_are_named(config: Path, capsys: pytest.CaptureF
     plan = plan_of(config)
     vector, backbone = plan.of_kind("task_vector")[0], plan.of_kind("backbone")[0]
     (Path(vector.folder) / FILE).unlink()
-    stated = json.loads(Path(backbone.manifest).read_text())
-    Path(backbone.manifest).write_text(json.dumps(stated | {"digest": "another"}))
+    replace(Manifest.load(Path(backbone.manifest)), digest="another").save(Path(backbone.folder))
     shown = explain(capsys, config)
     assert re.search(rf"\(task_vectors\) +{vector.name} +not there any more", shown)
     assert f"made from backbone/{backbone.name}, which has other content by now" in reasons(shown)["finetuning/digits"]
@@ -149,7 +149,5 @@ def test_mistakes_are_named(config: Path) -> None:
 
 
 def test_all_fields_of_an_ancestor_are_shown_or_walked() -> None:
-    from tatr.workflow.artefact import Manifest
-
     shown = {"kind", "name", "settings", "inputs", "code", "device", "versions", "digest"}
-    assert {field.name for field in dataclasses.fields(Manifest)} - shown == {"content"}
+    assert {field.name for field in dataclasses.fields(Manifest)} - shown == {"content", "metadata"}

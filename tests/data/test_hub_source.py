@@ -96,7 +96,7 @@ def test_plain_bytes_and_truth_values(tmp_path: Path) -> None:
     columns = {"image": pa.array(encoded(20)), "label": pa.array([False, True] * 10)}
     for split in ("train", "test"):
         write(tmp_path / f"default/{split}/0000.parquet", columns)
-    given = settings(tmp_path, source_classnames=None, counts=None)
+    given = settings(tmp_path, classnames=["no", "yes"], source_classnames=None, counts=None)
     splits, names = load(given)
     assert names is None
     assert splits["test"].labels.tolist() == [0, 1] * 10
@@ -107,7 +107,7 @@ def test_an_image_without_bytes_is_one_that_cannot_be_decoded(tmp_path: Path) ->
     image = pa.array([{"bytes": None, "path": "a.png"}, *({"bytes": b, "path": ""} for b in encoded(19))])
     for split in ("train", "test"):
         write(tmp_path / f"{split}.parquet", {"image": image, "label": pa.array([0, 1] * 10)}, ["a", "b"])
-    splits, _ = load(settings(tmp_path, source_classnames=None, counts=None))
+    splits, _ = load(settings(tmp_path, classnames=["a", "b"], source_classnames=None, counts=None))
     with pytest.raises(UnidentifiedImageError, match="no image bytes"):
         splits["test"].decode(0)
     assert splits["test"].decode(1).size == (3, 2)

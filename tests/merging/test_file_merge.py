@@ -275,7 +275,7 @@ def test_mistakes_are_named_and_leave_nothing(base: Path, tuned: dict[str, Path]
     ):
         with pytest.raises(TatrError, match=message):
             merge_files(base, tuned, tmp_path / "out", **given)
-    with pytest.raises(TatrError, match="no fine-tuned models"):
+    with pytest.raises(TatrError, match="finetuned: is empty, expected several models"):
         merge_files(base, {}, tmp_path / "out")
     with pytest.raises(TatrError, match="at least two tasks"):
         merge_files(base, {"t1": tuned["t1"]}, tmp_path / "out", tau=0.1)

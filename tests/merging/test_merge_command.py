@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sealed import seal
 
 from tatr.digests import file_digest
 from tatr.vectors import layout as layouts
@@ -127,6 +128,7 @@ def test_the_layout_of_another_encoder_is_refused(
     made: Made, merge: Callable[..., np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:
     Layout.of({"other": (LAYOUT.size,)}).save(made["backbone"][0].parent / "layout.json")
+    seal(made["backbone"][0].parent)
     with pytest.raises(SystemExit):
         merge("ties", task_vectors=made["task-vectors"], backbone=made["backbone"])
     assert "--backbone: is not the encoder that the task vectors were made for" in caplog.text

@@ -383,7 +383,6 @@ class TestCommands:
         assert code == 0
         assert f"warning: {warning}" in printed
         assert "§ 2 test images of Cars" in printed
-        assert str(table.folder / "paper.md") in printed
 
 
 ABOUT = {"backbone": "ViT-B-32", "names": {"cars": "C", "digits": "D"}, "columns": {}, "notes": {"n": "a note"}}

@@ -91,7 +91,7 @@ def test_what_belongs_to_a_task_is_paired_and_the_artefact_is_what_a_merge_reads
     artefacts: dict[str, list[Path]], attempt: Attempt, encoder: Encoder, tmp_path: Path
 ) -> None:
     for name in NAMES:
-        shutil.rmtree(tmp_path / "images" / name / "images.zarr" / "test" / "labels")
+        shutil.rmtree(tmp_path / "images" / name / "images.zarr" / "test" / "labels" / "c")
     heads, images = artefacts["heads"], artefacts["images"]
     assert attempt(tmp_path / "out" / "one" / FILE) == ""
     assert attempt(tmp_path / "out" / "other" / FILE, heads=heads[::-1], images=[*images[1:], images[0]]) == ""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from sealed import seal
 from theirs import Weights, transformers_names
 
 from tatr.clip.architecture import Architecture
@@ -185,6 +186,7 @@ def test_rounding_passes_and_another_model_does_not(
     full["visual.ln_post.bias"] *= 1e-8
     full = {name: tensor.astype(np.float32) for name, tensor in full.items()}
     save_file(full, backbone.parent / "encoder.safetensors")
+    seal(backbone.parent)
     save_file({name: full[name] + fine[name] - visual[name] for name in full}, tmp_path / "tuned.safetensors")
     copy = tmp_path / "elsewhere.safetensors"
     save_file({name: change(tensor, rng) for name, tensor in full.items()}, copy)

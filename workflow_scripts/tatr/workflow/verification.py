@@ -13,8 +13,10 @@ from tatr.workflow.artefact import FILE, Manifest, check_file
 from tatr.workflow.renewal import STAMP
 from tatr.workflow.step import kinds
 
-BESIDE = {"costs.csv", "costs.md"}
-"""Written next to a table after it was made: what its rows took differs from run to run."""
+BESIDE = {"costs.csv", "costs.md", "import.json"}
+"""What stands beside the content and is no part of it: what a table's rows took, which differs from run to run; where a
+checkpoint came from and in which format, as equal weights are the same artefact.
+"""
 
 
 def problems(manifest: Path) -> Iterator[str]:
@@ -58,13 +60,17 @@ def _of_inputs(loaded: Manifest, folder: Path) -> Iterator[str]:
     """Inputs that are still there and hold something else by now."""
     for group in loaded.inputs.values():
         for name, digest in group.items():
-            for path in folder.parent.parent.glob(f"*/{name}/{FILE}"):
-                try:
-                    found = Manifest.load(path).digest
-                except TatrError:
-                    continue  # told where it stands
-                if found != digest:
-                    yield f"was made from {path.parent} when that held {digest[:12]}; it holds {found[:12]} now"
+            found = {path.parent: _stated_digest(path) for path in folder.parent.parent.glob(f"*/{name}/{FILE}")}
+            if found and not {digest, ""} & {*found.values()}:
+                given, now = next(iter(found.items()))
+                yield f"was made from {given} when that held {digest[:12]}; it holds {now[:12]} now"
+
+
+def _stated_digest(manifest: Path) -> str:
+    try:
+        return Manifest.load(manifest).digest
+    except TatrError:
+        return ""  # told where it stands
 
 
 def _of_content(folder: Path, name: str, expected: str) -> Iterator[str]:
@@ -93,5 +99,5 @@ def _surplus(loaded: Manifest, folder: Path) -> list[str]:
     stores = tuple(f"{name}/" for name in loaded.content if name.endswith(".zarr"))
     paths = [path for path in folder.rglob("*") if not path.is_dir() and path.name != STAMP]
     files = [path.relative_to(folder).as_posix() for path in paths]
-    listed = {FILE, *loaded.content, *(BESIDE if loaded.kind == "tables" else ())}
+    listed = {FILE, *loaded.content, *BESIDE}
     return sorted(name for name in files if name not in listed and not name.startswith(stores))
