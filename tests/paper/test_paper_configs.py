@@ -20,14 +20,14 @@ NO_NETWORK = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9", "https
 whole = pytest.mark.skipif(os.environ.get("TATR_TEST_PAPER") != "1", reason="set TATR_TEST_PAPER=1 for whole runs")
 
 
-def snakemake(folder: Path, config: Path, *arguments: str) -> str:
+def snakemake(folder: Path, config: Path, *arguments: str, fails: bool = False) -> str:
     """Run snakemake in a folder; return what it printed."""
     line = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--configfile", str(config), *arguments]
     line += ["-p"] if "-n" in arguments else []  # in Snakemake's own words
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNAKEMAKE", "PYTEST"))}
     environment = kept | NO_NETWORK | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
@@ -65,18 +65,19 @@ def test_the_whole_plan_is_made_without_data_weights_or_network(
 ) -> None:
     jobs = counted(snakemake(tmp_path, CONFIGS / f"{name}.yaml", "-n"))
     common = {"images": 8, "head": 8, "gradient": 8, "fisher": 8, "gram": 8, "sensitivity": 2, "sanity": 1}
-    common |= {"backbone": 1, "download": 9, "tables": 1, "figures": 1, "report": 1, "all": 1}
+    common |= {"backbone": 1, "download": 9, "tables": 1, "figures": 1, "report": 1, "links": 3, "all": 1}
     expected = {rule: count for rule, count in (common | expected).items() if count}
     expected["task_vector"] = expected["finetuning"]
     assert jobs == expected | {"total": sum(expected.values())}
     assert [path.name for path in tmp_path.iterdir()] == [".snakemake"]
 
 
-def test_data_on_disk_leave_only_the_weights_to_be_fetched(tmp_path: Path) -> None:
-    jobs = counted(
-        snakemake(tmp_path, CONFIGS / "paper_vit_b16.yaml", "-n", "--config", "data={sources: [torchvision, folder]}")
-    )
-    assert (jobs["download"], jobs["images"]) == (1, 8)
+def test_data_that_should_be_on_disk_are_all_looked_for_before_anything_is_fetched(tmp_path: Path) -> None:
+    sources = ("--config", "data={sources: [torchvision, folder]}")
+    said = snakemake(tmp_path, CONFIGS / "paper_vit_b16.yaml", "-n", *sources, fails=True)
+    tasks = yaml.safe_load((CONFIGS / "paper_vit_b16.yaml").read_text())["suite"]
+    assert re.findall(r"^  tasks\.(\w+)\.root: data is no folder", said, re.MULTILINE) == sorted(tasks)
+    assert "Traceback" not in said
 
 
 @whole
