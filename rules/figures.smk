@@ -34,7 +34,7 @@ rule figures:
         runtime=10,
     params:
         # Not part of the figure's name: another style redraws it in place.
-        settings=canonical(plan.figure_settings),
+        settings=lambda wildcards: canonical(plan.figure_settings),
         code=plan.figures.code,
     shell:
         command_of("figures")

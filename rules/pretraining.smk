@@ -16,7 +16,7 @@ if plan.pretraining:
             mem_mb=6000,
             runtime=120,
         params:
-            settings=canonical(plan.pretraining.settings),
+            settings=lambda wildcards: canonical(plan.pretraining.settings),
             code=plan.pretraining.code,
         shell:
             command_of("pretraining")

@@ -26,7 +26,7 @@ rule report:
         runtime=10,
     params:
         # Not part of the report's name: what only reads otherwise renews it in place.
-        settings=canonical(plan.report_settings),
+        settings=lambda wildcards: canonical(plan.report_settings),
         code=plan.report.code,
     shell:
         command_of("report")

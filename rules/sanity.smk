@@ -26,7 +26,7 @@ if plan.sanity:
             mem_mb=1000,
             runtime=10,
         params:
-            settings=canonical(plan.sanity.settings),
+            settings=lambda wildcards: canonical(plan.sanity.settings),
             code=plan.sanity.code,
         shell:
             command_of("sanity")

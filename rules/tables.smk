@@ -52,7 +52,7 @@ rule tables:
         runtime=10,
     params:
         # Not part of the table's name: new display names renew it in place.
-        settings=canonical(plan.table_settings),
+        settings=lambda wildcards: canonical(plan.table_settings),
         code=plan.table.code,
     shell:
         command_of("tables")

@@ -72,7 +72,7 @@ def test_in_a_terminal_a_run_shows_progress_the_table_and_where_everything_is(
     status, written = in_a_terminal(changed, "demo", NO_COLOR="1")
 
     assert status == 0, written
-    assert re.search(r"\d of 3 jobs, (?:about|at least) ", written), "live lines"
+    assert re.search(r"\d of \d+ jobs, (?:about|at least) ", written), "live lines"
     assert not re.search(r"\x1b\[(?:\d+;)*3\d", written), "no colour"
     for snakemakes in ("Building DAG", "Job stats", "jobid", "Select jobs"):
         assert snakemakes not in written
@@ -81,7 +81,7 @@ def test_in_a_terminal_a_run_shows_progress_the_table_and_where_everything_is(
     (heading,) = [line for line in lines if line.startswith("Test accuracy in %")]
     assert "average" in heading
     assert max(map(len, lines[lines.index(heading) :])) <= WIDTH
-    (end,) = [at for at, line in enumerate(lines) if line.startswith("3 jobs done in ")]
+    (end,) = [at for at, line in enumerate(lines) if re.match(r"\d+ jobs done in ", line)]
     assert [line for line in lines[end:] if line.startswith("  table    results/tables/tiny-")]
     assert [line for line in lines[end:] if line.startswith("  figures  results/figures/tiny-")]
     assert len(lines) < 50
@@ -94,9 +94,10 @@ def test_without_a_terminal_there_is_a_line_per_job(copied: Checkout, tiny_confi
 
     successful(done)
     lines = [re.sub(r": [\d.]+ s$", ": SECONDS", line) for line in done.stderr.splitlines()]
-    assert lines[1:3] == ["tables: SECONDS", "figures: SECONDS"]
-    assert lines[3].startswith("2 jobs done in ")
-    assert lines[4].startswith("  table    results/tables/renamed-")
+    (end,) = [at for at, line in enumerate(lines) if re.match(r"\d+ jobs done in ", line)]
+    assert {*lines[1:end]} == {f"{rule}: SECONDS" for rule in ("tables", "figures", "report", "links")}
+    assert lines[end + 1].startswith("  report   results/report/renamed-")
+    assert lines[end + 2].startswith("  table    results/tables/renamed-")
     assert "\x1b" not in done.stderr
     assert "Building DAG" in max(changed.folder.glob(".snakemake/log/*"), key=lambda path: path.name).read_text()
 
@@ -112,7 +113,7 @@ def test_a_dry_run_is_a_plan_that_fits_a_screen(finished: Checkout, tmp_path: Pa
     assert len(lines) <= 24
     again = successful(finished.snakemake("--dry-run", "--forceall"))
     assert re.search(r"finetuning +3 +asked for +3 × [\d.]+ s +\d", again)
-    assert re.search(r"^32 jobs: .* of work, about .* on 2 cores; .* of disk", again, re.MULTILINE)
+    assert re.search(r"^\d+ jobs: .* of work, about .* on 2 cores; .* of disk", again, re.MULTILINE)
 
 
 def test_snakemake_of_another_environment_is_told_of_ours_in_a_line(finished: Checkout, tmp_path: Path) -> None:

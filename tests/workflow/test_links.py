@@ -101,7 +101,7 @@ class TestRuns:
         assert "rule links" not in copied.plan()
         fewer = tiny_config.replace("  - {method: weight_average}\n", "")
         other = copied.with_config(tmp_path / "fewer.yaml", fewer)
-        assert other.run() == {"tables:tiny", "figures:tiny"}
+        assert other.run() == {"tables:tiny", "figures:tiny", "report:tiny"}
         assert table.resolve() != first
         assert json.loads((table / "manifest.json").read_text())["name"] == table.resolve().name
         assert "rule links" not in other.plan()

@@ -41,11 +41,12 @@ def problems(manifest: Path) -> Iterator[str]:
 
 def without_manifest(results: Path) -> Iterator[tuple[Path, str]]:
     """What looks like an artefact below a folder and is none, and what attempts that are over have left."""
-    for folder in sorted(path for path in results.rglob("*") if path.is_dir() and path.parent.name in kinds()):
+    of_kinds = [path for path in (results, *results.glob("*")) if path.name in kinds() and path.is_dir()]
+    for folder in sorted(path for kind in of_kinds for path in kind.iterdir() if path.is_dir() or Remnant.of(path)):
         remnant = Remnant.of(folder)
         if remnant and not remnant.is_alive():
             yield folder, f"left by {remnant.process}, which has ended (removed when it is made again)"
-        elif not remnant and not (folder / FILE).exists() and any(folder.iterdir()):
+        elif not (remnant or folder.is_symlink() or (folder / FILE).exists()) and any(folder.iterdir()):
             yield folder, f"{FILE}: missing"
 
 
