@@ -12,7 +12,8 @@ import pytest
 from checkout import Checkout, successful
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tatr.report.page.rendering import BEGIN, END, page_digest
+from tatr.errors import TatrError
+from tatr.report.page.rendering import BEGIN, END, page_digest, sealed
 from tatr.workflow.verification import problems
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -206,13 +207,17 @@ class TestInBrowser:
 def test_the_digest_leaves_out_what_was_measured_in_seconds(path: Path, tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
-    measured, after = rest.split(END)
+    measured, rest = rest.split(END)
+    stated, close, after = rest.partition(" -->")
     assert "max_rss" not in before + after
     other = tmp_path / "report.html"
-    other.write_text(f"{before}{BEGIN}other seconds{END}{after}", encoding="utf-8")
+    other.write_text(sealed(f"{before}{BEGIN}other seconds{END}{close}{after}"), encoding="utf-8")
     assert page_digest(other) == page_digest(path)
-    other.write_text(f"{before}changed{BEGIN}{measured}{END}{after}", encoding="utf-8")
+    other.write_text(f"{before}changed{BEGIN}{measured}{END}{stated}{close}{after}", encoding="utf-8")
     assert page_digest(other) != page_digest(path)
+    other.write_text(f"{before}{BEGIN}other seconds{END}{stated}{close}{after}", encoding="utf-8")
+    with pytest.raises(TatrError, match="what was measured was altered"):
+        page_digest(other)
 
 
 def test_a_damaged_page_is_found(finished_analyses: Checkout, tmp_path: Path) -> None:

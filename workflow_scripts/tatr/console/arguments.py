@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from tatr.workflow.plan import Plan
 
 
+def parser_with(examples: str, description: str | None, prog: str | None) -> argparse.ArgumentParser:
+    """A parser whose `--help` ends in examples, as they are written.
+
+    Args:
+        examples: lines of text.
+        description: for `--help`.
+        prog: what `--help` calls the command.
+    """
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=prog, description=description, epilog=examples, formatter_class=raw)
+
+
 def parser_of_table(command: str, description: str | None, prog: str | None) -> argparse.ArgumentParser:
     """The parser of a command about a methods table.
 
@@ -19,7 +31,7 @@ def parser_of_table(command: str, description: str | None, prog: str | None) -> 
         description: for `--help`.
         prog: what `--help` calls the command.
     """
-    parser = argparse.ArgumentParser(prog=prog, description=description, epilog=f"example: tatr {command} mine.yaml")
+    parser = parser_with(f"example: tatr {command} mine.yaml", description, prog)
     parser.add_argument("table", type=Path, help="a configuration that was run, or the table's folder or manifest")
     return parser
 

@@ -4,13 +4,12 @@ Each is a configuration that was run, a table or an evaluation (its folder or ma
 rows of the same name are compared: their averages over the tasks that are merged.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tatr.console.arguments import opened
+from tatr.console.arguments import opened, parser_with
 from tatr.errors import TatrError
 
 if TYPE_CHECKING:
@@ -38,9 +37,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         arguments: of the command line; None takes those of this process.
         prog: what `--help` calls the command.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_with(EXAMPLE, __doc__, prog)
     parser.add_argument("a", type=Path, metavar="A", help="a configuration, a table or an evaluation")
     parser.add_argument("b", type=Path, metavar="B", help="another one; differences are B − A")
     given = parser.parse_args(arguments)

@@ -4,13 +4,12 @@ Of everything in its lineage: settings, code, device, and the time and memory th
 is compared with what that configuration would make now; without, its code is compared with the present one.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tatr.console.arguments import opened, plan_of
+from tatr.console.arguments import opened, parser_with, plan_of
 from tatr.errors import TatrError
 
 if TYPE_CHECKING:
@@ -35,9 +34,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         arguments: of the command line; None takes those of this process.
         prog: what `--help` calls the command.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_with(EXAMPLE, __doc__, prog)
     text = "what an artefact consists of: its folder, a file in it, a link to it; or a configuration (its table)"
     parser.add_argument("path", type=Path, metavar="PATH", help=text)
     parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration to compare with")
@@ -68,7 +65,6 @@ def _show_lineage(console: "Console", ancestors: "Sequence[Ancestor]", most: int
     from rich.table import Table
 
     from tatr.report.costs import load_record
-    from tatr.workflow.costs import record_of
 
     shown = Table(box=box.SIMPLE, title="Made from", caption="time and peak memory: as Snakemake measured the job")
     for heading in ("kind", "artefact", "settings"):
@@ -82,7 +78,7 @@ def _show_lineage(console: "Console", ancestors: "Sequence[Ancestor]", most: int
             continue
         manifest = ancestor.artefact.manifest
         settings = ", ".join(f"{name} {_short(value, most)}" for name, value in manifest.settings.items())
-        record = load_record(record_of(ancestor.artefact))
+        record = load_record(ancestor.artefact.record)
         measured = [f"{record.seconds:.1f}", f"{record.peak_mib:.0f}"] if record else ["–", "–"]
         cells = [indent + manifest.kind, manifest.name, settings, *measured, manifest.device]
         shown.add_row(*map(escape, [*cells, manifest.code.rpartition(":")[2][:8]]))

@@ -4,14 +4,13 @@ These are results of other settings, of other code and of other configurations t
 did not make is left alone, and so is everything outside; what a running or a killed step owns is listed by itself.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tatr.console.arguments import plan_of
+from tatr.console.arguments import parser_with, plan_of
 from tatr.errors import TatrError
 
 if TYPE_CHECKING:
@@ -31,9 +30,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         arguments: of the command line; None takes those of this process.
         prog: what `--help` calls the command.
     """
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_with(EXAMPLE, __doc__, prog)
     parser.add_argument("configs", nargs="+", type=Path, metavar="CONFIG", help="configurations whose results are kept")
     parser.add_argument("--delete", action="store_true", help="delete what is listed (default: only list it)")
     parser.add_argument("--unfinished", action="store_true", help="with --delete: what unfinished steps left, too")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from tatr.report.html_page import page
-from tatr.report.table_text import explanations, formatted, notes
+from tatr.report.table_text import cells, explanations, formatted, notes
 
 
 def methods_page(
@@ -25,12 +25,11 @@ def methods_page(
         warnings: what a reader must not miss.
     """
     text = formatted(table, names, digits, {0: "{}", 1: "★ {}", 2: "☆ {}"})
-    rows = [[str(name), *row] for name, row in zip(text.index, text.to_numpy().tolist(), strict=True)]
     marks = "★: the best merge of a column, ☆: the second best, whatever the intervals; of differences, ★ where the "
     marks += "interval excludes zero"
     return page(
         "Test accuracy in %",
-        [["Method", *text.columns], *rows],
+        cells(text),
         1,
         warnings=warnings,
         notes=[marks, *explanations(table), *notes(table), *extra_notes],

@@ -184,6 +184,12 @@ def explanations(table: pd.DataFrame) -> list[str]:
     return found
 
 
+def cells(text: pd.DataFrame) -> list[list[str]]:
+    """What `formatted` made, line by line: the headings, then each row behind its name."""
+    rows = zip(text.index, text.to_numpy().tolist(), strict=True)
+    return [["Method", *map(str, text.columns)], *([str(name), *row] for name, row in rows)]
+
+
 def markdown(
     table: pd.DataFrame,
     names: Mapping[str, str],
@@ -201,8 +207,7 @@ def markdown(
         warnings: what a reader must not miss.
     """
     text = formatted(table, names, digits, {0: "{}", 1: "**{}**", 2: "*{}*"})
-    rows = [[str(name), *row] for name, row in zip(text.index, text.to_numpy().tolist(), strict=True)]
-    written = markdown_table([["Method", *text.columns], *rows], "l" + "r" * len(text.columns))
+    written = markdown_table(cells(text), "l" + "r" * len(text.columns))
     marked = "**Bold**: the best merge of a column, *italics*: the second best, whatever the intervals"
     marked += "; of differences, bold where the interval excludes zero." if DIFFERENCE in text else "."
     return with_remarks(written, warnings, [marked, *explanations(table), *notes(table), *extra_notes])

@@ -24,6 +24,9 @@ from tatr.digests import canonical_digest, file_digest
 from tatr.errors import TatrError
 
 FILE = "manifest.json"
+RECORDS = "benchmarks"
+"""The folder in results/ beside those of the kinds of artefacts: what Snakemake measured of the jobs."""
+
 METADATA = "zarr.json"
 """What describes a store, and each group and array in it."""
 
@@ -113,6 +116,12 @@ class Artefact:
         for path, digest in (described or {name: self.manifest.content[name]}).items():
             check_file(self.folder / path, digest, self.folder)
         return self.folder / name
+
+    @property
+    def record(self) -> Path:
+        """Where Snakemake's measurement of its job lies, if there is one."""
+        results = self.folder.resolve().parent.parent  # wherever a link to it lies
+        return results / RECORDS / self.manifest.kind / f"{self.manifest.name}.tsv"
 
     def files(self, folder: str) -> Path:
         """Path of a folder of content files, all of which are compared with their digests."""

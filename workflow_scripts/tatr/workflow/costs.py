@@ -1,7 +1,6 @@
 """Which jobs the rows of a table needed beyond the individual models, and what Snakemake measured of them."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 import pandas as pd
 
@@ -20,43 +19,26 @@ def costs(table: Artefact) -> pd.DataFrame:
         TatrError: an evaluation is not there any more, or was made again with other content.
     """
     evaluations = {made.manifest.name: made for made in made_by(table, "merges")}
-    reached, results = made_from(evaluations.values()), table.folder.resolve().parent.parent
+    reached = made_from(evaluations.values())
     settings = table.manifest.settings
     rows = {}
     for of_row in zip(*(each["rows"] for each in settings.get("seeds", [settings])), strict=True):
         if not of_row[0]["reference"]:
             jobs = [dict.fromkeys(_jobs(row["evaluations"], reached)) for row in of_row]
-            rows[of_row[0]["name"]] = [[load_record(_record(results, *job)) for job in of_seed] for of_seed in jobs]
+            rows[of_row[0]["name"]] = [[load_record(reached[job].record) for job in of_seed] for of_seed in jobs]
     return costs_table(rows)
 
 
 def stage_costs(made: Iterable[Artefact]) -> pd.DataFrame:
     """What the jobs of each stage cost that made some artefacts (see `tatr.report.costs.stages_table`)."""
-    records = [
-        (artefact.manifest.kind, load_record(_record(artefact.folder.absolute().parent.parent, *_key(artefact))))
-        for artefact in made
-    ]
-    return stages_table(records)
+    return stages_table([(artefact.manifest.kind, load_record(artefact.record)) for artefact in made])
 
 
-def _key(artefact: Artefact) -> tuple[str, str]:
-    return artefact.manifest.kind, artefact.manifest.name
-
-
-def _jobs(names: Iterable[str], reached: Mapping[str, Artefact]) -> Iterator[tuple[str, str]]:
-    """Kind and name of the jobs that count, of those that made some artefacts."""
+def _jobs(names: Iterable[str], reached: Mapping[str, Artefact]) -> Iterator[str]:
+    """The artefacts whose jobs count, of those that some artefacts were made from."""
     for name in names:
         if name in reached:  # what is gone is not known to have counted
             manifest = reached[name].manifest
             if manifest.kind in COSTED:
-                yield manifest.kind, name
+                yield name
             yield from _jobs((given for group in manifest.inputs.values() for given in group), reached)
-
-
-def record_of(artefact: Artefact) -> Path:
-    """Where Snakemake's measurement of an artefact's job lies."""
-    return _record(artefact.folder.resolve().parent.parent, artefact.manifest.kind, artefact.manifest.name)
-
-
-def _record(results: Path, kind: str, name: str) -> Path:
-    return results / "benchmarks" / kind / f"{name}.tsv"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tatr.attempts import Remnant
 from tatr.errors import TatrError
-from tatr.workflow.artefact import FILE, Manifest
-from tatr.workflow.links import LINKED, RECORDS, linked, remove
+from tatr.workflow.artefact import FILE, RECORDS, Manifest
+from tatr.workflow.links import LINKED, linked, remove
 from tatr.workflow.plan import Plan
 
 DELETED = ".deleted"

@@ -14,14 +14,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tatr.errors import TatrError
+from tatr.workflow.artefact import RECORDS
 from tatr.workflow.plan.artefacts import RESULTS, Planned
 from tatr.workflow.step import kinds
 
 LINKED = ("tables", "figures", "report", "export")
 """Kinds of artefacts that people look at or take away."""
-
-RECORDS = "benchmarks"
-"""The folder in results/ beside those of the kinds of artefacts: what Snakemake measured of the jobs."""
 
 LONGEST = 4096
 """Bytes of a path."""

@@ -49,8 +49,10 @@ def _inputs_first(artefacts: dict[str, Artefact]) -> Iterator[Artefact]:
 
 
 def _outputs(artefact: Artefact) -> Iterator[Path]:
-    """Whatever of an artefact may be an output of its rule: the manifest, content, and folders of content."""
+    """Whatever of an artefact may be an output of its rule: manifest, record, content, and folders of content."""
     yield artefact.folder / FILE
+    if artefact.record.is_file():
+        yield artefact.record
     for name in artefact.manifest.content:
         for path in (artefact.folder / name, *map(artefact.folder.joinpath, Path(name).parents[:-1])):
             yield path

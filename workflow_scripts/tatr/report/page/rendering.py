@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +12,15 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+import tatr
 from tatr.digests import ContentDigest
 from tatr.errors import TatrError
 from tatr.report.page.charts import Specification
 from tatr.report.page.files import TEMPLATES
 from tatr.report.page.main_table import Shown
 
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-"""Around what was measured in seconds: two runs that compute the same differ there."""
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end "
+"""Around what was measured in seconds: two runs that compute the same differ there. Its own digest follows."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +83,36 @@ def rendered(content: Content) -> str:
     inlined = {
         path.stem: Markup(path.read_text(encoding="utf-8")) for path in (TEMPLATES / "style.css", TEMPLATES / "page.js")
     }
-    return environment.get_template("page.html.jinja").render(
-        content=content, begin=Markup(BEGIN), end=Markup(END), inlined=inlined | _libraries()
+    page = environment.get_template("page.html.jinja").render(
+        content=content,
+        version=tatr.__version__,
+        begin=Markup(BEGIN),
+        end=Markup(END),
+        inlined=inlined | _libraries(),
     )
+    return sealed(page)
+
+
+def sealed(page: str) -> str:
+    """A page whose measured part states its own digest, as it is in no other."""
+    before, _, rest = page.partition(BEGIN)
+    measured, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{measured}{END}{ContentDigest(measured.encode()).hexdigest()}{after}"
 
 
 def page_digest(path: Path) -> str:
     """Digest of a page but for what was measured in seconds, so that equal results have equal digests.
 
     Raises:
-        TatrError: the file is not such a page.
+        TatrError: the file is not such a page, or its measured part was altered.
     """
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
+    parts = re.fullmatch(f"(.*){BEGIN}(.*){END}(\\w*)( -->.*)".encode(), path.read_bytes(), re.DOTALL)
+    if not parts:
         raise TatrError(f"{path}: not a page of this kind, or cut short; delete {path.parent} and run again")
-    return ContentDigest(f"{before}{after}".encode()).hexdigest()
+    before, measured, stated, after = parts.groups()
+    if ContentDigest(measured).hexdigest().encode() != stated:
+        raise TatrError(f"{path}: what was measured was altered; delete {path.parent} and run again")
+    return ContentDigest(before + after).hexdigest()
 
 
 def _libraries() -> dict[str, Markup]:

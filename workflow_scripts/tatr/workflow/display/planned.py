@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tatr.report.plain_text import counted, duration, size
 from tatr.workflow.display.estimates import Estimates, label_of
-from tatr.workflow.display.run import Fields
+from tatr.workflow.display.run import Fields, label_told
 
 REASONS = {
     "Forced execution": "asked for",
@@ -42,7 +42,7 @@ def planned(jobs: Sequence[Fields], estimates: Estimates) -> dict[str, RulePlan]
     for told in jobs:
         if not told["output"]:
             continue
-        rule, label = told["rule_name"], label_of((told["wildcards"] or {}).get("name", ""))
+        rule, label = told["rule_name"], label_told(told)
         of_rule = plan.setdefault(rule, RulePlan())
         of_rule.reasons[_reason(told)] += 1
         if (seconds := estimates.seconds(rule, label)) is not None:

@@ -17,6 +17,11 @@ STATUS = re.compile(r"non-zero exit status (\d+)|died with <Signals\.SIG(\w+)")
 KILLED = {"137", "KILL"}
 
 
+def label_told(told: Fields) -> str:
+    """The label of the artefact that a job of a `job_info` record makes, or what else its rule's one wildcard says."""
+    return label_of(next(iter((told["wildcards"] or {}).values()), ""))
+
+
 @dataclass(frozen=True)
 class RunningJob:
     """A job that was started, or submitted."""
@@ -34,10 +39,9 @@ class RunningJob:
     @classmethod
     def of(cls, told: Fields) -> "RunningJob":
         """The job of a `job_info` record."""
-        name = (told["wildcards"] or {}).get("name", "")
         log = Path(told["log"][0]) if told["log"] else None
         benchmark = Path(told["benchmark"]) if told["benchmark"] else None
-        return cls(told["rule_name"], label_of(name), log, benchmark, not told["output"])
+        return cls(told["rule_name"], label_told(told), log, benchmark, not told["output"])
 
     @property
     def name(self) -> str:
