@@ -16,6 +16,7 @@ ANALYSES = Path("tests/workflow/configs/analyses.yaml")
 """Written by the tests themselves, as it names files that they make."""
 SOURCES = (
     "Snakefile",
+    "pyproject.toml",
     "rules",
     "workflow_scripts",
     "config",

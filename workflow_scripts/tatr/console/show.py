@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     console.print(shown)
     console.print(*notes, sep="\n", markup=False, style="dim")
     for warning in remarks["warnings"]:
-        console.print(f"warning: {warning}", style="bold red", markup=False, soft_wrap=True)
+        console.print(f"warning: {warning}", style="bold red", markup=False)
     return 0
 
 
