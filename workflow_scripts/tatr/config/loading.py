@@ -15,6 +15,7 @@ from tatr.config.models import Config
 from tatr.config.section import Section
 from tatr.config.tasks import Data
 from tatr.errors import TatrError
+from tatr.report.plain_text import counted
 from tatr.training.recipes.fine_tuning import FineTuning
 
 RESERVED = (
@@ -64,7 +65,7 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
         sections = [*Config.model_fields]
         mistakes.sort(key=lambda m: sections.index(m.keys[0]) if m.keys and m.keys[0] in sections else len(sections))
         lines = dict.fromkeys(map(str, mistakes))
-        raise TatrError("\n  ".join([f"the configuration has {_count(len(lines), 'mistake')}:", *lines]))
+        raise TatrError("\n  ".join([f"the configuration has {counted(len(lines), 'mistake')}:", *lines]))
     return config
 
 
@@ -273,7 +274,3 @@ def _same_rows(config: Config, origins: list[int]) -> Iterator[Mistake]:
             yield Mistake(("merges", here, "name"), f"{name}: names all {count} rows of a sweep alike; {advice}")
         else:
             yield Mistake(("merges", here, "name"), f"{name}: merges[{there}] has that name already")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tatr.console.arguments import parser_with, plan_of
 from tatr.errors import TatrError
+from tatr.report.plain_text import size
 
 if TYPE_CHECKING:
     from tatr.workflow.leftovers import Leftover, Leftovers
@@ -49,14 +50,6 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     except TatrError as error:
         sys.exit(f"error: {error}")
     return 0
-
-
-def size(count: int) -> str:
-    """Bytes for people."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count / 1e3:,.0f} kB"
 
 
 def _show(found: "Leftovers", *, deleting: bool, unfinished: bool) -> None:

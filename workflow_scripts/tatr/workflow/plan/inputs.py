@@ -14,6 +14,7 @@ from tatr.clip.architecture import Architecture, OtherTower
 from tatr.config.models import Config
 from tatr.errors import Problems
 from tatr.vectors.layout import Layout
+from tatr.workflow.artefact import Artefact
 from tatr.workflow.plan.artefacts import Planned
 from tatr.workflow.plan.backbone import BackboneSource
 
@@ -51,7 +52,8 @@ def look(artefacts: Iterable[Planned], config: Config, source: BackboneSource, p
 def _training_images(planned: Planned, config: Config) -> int | None:
     """How many training images a task has, or None if that can't be seen."""
     if Path(planned.manifest).is_file():
-        return int(json.loads(Path(planned.folder, "images.json").read_text(encoding="utf-8"))["train"])
+        counts = Artefact.open(Path(planned.manifest), "images") / "images.json"
+        return int(json.loads(counts.read_text(encoding="utf-8"))["train"])
     task = planned.settings["task"]
     images = importlib.import_module(f"tatr.data.sources.{planned.settings['source']}")
     return images.look({**planned.settings, "classnames": config.tasks[task].classnames})
