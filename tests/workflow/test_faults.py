@@ -169,20 +169,33 @@ class TestFailure:
         self, copied: Checkout, tiny_config: str, tmp_path: Path
     ) -> None:
         before = copied.manifests()
-        changed = copied.with_config(tmp_path / "config.yaml", tiny_config.replace("{count: 8}", "{count: 100}"))
-        target = changed.planned("gradient:cars_n-100", changed.plan())
+        changed = copied.with_config(tmp_path / "config.yaml", tiny_config.replace("3.0e-4", "3.0e+37"))
+        target = changed.planned("finetune:cars", changed.plan())
 
         done = changed.snakemake(f"{target}/manifest.json")
 
-        line = "100 exemplars requested, but there are 64 training images"
-        (log,) = changed.folder.glob("logs/gradient/cars_n-100-*.log")
+        line = "lower finetuning.learning_rate"
+        (log,) = (log for log in changed.folder.glob("logs/finetune/cars-*.log") if line in log.read_text())
         assert done.returncode != 0
         assert line in done.stderr
         assert "Traceback" not in done.stderr
-        assert [line in text for text in log.read_text().splitlines()] == [True]
-        assert not list(changed.results.glob("gradient/*_n-100-*"))
+        assert [line in text for text in log.read_text().splitlines()].count(True) == 1
+        assert not list(changed.results.glob(f"{target}*"))
         assert changed.manifests() == before
         assert copied.dry_run() == set()
+
+    def test_what_a_plan_sees_is_one_line_and_leaves_nothing(
+        self, copied: Checkout, tiny_config: str, tmp_path: Path
+    ) -> None:
+        before = copied.manifests()
+        changed = copied.with_config(tmp_path / "config.yaml", tiny_config.replace("{count: 8}", "{count: 100}"))
+
+        done = changed.snakemake()
+
+        assert done.returncode != 0
+        assert done.stderr.count("tasks.cars: 100 exemplars requested, but there are 64 training images") == 1
+        assert "Traceback" not in done.stderr
+        assert changed.manifests() == before
 
 
 def delete_shard(artefact: Path) -> None:

@@ -37,6 +37,8 @@ def pair(make_artefact: Callable[..., Artefact]) -> Callable[..., tuple[Artefact
     def make(tasks: tuple[str, str], classes: tuple[list[str], list[str] | None]) -> tuple[Artefact, Artefact]:
         def write(folder: Path) -> dict[str, str]:
             names = classes[folder.parent.name == "images"]
+            (folder / "images.zarr").mkdir()
+            (folder / "images.zarr/zarr.json").write_text("{}")
             (folder / "classnames.json").write_text(json.dumps(names))
             save_tensors({"weight": np.eye(len(names or ()), 12)}, folder / "head.safetensors")
             return {name: file_digest(folder / name) for name in ("classnames.json", "head.safetensors")} | {
@@ -73,7 +75,7 @@ def test_images_that_could_not_be_decoded_are_counted(
     head, images = pair(("cars", "cars"), (["car", "bus"], ["car", "bus"]))
     assert open_task(head, images, "cpu").skipped == 0
     (images.folder / "images.json").write_text(json.dumps({"train": 3, "validation": 1, "test": 2, **content}))
-    images.manifest.content["images.json"] = ""
+    images.manifest.content["images.json"] = file_digest(images.folder / "images.json")
     assert open_task(head, images, "cpu").skipped == skipped
 
 

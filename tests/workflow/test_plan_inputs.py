@@ -14,8 +14,10 @@ from small_clip import VISION, WEIGHTS, write_backbone, write_checkpoint
 
 from tatr.config.loading import load_config, read_tasks
 from tatr.data.sources import folder as folders
+from tatr.digests import file_digest
 from tatr.errors import TatrError
 from tatr.weights.encoder_file import load_tensors, save_tensors
+from tatr.workflow.artefact import Manifest
 from tatr.workflow.plan import Plan, build
 
 KNOWN = read_tasks([ROOT / "config/tasks.yaml", ROOT / "config/clip_tasks.yaml"])
@@ -106,8 +108,9 @@ def test_images_that_are_made_need_no_source(config: dict[str, Any], tmp_path: P
     assert gone.name != made.name
     assert "gone is no folder" in problems(config)[0]
     Path(gone.folder).mkdir(parents=True)
-    Path(gone.manifest).write_text("{}")
     Path(gone.folder, "images.json").write_text(json.dumps({"train": 14}))
+    content = {"images.json": file_digest(Path(gone.folder, "images.json"))}
+    Manifest("images", gone.name, {}, {}, "code", "cpu", content).save(Path(gone.folder))
     assert [line.split(";")[0] for line in problems(config)] == [
         "tasks.mnist: 15 exemplars requested, but there are 14 training images"
     ]

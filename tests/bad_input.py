@@ -1,0 +1,65 @@
+"""Broken things that people may bring, and how a command must answer: one message, and nothing of theirs touched."""
+
+import runpy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tatr import console
+from tatr.console.arguments import plan_of
+from tatr.digests import file_digest
+from tatr.errors import TatrError
+from tatr.workflow.code_digest import SCRIPTS
+
+
+@dataclass(frozen=True)
+class BadInput:
+    """One broken configuration, checkpoint, data set, store or file of weights."""
+
+    name: str
+    write: Callable[[Path], Sequence[str | Path]]
+    """Writes it into an empty folder (the current one); returns a command line: a step and its options (`images
+    --settings … --output results/images/x/manifest.json`), `tatr COMMAND …`, or `plan CONFIG` for what a dry run
+    says."""
+    told: tuple[str, ...]
+    """What the message must name: the culprit, what was expected, the remedy."""
+
+
+def complaint(bad: BadInput, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> str:
+    """The one message about it; the command fails, and changes no file."""
+    monkeypatch.chdir(folder)
+    command = [str(word) for word in bad.write(folder)]
+    before = _files(folder)
+    caplog.clear()
+    with pytest.raises(SystemExit) as ended:
+        _start(command, monkeypatch)
+    messages = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    messages += [ended.value.code] if isinstance(ended.value.code, str) else []
+    assert ended.value.code not in (None, 0)
+    assert len(messages) == 1
+    assert "Traceback" not in messages[0]
+    for text in bad.told:
+        assert text in messages[0]
+    assert _files(folder) == before
+    return messages[0]
+
+
+def _start(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr("sys.argv", command)
+    if command[0] == "plan":
+        try:
+            plan_of(Path(command[1]))
+        except TatrError as error:
+            raise SystemExit(str(error)) from error
+    elif command[0] == "tatr":
+        raise SystemExit(console.main())
+    else:
+        runpy.run_path(str(SCRIPTS / f"{command[0]}.py"), run_name="__main__")
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): file_digest(path) for path in folder.rglob("*") if path.is_file()}
