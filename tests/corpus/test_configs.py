@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from bad_input import BadInput, complaint
 
-
 BAD = [
     BadInput(
         "a key with a slip of the pen",
