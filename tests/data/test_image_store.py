@@ -82,7 +82,7 @@ def test_only_the_shards_asked_for_are_needed(store: Path) -> None:
     np.testing.assert_array_equal(images[np.array([22, 3, 16])], IMAGES[[22, 3, 16]])
     np.testing.assert_array_equal(images[8:8], IMAGES[8:8])
     for which in (slice(7, 9), slice(15, 17), slice(None), np.array([3, 15]), np.array([8])):
-        with pytest.raises(TatrError, match=r"train/images/c/1/0/0/0: missing or empty; delete .* and run again"):
+        with pytest.raises(TatrError, match=r"train/images/c/1/0/0/0: missing or empty; `tatr verify --repair"):
             images[which]
 
 
@@ -95,7 +95,7 @@ def test_only_the_chunks_asked_for_are_read(store: Path) -> None:
     np.testing.assert_array_equal(images[2:8], IMAGES[2:8])
     np.testing.assert_array_equal(images[np.array([7, 2])], IMAGES[[7, 2]])
     for which in (slice(0, 4), np.array([4, 1])):
-        with pytest.raises(TatrError, match=r"images\.zarr/train/images: damaged .*delete .* and run again"):
+        with pytest.raises(TatrError, match=r"images\.zarr/train/images: damaged .*tatr verify --repair"):
             images[which]
 
 
@@ -108,7 +108,7 @@ def test_a_damaged_shard_never_reads_as_black(store: Path, damage: str) -> None:
         shard.write_bytes(content[: len(content) // 2 if damage == "truncate" else 0])
     images = open_images(store, "train")
     for which in (slice(20, 22), np.array([21])):
-        with pytest.raises(TatrError, match=r"images\.zarr.*(damaged|missing or empty).*; delete .* and run again"):
+        with pytest.raises(TatrError, match=r"images\.zarr.*(damaged|missing or empty).*; `tatr verify --repair"):
             images[which]
 
 
@@ -119,7 +119,7 @@ def test_an_unknown_split_or_a_damaged_store_is_one_clear_error(
     with pytest.raises(TatrError, match=r"images\.zarr: split 'holdout' can't be read"):
         read(store, "holdout")
     (store / "zarr.json").write_text("{")
-    with pytest.raises(TatrError, match=r"images\.zarr: split 'train' can't be read .*; delete .* and run again"):
+    with pytest.raises(TatrError, match=r"images\.zarr: split 'train' can't be read .*; `tatr verify --repair"):
         read(store, "train")
 
 

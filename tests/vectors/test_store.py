@@ -132,7 +132,7 @@ def test_a_damaged_chunk_raises_when_read_and_is_named_by_verification(
     assert len(chunks) == 4
     for chunk in chunks:
         (flip_byte if isinstance(damage, str) else damage)(manifest.parent / chunk)
-        with pytest.raises(TatrError, match=r"vector\.zarr.*delete .*cars and run again"):
+        with pytest.raises(TatrError, match=r"vector\.zarr.*tatr verify --repair"):
             list(read(StoredVector(manifest.parent / "vector.zarr")))
         (problem,) = problems(manifest)
         assert "vector.zarr" in problem
@@ -223,7 +223,7 @@ def test_damaged_images_raise_when_read_and_are_named_by_verification(
     for file in files:
         whole = file.read_bytes()
         (flip_byte if isinstance(damage, str) else damage)(file)
-        with pytest.raises(TatrError, match=r"images\.zarr.*delete .*cars and run again"):
+        with pytest.raises(TatrError, match=r"images\.zarr.*tatr verify --repair"):
             read_split(path, file.relative_to(path).parts[0])
         (problem,) = problems(manifest)
         assert "images.zarr" in problem

@@ -128,7 +128,7 @@ def test_a_damaged_manifest_is_one_clear_error(tmp_path: Path, text: str) -> Non
     path = tmp_path / "x" / FILE
     path.parent.mkdir()
     path.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(TatrError, match=r"x/manifest\.json: not a manifest .*; delete .*x and run again"):
+    with pytest.raises(TatrError, match=r"x/manifest\.json: not a manifest .*; `tatr verify --repair"):
         Manifest.load(path)
     assert list(problems(path))
 
@@ -193,10 +193,10 @@ def test_whoever_opens_content_gets_what_was_written_or_one_error(tmp_path: Path
     artefact = Artefact.open(tmp_path / "x" / FILE, "note")
     assert (artefact / "note.txt").read_text() == "hello"
     (tmp_path / "x" / "note.txt").write_text("hullo")
-    with pytest.raises(TatrError, match=r"x/note\.txt: damaged \(digest .*, expected .*\); delete .*x and run again"):
+    with pytest.raises(TatrError, match=r"x/note\.txt: damaged \(digest .*, expected .*\); `tatr verify --repair"):
         _ = artefact / "note.txt"
     (tmp_path / "x" / "note.txt").unlink()
-    with pytest.raises(TatrError, match=r"x/note\.txt: missing; delete .*x and run again"):
+    with pytest.raises(TatrError, match=r"x/note\.txt: missing; `tatr verify --repair"):
         _ = artefact / "note.txt"
 
 

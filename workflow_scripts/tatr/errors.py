@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+REPAIR = "`tatr verify --repair CONFIG` makes it again, and only it"
+"""What to do about an artefact that is damaged."""
+
 
 class TatrError(Exception):
     """Something the user can fix.

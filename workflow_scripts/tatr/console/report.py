@@ -1,11 +1,10 @@
 """Make the report of a configuration: everything that it needs is run, by snakemake, from where you are."""
 
 import argparse
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from tatr.console import snakemake
 
 TARGET = "all"
 """The workflow's target that makes a configuration's report, and leads results/NAME to it."""
@@ -30,17 +29,4 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     parser.add_argument("-c", "--cores", default="all", help="CPU cores to use (default: all)")
     given, options = parser.parse_known_args(arguments)
 
-    from tatr.workflow.code_digest import SCRIPTS
-
-    snakefile = SCRIPTS.parent / "Snakefile"
-    if not snakefile.is_file():
-        sys.exit(f"error: {snakefile}: is not there; reports are made by the tatr of a clone (make install)")
-    if missing := [str(config) for config in given.configs if not config.is_file()]:
-        sys.exit(f"error: {', '.join(missing)}: no such file; config/README.md says how to write a configuration")
-    return subprocess.run(_command(given.configs, ["--cores", given.cores, *options], snakefile)).returncode
-
-
-def _command(configs: Sequence[Path], options: Sequence[str], snakefile: Path) -> list[str]:
-    files = [str(config) for config in configs]
-    start = [sys.executable, "-m", "snakemake", "--snakefile", os.path.relpath(snakefile)]
-    return [*start, *options, "--configfile", *files, "--", TARGET]
+    return snakemake.run(given.configs, ["--cores", given.cores, *options], [TARGET])

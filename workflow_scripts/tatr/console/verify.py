@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from tatr.console.repair import repair
+
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Run the command: 1 if anything is wrong, else 0.
@@ -12,40 +14,48 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         arguments: of the command line; None takes those of this process.
         prog: what `--help` calls the command.
     """
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__, epilog="example: tatr verify results/task_vector")
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="default: results")
-    parser.add_argument(
-        "--touch",
-        action="store_true",
-        help="if all is whole, give the files ascending times: results that were moved, copied without times or "
-        "restored are then current, and nothing runs again",
-    )
-    given = parser.parse_args(arguments)
-    folder = given.folder
+    given = _parser(prog).parse_args(arguments)
 
     from tatr.progress import progress
     from tatr.workflow.artefact import FILE
     from tatr.workflow.renewal import make_current
     from tatr.workflow.verification import problems, without_manifest
 
-    manifests = sorted(folder.rglob(FILE))
-    if not manifests:
-        print(f"{folder}: holds no artefacts (no {FILE}); run snakemake first, or name another folder")
+    manifests = sorted(given.folder.rglob(FILE))
+    wrong = [(path.parent, problem) for path in progress(manifests, "verify") for problem in problems(path)]
+    wrong += [(path, problem) for path, problem in without_manifest(given.folder)]
+    if not (manifests or wrong):
+        print(f"{given.folder}: holds no artefacts (no {FILE}); run snakemake first, or name another folder")
         return 1
-    wrong = [(manifest.parent, problem) for manifest in progress(manifests, "verify") for problem in problems(manifest)]
-    wrong += [(path, problem) for path, problem in without_manifest(folder)]
     for artefact, problem in wrong:
         print(f"{artefact}: {problem}")
+    if wrong and given.repair:
+        return repair(dict.fromkeys(artefact for artefact, _ in wrong), given.repair, given.cores)
     if wrong:
-        folders = " ".join(dict.fromkeys(str(artefact) for artefact, _ in wrong))
-        targets = " ".join(dict.fromkeys(str(artefact / FILE) for artefact, _ in wrong))
-        # By name, as snakemake does not make a missing file again while the table that was made from it exists.
-        print(f"\n{len(wrong)} problems. Delete the artefacts and ask for them by name, with your usual options:")
-        print(f"  rm -r {folders}\n  snakemake {targets}")
-        print("Then run snakemake as usual: what was made from them runs again only where their content has changed.")
+        print(
+            f"\n{len(wrong)} problems. `tatr verify --repair CONFIG` makes what is wrong again; name the configurations"
+        )
+        print("that it belongs to. What was made from it runs again only where its content has changed.")
         return 1
     print(f"{len(manifests)} artefacts verified: all content is there and has the digest its manifest states.")
     if given.touch:
         make_current(manifests)
         print("Their times are in order: `snakemake -n` shows what your configuration still lacks.")
     return 0
+
+
+def _parser(prog: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=__doc__,
+        epilog="examples: tatr verify results/task_vector\n          tatr verify --repair mine.yaml other.yaml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="default: results")
+    text = "make what is wrong again, and nothing else, by the configurations that it belongs to"
+    parser.add_argument("--repair", type=Path, nargs="+", metavar="CONFIG", default=[], help=text)
+    parser.add_argument("-c", "--cores", default="all", help="CPU cores to use for that (default: all)")
+    text = "if all is whole, give the files ascending times: results that were moved, copied without times or restored "
+    text += "are then current, and nothing runs again"
+    parser.add_argument("--touch", action="store_true", help=text)
+    return parser

@@ -12,7 +12,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from tatr.digests import ContentDigest
-from tatr.errors import TatrError
+from tatr.errors import REPAIR, TatrError
 
 SHARD = 512
 """Images per shard (75 MiB at 224 × 224), the most that a reader or writer holds at a time."""
@@ -68,7 +68,7 @@ class StoredImages:
             return np.asarray(self._array[start:stop])
         except Exception as error:  # codecs raise all kinds of errors on damaged bytes
             where = f"{self._path}/{self._array.path}"
-            raise TatrError(f"{where}: damaged ({error}); delete {self._path.parent} and run again") from error
+            raise TatrError(f"{where}: damaged ({error}); {REPAIR}") from error
 
     def _check_shards(self, start: int, stop: int) -> None:
         step = (self._array.shards or self._array.chunks)[0]
@@ -76,7 +76,7 @@ class StoredImages:
             # A missing or empty shard would read as black images without a word.
             shard = shard_path(self._path, self._array.path, number, self._array.ndim)
             if not (shard.is_file() and shard.stat().st_size):
-                raise TatrError(f"{shard}: missing or empty; delete {self._path.parent} and run again")
+                raise TatrError(f"{shard}: missing or empty; {REPAIR}")
 
 
 def open_images(path: Path, split: str) -> StoredImages:
@@ -146,6 +146,4 @@ def _open(path: Path, split: str, name: str) -> StoredImages:
         assert isinstance(array, zarr.Array)
         return StoredImages(path, array)
     except Exception as error:  # Zarr raises all kinds of errors on damaged metadata
-        raise TatrError(
-            f"{path}: split '{split}' can't be read ({error}); delete {path.parent} and run again"
-        ) from error
+        raise TatrError(f"{path}: split '{split}' can't be read ({error}); {REPAIR}") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tatr.errors import TatrError
+from tatr.errors import REPAIR, TatrError
 from tatr.weights.encoder_file import load_tensors
 from tatr.weights.safetensors_file import write_safetensors
 
@@ -60,6 +60,6 @@ def load_predictions(path: Path) -> dict[str, Predictions]:
     for task in dict.fromkeys(key.rpartition("/")[0] for key in tensors):
         arrays = [tensors.get(f"{task}/{name}") for name in _TYPES]
         if any(array is None or array.shape != tensors[f"{task}/labels"].shape for array in arrays):
-            raise TatrError(f"{path}: holds no predictions of '{task}'; delete {path.parent} and run again")
+            raise TatrError(f"{path}: holds no predictions of '{task}'; {REPAIR}")
         found[task] = Predictions(*arrays)  # type: ignore[arg-type]
     return found

@@ -15,7 +15,7 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from tatr.digests import ContentDigest
-from tatr.errors import TatrError
+from tatr.errors import REPAIR, TatrError
 from tatr.vectors.layout import BLOCK, all_finite, blocks
 from tatr.vectors.vector import read
 
@@ -32,7 +32,7 @@ class StoredVector:
         try:
             self.array = zarr.open_array(path, mode="r")
         except Exception as error:  # Zarr raises all kinds of errors on damaged metadata
-            raise TatrError(f"{path}: not a vector store ({error}); delete {path.parent} and run again") from error
+            raise TatrError(f"{path}: not a vector store ({error}); {REPAIR}") from error
         self._is_plain = tuple(map(type, self.array.compressors)) == (Crc32cCodec,) and self.array.dtype == "<f4"
         expected = self.array.chunks[0] * self.array.dtype.itemsize + CHECKSUM
         for index in range(-(-len(self) // self.array.chunks[0])):
@@ -41,7 +41,7 @@ class StoredVector:
             found = chunk.stat().st_size if chunk.is_file() else 0
             if not found or (found != expected and self._is_plain):
                 state = f"damaged ({found:,} bytes, expected {expected:,})" if found else "missing or empty"
-                raise TatrError(f"{chunk}: {state}; delete {path.parent} and run again")
+                raise TatrError(f"{chunk}: {state}; {REPAIR}")
 
     @property
     def grain(self) -> int:
@@ -60,7 +60,7 @@ class StoredVector:
         try:
             return self._plain(block) if self._is_plain else np.asarray(self.array[block])
         except Exception as error:  # codecs raise all kinds of errors on damaged bytes
-            raise TatrError(f"{self.path}: damaged ({error}); delete {self.path.parent} and run again") from error
+            raise TatrError(f"{self.path}: damaged ({error}); {REPAIR}") from error
 
     def _plain(self, block: slice) -> np.ndarray:
         """Entries of uncompressed chunks, read on the caller's thread.
@@ -90,13 +90,16 @@ def open_vectors(paths: Sequence[Path], layout: str | None = None) -> list[Store
         layout: digest of the layout they must have; None takes the first one's.
 
     Raises:
-        TatrError: they do not all lie over the same layout.
+        TatrError: they do not all lie over the same layout, or differ in length.
     """
     vectors = [StoredVector(path) for path in paths]
     for vector in vectors:
         layout = layout or vector.layout
         if vector.layout != layout:
             raise TatrError(f"{vector.path}: was made for another encoder than {paths[0]}; check the backbone")
+        if len(vector) != len(vectors[0]):
+            sizes = f"{len(vector)} entries, and {paths[0]} {len(vectors[0])}"
+            raise TatrError(f"{vector.path}: has {sizes}, over the same layout; {REPAIR}")
     return vectors
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from tatr.attempts import Attempt, remove
 from tatr.digests import canonical_digest, file_digest
-from tatr.errors import TatrError
+from tatr.errors import REPAIR, TatrError
 
 FILE = "manifest.json"
 RECORDS = "benchmarks"
@@ -67,14 +67,12 @@ class Manifest:
             stated = json.loads(path.read_text(encoding="utf-8"))
             seal = stated.pop("seal")
             if seal != canonical_digest(stated):
-                raise TatrError(
-                    f"{path}: was altered or is damaged (its seal differs); delete {path.parent} and run again"
-                )
+                raise TatrError(f"{path}: was altered or is damaged (its seal differs); {REPAIR}")
             return cls(**stated)
         except FileNotFoundError as error:
             raise TatrError(f"{path}: missing; run the step that makes it") from error
         except (ValueError, TypeError, AttributeError, LookupError, OSError) as error:
-            raise TatrError(f"{path}: not a manifest ({error}); delete {path.parent} and run again") from error
+            raise TatrError(f"{path}: not a manifest ({error}); {REPAIR}") from error
 
     def save(self, folder: Path) -> None:
         """Write `manifest.json` into `folder`, where the content is, sealed with a digest of all that it says."""
@@ -140,13 +138,11 @@ def check_file(path: Path, digest: str, artefact: Path) -> None:
     try:
         found = file_digest(path)
     except FileNotFoundError:
-        raise TatrError(f"{path}: missing; delete {artefact} and run again") from None
+        raise TatrError(f"{path}: missing; {REPAIR}") from None
     except OSError as error:
-        raise TatrError(f"{path}: can't be read ({error}); delete {artefact} and run again") from None
+        raise TatrError(f"{path}: can't be read ({error}); {REPAIR}") from None
     if found != digest:
-        raise TatrError(
-            f"{path}: damaged (digest {found[:12]}, expected {digest[:12]}); delete {artefact} and run again"
-        )
+        raise TatrError(f"{path}: damaged (digest {found[:12]}, expected {digest[:12]}); {REPAIR}")
 
 
 def build(folder: Path, write: Callable[[Attempt], Manifest]) -> Manifest:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 import tatr
 from tatr.digests import ContentDigest
-from tatr.errors import TatrError
+from tatr.errors import REPAIR, TatrError
 from tatr.report.page.charts import Specification
 from tatr.report.page.files import TEMPLATES
 from tatr.report.page.main_table import Shown
@@ -108,10 +108,10 @@ def page_digest(path: Path) -> str:
     """
     parts = re.fullmatch(f"(.*){BEGIN}(.*){END}(\\w*)( -->.*)".encode(), path.read_bytes(), re.DOTALL)
     if not parts:
-        raise TatrError(f"{path}: not a page of this kind, or cut short; delete {path.parent} and run again")
+        raise TatrError(f"{path}: not a page of this kind, or cut short; {REPAIR}")
     before, measured, stated, after = parts.groups()
     if ContentDigest(measured).hexdigest().encode() != stated:
-        raise TatrError(f"{path}: what was measured was altered; delete {path.parent} and run again")
+        raise TatrError(f"{path}: what was measured was altered; {REPAIR}")
     return ContentDigest(before + after).hexdigest()
 
 

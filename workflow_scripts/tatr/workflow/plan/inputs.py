@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tatr.clip.architecture import Architecture, OtherTower
 from tatr.config.models import Config
-from tatr.errors import Problems
+from tatr.errors import Problems, TatrError
 from tatr.vectors.layout import Layout
 from tatr.workflow.artefact import Artefact
 from tatr.workflow.plan.artefacts import Planned
@@ -52,7 +52,10 @@ def look(artefacts: Iterable[Planned], config: Config, source: BackboneSource, p
 def _training_images(planned: Planned, config: Config) -> int | None:
     """How many training images a task has, or None if that can't be seen."""
     if Path(planned.manifest).is_file():
-        counts = Artefact.open(Path(planned.manifest), "images") / "images.json"
+        try:
+            counts = Artefact.open(Path(planned.manifest), "images") / "images.json"
+        except TatrError:
+            return None  # it is damaged: whoever reads it says so, and its repair is planned as well
         return int(json.loads(counts.read_text(encoding="utf-8"))["train"])
     task = planned.settings["task"]
     images = importlib.import_module(f"tatr.data.sources.{planned.settings['source']}")
