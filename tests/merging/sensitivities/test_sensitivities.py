@@ -183,6 +183,15 @@ def test_ntk_equals_the_double_sum_of_gradients(given_tasks: tuple[np.ndarray, n
     np.testing.assert_allclose(found, double_sum(gradients, gradients), rtol=1e-6, atol=0)
 
 
+@given(tasks())
+def test_controls_are_sums_of_what_they_know(given_tasks: tuple[np.ndarray, np.ndarray]) -> None:
+    gradients, vectors = given_tasks
+    slopes = load("slope").of(gradients=gradients)[0 : gradients.shape[1]]
+    np.testing.assert_allclose(slopes, gradients.sum(axis=0, dtype=np.float64), rtol=1e-6, atol=0)
+    sizes = load("magnitude").of(task_vectors=vectors)[0 : vectors.shape[1]]
+    np.testing.assert_allclose(sizes, np.abs(vectors).sum(axis=0, dtype=np.float64), rtol=1e-6, atol=0)
+
+
 def test_a_random_region_is_uniform_the_same_every_time_and_however_it_is_cut() -> None:
     vectors = np.ones((2, 200_001), np.float32)
     whole = load("random").of(task_vectors=vectors)[0:200_001]

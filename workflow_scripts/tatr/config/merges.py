@@ -62,8 +62,8 @@ class TrustRegion(Section):
 
     sensitivity: SensitivityName = Field(
         "gradient",
-        description="how Ω is made; gradient: Eq. 8; zero_shot: Eq. 7; ntk, positive, negative: Table 6; random: a "
-        "control",
+        description="how Ω is made; gradient: Eq. 8; zero_shot: Eq. 7; ntk, positive, negative: Table 6; "
+        "random, magnitude, slope: controls",
     )
     tau: Annotated[Annotated[float, Field(ge=0, lt=1)] | ShareSearch, BeforeValidator(_tau)] = Field(
         0.01,

@@ -51,8 +51,8 @@ def merge(
         tau: share of the parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all. The
             sensitivities `positive` and `negative` decide by themselves and take none.
         gradients: per task, the mean absolute per-exemplar gradient at θ_pre (see `tatr.mean_absolute_gradient`).
-        sensitivity: how Ω is made: gradient, zero_shot, ntk, positive, negative, random; None takes `gradient` where
-            gradients are given, else `zero_shot`, which uses |Δ_k| instead (Eq. 7).
+        sensitivity: how Ω is made: gradient, zero_shot, ntk, positive, negative, random, magnitude, slope; None takes
+            `gradient` where gradients are given, else `zero_shot`, which uses |Δ_k| instead (Eq. 7).
         signed_gradients: per task, the mean gradient at θ_pre with its signs, for `positive` and `negative`.
         ignore: patterns (`head.*`) of tensors that stay as they are in θ_pre.
         settings: of the method.
