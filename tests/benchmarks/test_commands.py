@@ -21,6 +21,14 @@ def test_arithmetic(run: Command, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_digests(run: Command, tmp_path: Path) -> None:
+    out = run("digests.py", "--width", 64, "--work", tmp_path)
+    rows = re.findall(r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) \| [\d.]+% \(goal 3%\) \|$", out, re.MULTILINE)
+    assert [step for step, _, _ in rows] == ["task_vector", "merge", "sensitivity"]
+    assert all(0 < float(digests) < float(seconds) for _, seconds, digests in rows)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_planning(run: Command, tmp_path: Path) -> None:
     out = run("planning.py", "--share", 0.001, "--work", tmp_path)
     assert len(re.findall(r"^ +\w+: +[\d,]+ images +[\d.]+ s, processor +[\d.]+ s$", out, re.MULTILINE)) == 8
