@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((BASE / "pyproject.toml").read_text(encoding="utf-8"))
 CONTRIBUTING = (BASE / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MODULES = sorted(SCRIPTS.rglob("*.py"))
 NOT_FLOORS = {"benchmarks", "corpus", "paper", "parity", "slurm"}
-"""Folders of tests of other things than one floor: benchmarks, bad input, whole configurations, other libraries, a cluster."""
+"""Folders of tests of other things than one floor: benchmarks, bad input, configurations, other code, a cluster."""
 
 
 def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:

@@ -1,10 +1,16 @@
 """Make damaged artefacts again: each by its name, so that nothing else runs."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tatr.console import snakemake
 from tatr.console.arguments import plan_of
+
+if TYPE_CHECKING:
+    from tatr.workflow.plan.artefacts import Planned
 
 
 def repair(wrong: Iterable[Path], configs: Sequence[Path], cores: str) -> int:
@@ -26,19 +32,36 @@ def repair(wrong: Iterable[Path], configs: Sequence[Path], cores: str) -> int:
         else:
             left.append(path)
     for config in configs:
-        planned = {Path(artefact.folder).resolve(): artefact.manifest for artefact in plan_of(config).values()}
-        again.update({path: _digest(path / FILE) for path in left if path.resolve() in planned})
-        targets = [planned[path.resolve()] for path in left if path in again]
+        planned = {Path(artefact.folder).resolve(): artefact for artefact in plan_of(config).values()}
+        found = [path for path in left if path.resolve() in planned]
+        again.update({path: _digest(path / FILE) for path in found})
         left = [path for path in left if path not in again]
-        # Each target's job runs, whether Snakemake sees a reason or not; of others those whose results are missing.
-        if targets and snakemake.run([config], ["--cores", cores, "--force"], targets) != 0:
-            return 1
+        for targets in _rounds([planned[path.resolve()] for path in found]):
+            # Each target's job runs, whether Snakemake sees a reason or not; of others those whose results are missing.
+            if snakemake.run([config], ["--cores", cores, "--force"], targets) != 0:
+                return 1
     whole = [path for path in again if not list(problems(path / FILE))]
     equal = [path for path in whole if _digest(path / FILE) == again[path]]
     print(f"{len(whole)} made again, {len(equal)} of them with the content that they had.")
     for path in left:
         print(f"{path}: belongs to none of these configurations; name the one that made it, or delete it")
     return int(bool(left) or len(whole) < len(again))
+
+
+def _rounds(wrong: Sequence["Planned"]) -> Iterator[list[str]]:
+    """Manifests to be made in one run each: none depends on another of its round.
+
+    Within a run Snakemake makes again whatever lies between two artefacts that it makes; the next run compares content.
+    """
+    names = {artefact.name for artefact in wrong}
+
+    @cache
+    def depth(artefact: "Planned") -> int:
+        given = [artefact for group in artefact.inputs.values() for artefact in group]
+        return max((depth(one) + (one.name in names) for one in given), default=0)
+
+    for _, group in itertools.groupby(sorted(wrong, key=depth), depth):
+        yield [artefact.manifest for artefact in group]
 
 
 def _digest(manifest: Path) -> str:
