@@ -27,7 +27,7 @@ def model_config(name: str) -> dict[str, Any]:
     path = folder / f"{name}.json"
     if path.parent != folder or not path.is_file():
         raise TatrError(f"backbone.name: open_clip has no model '{name}'{_nearest(name, folder)}")
-    config: dict[str, Any] = json.loads(path.read_text())
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     check_model(config, f"backbone.name: {name}")
     return config
 

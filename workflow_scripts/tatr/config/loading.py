@@ -72,7 +72,7 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
 def read_tasks(files: Iterable[Path]) -> dict[str, Any]:
     """The known tasks of several YAML files."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # they list more than a thousand class names
-    return {name: task for file in files for name, task in yaml.load(file.read_text(), loader).items()}
+    return {name: task for file in files for name, task in yaml.load(file.read_text(encoding="utf-8"), loader).items()}
 
 
 def expand(entry: Any) -> Iterator[Any]:  # noqa: ANN401
@@ -95,7 +95,7 @@ def expand(entry: Any) -> Iterator[Any]:  # noqa: ANN401
 def keys_written_twice(file: Path) -> Iterator[Mistake]:
     """Keys that a section of a YAML file has more than once; YAML itself would silently take the last."""
     try:
-        root = yaml.compose(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (OSError, yaml.YAMLError):
         return  # reported when it is read
     waiting: list[tuple[Keys, yaml.Node | None]] = [((), root)]
