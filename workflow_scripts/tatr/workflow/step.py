@@ -147,7 +147,8 @@ def _settings(text: str) -> Settings:
     try:
         return Settings(json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")))
     except (ValueError, TypeError, OSError) as error:
-        raise TatrError(f"--settings: neither a JSON object nor a file that holds one: {text!r} ({error})") from error
+        told = text if len(text) <= 80 else f"{text[:80]} …"
+        raise TatrError(f"--settings: neither a JSON object nor a file that holds one: {told!r} ({error})") from error
 
 
 def _check_code(expected: str) -> None:
