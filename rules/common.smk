@@ -18,7 +18,7 @@ try:
     from tatr.workflow.links import links
     from tatr.workflow.plan import build
     from tatr.workflow.plan.places import places
-    from tatr.workflow.shell import check_places, prefix
+    from tatr.workflow.shell import check_encoding, check_places, prefix
     from tatr.workflow.step import step
 except ModuleNotFoundError as error:
     raise WorkflowError(
@@ -35,6 +35,7 @@ PYTHON = "python" if CONDA else sys.executable
 KNOWN_TASKS = [BASE / "config/tasks.yaml", BASE / "config/clip_tasks.yaml"]
 
 try:
+    check_encoding()
     check_places(BASE, Path.cwd())
     files = [*KNOWN_TASKS, *(workflow.overwrite_configfiles or workflow.configfiles)]
     checked = load_config(config, read_tasks(KNOWN_TASKS), files)

@@ -3,6 +3,7 @@
 The JSON schema (`config/schema.json`) and the commented defaults (`config/default.yaml`) are generated from here.
 """
 
+from collections import Counter
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -145,6 +146,15 @@ class Config(Section):
         """The exemplars of a task: as many as `exemplars` says, or another count."""
         settings = self._seeded(self.exemplars.model_dump())
         return Exemplars(**settings | ({"count": count} if count else {}))
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """Per row of the table that is a merge, by its name: what it is called by its settings, once each."""
+        names, found = {}, Counter[str]()
+        for merge in self.merges:
+            found[described := merge.described] += 1
+            names[merge.row_name] = described + (f" ({found[described]})" if found[described] > 1 else "")
+        return names
 
     def gradient_count(self, region: TrustRegion) -> int | None:
         """Exemplars per task for a trust region's gradients, absolute or signed; None if it needs no gradients."""

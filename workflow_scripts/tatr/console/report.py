@@ -37,7 +37,33 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         sys.exit(f"error: {snakefile}: is not there; reports are made by the tatr of a clone (make install)")
     if missing := [str(config) for config in given.configs if not config.is_file()]:
         sys.exit(f"error: {', '.join(missing)}: no such file; config/README.md says how to write a configuration")
-    return subprocess.run(_command(given.configs, ["--cores", given.cores, *options], snakefile)).returncode
+    for config in given.configs:
+        _check_readable(config)
+    command = _command(given.configs, ["--cores", given.cores, *options], snakefile)
+    return subprocess.run(command, env=_environment()).returncode
+
+
+def _check_readable(config: Path) -> None:
+    """Say in one line what Snakemake would say in a traceback."""
+    from tatr.config.written import read_yaml
+    from tatr.errors import TatrError
+
+    try:
+        read_yaml(config)
+    except TatrError as error:
+        sys.exit(f"error: {error}")
+
+
+def _environment() -> dict[str, str]:
+    """Snakemake keeps a cache below the home folder. Where that can't be written, it is kept where the run is."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    own = (
+        {}
+        if there.is_dir() and os.access(there, os.W_OK)
+        else {"XDG_CACHE_HOME": str(Path(".snakemake/cache").absolute())}
+    )
+    return {**os.environ, **own}
 
 
 def _command(configs: Sequence[Path], options: Sequence[str], snakefile: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """The shell's part of a job: how `tatr STEP …` in a rule becomes a process, wherever the project lies."""
 
+import codecs
+import locale
 import re
 from pathlib import Path
 from shlex import quote
@@ -38,6 +40,20 @@ def prefix(scripts: Path, python: str, weights: Path | None) -> str:
     names = {"weights": weights or "", "python": python, "scripts": scripts}
     words = {name: quote(str(word)) for name, word in names.items()}
     return (PREFIX % (words | {"long": LONG})).replace("{", "{{").replace("}", "}}")
+
+
+def check_encoding() -> None:
+    """Refuse a locale in which Snakemake can't pass on every name of a class or a file.
+
+    Raises:
+        TatrError: its text is not UTF-8.
+    """
+    found = locale.getpreferredencoding(False)
+    if codecs.lookup(found).name != "utf-8":
+        raise TatrError(
+            f"text is {found} in this locale (LC_ALL, LC_CTYPE or LANG), not UTF-8; set PYTHONUTF8=1 in the environment, "
+            "or a locale such as C.UTF-8, and run again"
+        )
 
 
 def check_places(project: Path, work: Path) -> None:
