@@ -30,6 +30,9 @@ RESERVED = (
 )
 """Columns of tables other than the tasks'."""
 
+PATHS = ("backbone", "weights", "root", "path", "zero_shot")
+"""Keys whose texts may begin with ~."""
+
 REFERENCES = ("Pre-trained", "Individual", "Traditional MTL")
 """Rows of tables other than the merges."""
 
@@ -67,7 +70,7 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
         mistakes += [*_undrawn(config), *_long_warmups(config), *_same_rows(config, origins), *_clashing_seeds(config)]
         mistakes += [*checkpoint_mistakes(config), *analysis_mistakes(config)]
     told = {mistake.keys for mistake in mistakes}
-    mistakes += [*_characters(raw, ()), *(found for found in written.mistakes() if found.keys not in told)]
+    mistakes += [*_texts(raw, ()), *(found for found in written.mistakes() if found.keys not in told)]
     if mistakes or config is None:
         sections = [*Config.model_fields]
         mistakes.sort(key=lambda m: sections.index(m.keys[0]) if m.keys and m.keys[0] in sections else len(sections))
@@ -162,14 +165,19 @@ def _refused(
         yield Mistake(_as_written(mistake.keys, value, raw, origins), mistake.text)
 
 
-def _characters(node: Any, keys: Keys) -> Iterator[Mistake]:  # noqa: ANN401
-    """Texts with what no file can hold."""
+def _texts(node: Any, keys: Keys) -> Iterator[Mistake]:  # noqa: ANN401
+    """Texts with what no file can hold, and paths in the home of someone whom this machine doesn't know."""
     if isinstance(node, list | dict):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from _characters(value, (*keys, key))
-            yield from _characters(key, keys) if isinstance(key, str) else ()
+            yield from _texts(value, (*keys, key))
+            yield from _texts(key, keys) if isinstance(key, str) else ()
     elif isinstance(node, str) and (found := re.search("[\0\ud800-\udfff]", node)):
         yield Mistake(keys, f"holds {found[0]!a}, which is no character of a text or of a file's name; leave it out")
+    elif isinstance(node, str) and node.startswith("~") and keys[-1] in PATHS:
+        try:
+            Path(node).expanduser()
+        except RuntimeError:
+            yield Mistake(keys, f"{shown(node)}: no such user is known here; write the path in full")
 
 
 def _as_written(keys: Keys, value: Any, raw: Mapping[str, Any], origins: list[int]) -> Keys:  # noqa: ANN401

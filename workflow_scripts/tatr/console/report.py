@@ -56,7 +56,8 @@ def _check_readable(config: Path) -> None:
 
 def _environment() -> dict[str, str]:
     """Snakemake keeps a cache below the home folder. Where that can't be written, it is kept where the run is."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    home = os.environ.get("HOME") or "/"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache")
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     own = (
         {}

@@ -51,8 +51,8 @@ def check_encoding() -> None:
     found = locale.getpreferredencoding(False)
     if codecs.lookup(found).name != "utf-8":
         raise TatrError(
-            f"text is {found} in this locale (LC_ALL, LC_CTYPE or LANG), not UTF-8; set PYTHONUTF8=1 in the environment, "
-            "or a locale such as C.UTF-8, and run again"
+            f"text is {found} in this locale (LC_ALL, LC_CTYPE or LANG), not UTF-8; set PYTHONUTF8=1 in the "
+            "environment, or a locale such as C.UTF-8, and run again"
         )
 
 
