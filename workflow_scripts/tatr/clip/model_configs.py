@@ -38,6 +38,8 @@ def check_model(config: Mapping[str, Any], where: str) -> None:
         vision, text = config["vision_cfg"], config["text_cfg"]
     except KeyError as error:
         raise TatrError(f"{where}: the model config lacks {error}; it must be an open_clip model config") from None
+    if not isinstance(vision, dict) or not isinstance(text, dict):
+        raise TatrError(f"{where}: vision_cfg and text_cfg are not both sections; it must be an open_clip model config")
     timm = vision.get("timm_model_name")
     if isinstance(vision.get("layers"), list):
         raise TatrError(f"{where}: a ResNet is not supported; {ADVICE}")

@@ -99,7 +99,7 @@ def _saved_by_open_clip(folder: Path) -> BackboneSource:
     file = folder / "open_clip_config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-        preprocess = config.get("preprocess_cfg", {})
+        preprocess = {**config.get("preprocess_cfg", {})}
         model = {**config["model_cfg"], "preprocess_cfg": preprocess}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise TatrError(f"{file}: not a config that open_clip saved ({error!r})") from None
