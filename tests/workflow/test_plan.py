@@ -399,7 +399,7 @@ class TestNames:
 
     def test_figures_are_told_how_rows_are_called(self) -> None:
         plan = planned(merges=[{**self.ROWS[0], "name": "mine"}, *self.ROWS[1:]])
-        assert plan.figure_settings["rows"] == {"TIES": "mine"}
+        assert plan.figure_settings["rows"] == {"Ties-Merging, λ 0.3": "mine"}
         assert "rows" not in planned(merges=self.ROWS).figure_settings
 
     def test_pairs_of_rows_are_known_by_their_settings(self) -> None:
@@ -428,7 +428,7 @@ class TestPlaces:
         "keys",
         [
             {"backbone": "a" * 5000},
-            {"backbone": {"name": "ViT-B-32-quickgelu", "weights": f"x/{'a' * 300}.pt"}},
+            {"backbone": {"name": "ViT-B-32-quickgelu", "weights": f"{'a' * 300}.pt"}},
             {"checkpoints": {"origin": "folder", "path": f"{'a' * 300}/{{task}}"}},
             {"checkpoints": {"origin": "folder", "path": f"{'a/' * 3000}{{task}}"}},
         ],
