@@ -64,7 +64,7 @@ class Cores:
 
     def threads(self, kind: str) -> int:
         """What the rule of a kind of artefact gives its command."""
-        rule = (ROOT / f"rules/{kind}.smk").read_text()
+        rule = (ROOT / f"rules/{kind}.smk").read_text(encoding="utf-8")
         found = re.search(r"^    threads: (?:arithmetic_threads\()?(\d+)", rule, re.MULTILINE)
         return min(int(found[1]) if found else 1, self.count)
 
@@ -133,7 +133,7 @@ def ours(folder: Path, tasks: int, cores: Cores) -> dict[str, list[Run]]:
 
 def thresholds(folder: Path) -> dict[str, list[float]]:
     """ε and the number of parameters kept, per τ, as our masks have them."""
-    found = {tau: json.loads((folder / f"mask/{tau:g}/threshold.json").read_text()) for tau in TAUS}
+    found = {tau: json.loads((folder / f"mask/{tau:g}/threshold.json").read_text(encoding="utf-8")) for tau in TAUS}
     return {f"{tau:g}": [mask["threshold"], mask["kept"]] for tau, mask in found.items()}
 
 

@@ -425,7 +425,9 @@ def main() -> None:
                     results.append(row)
                     print(shown(row), flush=True)
                     if given.json:
-                        given.json.write_text(json.dumps({**machine(device), "results": results}, indent=1) + "\n")
+                        given.json.write_text(
+                            json.dumps({**machine(device), "results": results}, indent=1) + "\n", encoding="utf-8"
+                        )
             except torch.OutOfMemoryError as error:
                 print(f"{section}: out of memory ({str(error).splitlines()[0]})", flush=True)
     if not all(row.get("ok", True) for row in results):

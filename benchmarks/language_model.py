@@ -58,7 +58,7 @@ def main() -> None:
         script: list[str | Path] = [Path(__file__).with_name("plain") / "zero_shot_tatr.py", plain]
         script += [str(TAU), str(COEFFICIENT), *models]
         done = in_turn({"ours": partial(start, command, ours), "plain": partial(start, script, plain)}, arguments.runs)
-        record, differing = json.loads((ours / "merge.json").read_text()), count_differing(ours, plain)
+        record, differing = json.loads((ours / "merge.json").read_text(encoding="utf-8")), count_differing(ours, plain)
     expected = json.loads(done["plain"].output)
     show(done, size, arguments.models)
     print(f"thresholds: {record['threshold']:.9g} and {expected['threshold']:.9g}; {differing:,} entries differ")

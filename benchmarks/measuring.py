@@ -48,7 +48,7 @@ def measure(
         memory_limit: GiB of its own (pages of files can be dropped), above which it is killed; None for no limit.
         environment: variables that it gets in addition to this process's.
     """
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         start = time.perf_counter()
         process = subprocess.Popen(
             [str(word) for word in line],
@@ -137,9 +137,9 @@ def _held(root: int) -> tuple[float, float]:
     while waiting:
         pid = waiting.pop()
         try:
-            status = Path(f"/proc/{pid}/status").read_text()
+            status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
             for tasks in Path(f"/proc/{pid}/task").iterdir():
-                waiting += map(int, (tasks / "children").read_text().split())
+                waiting += map(int, (tasks / "children").read_text(encoding="utf-8").split())
         except OSError:  # it has just ended
             continue
         sizes = {key: int(size) / 1024 for key, size in re.findall(r"^(\w+):\s+(\d+) kB$", status, re.MULTILINE)}

@@ -159,7 +159,7 @@ class Benchmark:
             "parameters": {"lambda": 0.3, "normalize": False},
         }
         file = self.folder / "mergekit.yaml"
-        file.write_text(json.dumps(config))
+        file.write_text(json.dumps(config), encoding="utf-8")
         command = "from mergekit.scripts.merge_raw_pytorch import main; main()"
         return self.start([sys.executable, "-c", command, file, output], peer=True)
 
@@ -259,7 +259,7 @@ def main() -> None:
     show(results, size, arguments.tasks)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     written: Mapping[str, Any] = {"N": size, "tasks": arguments.tasks, "results": [asdict(r) for r in results]}
-    arguments.json.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n")
+    arguments.json.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(arguments.json)
     if failed := [r for r in results if r.contender == "ours" and r.failure]:
         raise SystemExit(f"ours failed: {failed[0].method}: {failed[0].failure}")

@@ -37,7 +37,7 @@ def image_tower(config: str) -> Shapes:
 
         spec = importlib.util.find_spec("open_clip")
         assert spec and spec.origin
-        found = json.loads((Path(spec.origin).parent / f"model_configs/{config}.json").read_text())
+        found = json.loads((Path(spec.origin).parent / f"model_configs/{config}.json").read_text(encoding="utf-8"))
     layout = Architecture.of(found, config).layout()
     return {parameter.name: parameter.shape for parameter in layout.parameters}
 
@@ -97,7 +97,7 @@ def write_sharded_model(folder: Path, shapes: Shapes, task: int | None, shards: 
     for file, names in groupby(shapes, home.__getitem__):
         write_model(folder / file, {name: shapes[name] for name in names}, task, "BF16")
     index = {"metadata": {"total_size": 2 * total}, "weight_map": home}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")
 
 
 def update(task: int, size: int) -> Iterator[np.ndarray]:

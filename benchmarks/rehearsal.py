@@ -78,7 +78,7 @@ class Rehearsal:
     def run(self, merged_by: Mapping[str, list[str]]) -> None:
         """Rehearse all steps; what is no longer needed is deleted at once."""
         self.folder.mkdir(parents=True)
-        (self.folder / "config.json").write_text(json.dumps(self.config))
+        (self.folder / "config.json").write_text(json.dumps(self.config), encoding="utf-8")
         self.size = int(self._write("backbone"))
         for task in self.tasks:
             self._write("task", task)
@@ -118,7 +118,7 @@ class Rehearsal:
         scores["scores"] = {task: {"correct": 1, "images": 2, "accuracy": 0.5} for task in self.tasks}
         folder = self.folder / "evaluation/e"
         folder.mkdir(parents=True)
-        (folder / "scores.json").write_text(json.dumps(scores))
+        (folder / "scores.json").write_text(json.dumps(scores), encoding="utf-8")
         heads = [f"head/{task}" for task in self.tasks]
         for task in self.tasks:
             self._write("head", task)
@@ -165,7 +165,7 @@ class Rehearsal:
 def measure(line: list[str], step: Step, log: Path) -> None:
     """Run a process and take down its seconds and its memory."""
     start = time.perf_counter()
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(line, stderr=file)
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -177,13 +177,15 @@ def measure(line: list[str], step: Step, log: Path) -> None:
     step.seconds.append(time.perf_counter() - start)
     step.peaks.append(usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
     if code := os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"{' '.join(line)}: exit code {code}\n{log.read_text() if log.exists() else ''}")
+        raise SystemExit(
+            f"{' '.join(line)}: exit code {code}\n{log.read_text(encoding='utf-8') if log.exists() else ''}"
+        )
 
 
 def resident(pid: int) -> tuple[float, float]:
     """What a process holds now: memory of its own, and pages of files, in MiB (0 where Linux's /proc is missing)."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0, 0
     found = {
@@ -210,7 +212,7 @@ def model_config(name: str) -> dict[str, Any]:
     path = Path(spec.origin).parent / "model_configs" / f"{name}.json"
     if not path.is_file():
         raise SystemExit(f"--models: open_clip has no model '{name}' ({path})")
-    config: dict[str, Any] = json.loads(path.read_text())
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return config
 
 

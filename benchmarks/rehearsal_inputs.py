@@ -20,7 +20,7 @@ from tatr.workflow.artefact import Manifest
 from tatr.workflow.vector_saving import VECTOR, mean_over
 
 FOLDER, WHAT = Path(sys.argv[1]), sys.argv[2:]
-ARCHITECTURE = Architecture.of(json.loads((FOLDER / "config.json").read_text()), "config.json")
+ARCHITECTURE = Architecture.of(json.loads((FOLDER / "config.json").read_text(encoding="utf-8")), "config.json")
 LAYOUT = ARCHITECTURE.layout()
 EXEMPLARS = 128
 CLASSES = 100
@@ -33,7 +33,7 @@ def main() -> None:
         write_tensors(folder / "encoder.safetensors", LAYOUT, pretrained)
         write_tensors(folder / "text.safetensors", ARCHITECTURE.text_layout(), pretrained)
         LAYOUT.save(folder / "layout.json")
-        (folder / "model.json").write_text((FOLDER / "config.json").read_text())
+        (folder / "model.json").write_text((FOLDER / "config.json").read_text(encoding="utf-8"), encoding="utf-8")
         finish("backbone", folder)
         print(LAYOUT.size)
     elif kind == "task":
@@ -46,7 +46,9 @@ def main() -> None:
         folder = make("head", f"task{task}")
         weight = np.random.default_rng([task, 5]).standard_normal((CLASSES, ARCHITECTURE.embed_dim), np.float32)
         write_safetensors(folder / "head.safetensors", {"weight": ("F32", weight.shape)}, [weight])
-        (folder / "classnames.json").write_text(json.dumps([f"class {number}" for number in range(CLASSES)]))
+        (folder / "classnames.json").write_text(
+            json.dumps([f"class {number}" for number in range(CLASSES)]), encoding="utf-8"
+        )
         finish("head", folder)
     elif kind == "fisher":
         write_store("fisher", task, LAYOUT, drawn([task, 2], lambda values: values**16))

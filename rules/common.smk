@@ -18,6 +18,7 @@ try:
     from tatr.workflow.links import links
     from tatr.workflow.plan import build
     from tatr.workflow.plan.places import places
+    from tatr.workflow.shell import check_encoding, check_places, prefix
     from tatr.workflow.step import step
 except ModuleNotFoundError as error:
     raise WorkflowError(
@@ -34,6 +35,8 @@ PYTHON = "python" if CONDA else sys.executable
 KNOWN_TASKS = [BASE / "config/tasks.yaml", BASE / "config/clip_tasks.yaml"]
 
 try:
+    check_encoding()
+    check_places(BASE, Path.cwd())
     files = [*KNOWN_TASKS, *(workflow.overwrite_configfiles or workflow.configfiles)]
     checked = load_config(config, read_tasks(KNOWN_TASKS), files)
     # Jobs on a cluster plan again; what they read, the run that submitted them has looked at.
@@ -43,13 +46,7 @@ except TatrError as error:
     raise WorkflowError(str(error)) from None
 
 
-# `tatr mask …` in a rule runs workflow_scripts/mask.py, with the interpreter that runs snakemake (or conda's); `tatr
-# show …`, for which there is no such file, is the command that people use. $WEIGHTS is the pre-trained model's file, if
-# it is not downloaded. As a prefix they are in no rule's text: moving the repository or the environment re-runs nothing.
-SCRIPTS = f"{BASE}/workflow_scripts"
-STEP = f'if [ -f "{SCRIPTS}/$1.py" ]; then step=$1; shift; exec "{PYTHON}" "{SCRIPTS}/$step.py" "$@"; fi'
-TATR = f'tatr() ( {STEP}; exec "{PYTHON}" "{SCRIPTS}/tatr/console" "$@" )'
-shell.prefix(f'set -euo pipefail; WEIGHTS="{plan.source.weights or ""}"; {TATR}; ')
+shell.prefix(prefix(BASE / "workflow_scripts", PYTHON, plan.source.weights))
 
 
 def command_of(kind, before=""):

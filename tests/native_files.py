@@ -41,7 +41,7 @@ def save(path: Path, label: int, number: int, size: tuple[int, int] = (32, 32)) 
 
 def lines(path: Path, text: Sequence[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in text))
+    path.write_text("".join(f"{line}\n" for line in text), encoding="utf-8")
 
 
 def stacked(classes: Sequence[str], per_class: int, first: int) -> tuple[np.ndarray, np.ndarray]:

@@ -48,6 +48,18 @@ def test_functions_have_60_lines_at_most() -> None:
     assert {name: length for name, length in lengths.items() if length > 60} == {}
 
 
+def test_text_is_read_and_written_in_an_encoding_that_is_named() -> None:
+    # ruff's PLW1514 sees this where it knows that something is a path, and `open` is called.
+    silent = [
+        f"{module}:{node.lineno}"
+        for module, node in nodes(ast.Call)
+        if isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("read_text", "write_text")
+        and "encoding" not in {keyword.arg for keyword in node.keywords}
+    ]
+    assert silent == []
+
+
 def test_every_package_says_what_belongs_in_it() -> None:
     packages = {path.parent for path in LIBRARY.rglob("*.py")}
     silent = [

@@ -15,12 +15,12 @@ def run(job: Job) -> None:
 
     backbone, path = job.one("backbone"), _file(job)
     pretrained = EncoderFile(backbone / "encoder.safetensors", Layout.load(backbone / "layout.json"))
-    quick_gelu = bool(json.loads((backbone / "model.json").read_text()).get("quick_gelu", False))
+    quick_gelu = bool(json.loads((backbone / "model.json").read_text(encoding="utf-8")).get("quick_gelu", False))
     tensors, record = read_finetuned(path, _zero_shot(job, path), pretrained, quick_gelu)
     save_tensors(tensors, job.folder / "encoder.safetensors")
     job.add_file("encoder.safetensors")
     # No content: the same weights in another format are the same artefact.
-    (job.folder / "import.json").write_text(json.dumps(record, indent=1) + "\n")
+    (job.folder / "import.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _file(job: Job) -> Path:

@@ -24,16 +24,18 @@ def main() -> int:
     results = BASE / "docs/report/results.csv"
     texts |= {f"docs/merging/methods/{name}.md": page(name, results) for name in names()}
     if results.is_file():
-        texts["docs/report/results.md"] = with_table((BASE / "docs/report/results.md").read_text(), results)
+        texts["docs/report/results.md"] = with_table(
+            (BASE / "docs/report/results.md").read_text(encoding="utf-8"), results
+        )
     stale = 0
     for name, text in texts.items():
         path = arguments.folder / name
-        if path.is_file() and path.read_text() == text:
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         stale += 1
         if not arguments.check:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
         print(f"{path}: " + ("out of date; run workflow_scripts/config_docs.py" if arguments.check else "written"))
     return int(arguments.check and stale > 0)
 

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--across", type=int, default=4, help="tasks side by side")
     parser.add_argument("--seed", type=int, default=0, help="seed of the benchmark")
     arguments = parser.parse_args()
-    tasks: Mapping[str, Mapping[str, Any]] = yaml.safe_load(arguments.tasks.read_text())
+    tasks: Mapping[str, Mapping[str, Any]] = yaml.safe_load(arguments.tasks.read_text(encoding="utf-8"))
     blocks = [draw_task(task, tasks[task]["classnames"], arguments.columns, arguments.seed) for task in TASKS]
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arrange(blocks, arguments.across).quantize(128).save(arguments.output, optimize=True)

@@ -28,7 +28,7 @@ def run(job: Job) -> None:
     from tatr.workflow.directions import open_directions
 
     backbone, evaluation = job.one("backbone"), job.one("evaluation")
-    scores = json.loads((evaluation / "scores.json").read_text())
+    scores = json.loads((evaluation / "scores.json").read_text(encoding="utf-8"))
     direction, mask = chosen(job.inputs["directions"], job.inputs["masks"], scores, str(evaluation.folder))
     surgery = job.one("surgery") if job.inputs["surgery"] else None
     given = {str(head.manifest.settings["task"]): head for head in job.inputs["heads"]}
@@ -42,7 +42,7 @@ def run(job: Job) -> None:
     (vector,) = open_directions(paths[:1], paths[1:], layout.digest)
     text = SafetensorsFile(backbone / "text.safetensors")
     job.add(WEIGHTS, write_weights(job.folder / WEIGHTS, pretrained, vector, scores["coefficient"], layout, text))
-    config = open_clip_config(json.loads((backbone / "model.json").read_text()))
+    config = open_clip_config(json.loads((backbone / "model.json").read_text(encoding="utf-8")))
     job.add_json(CONFIG, config)
     save_tensors({task: classifier.head for task, classifier in classifiers.items()}, job.folder / HEADS)
     job.add_file(HEADS)

@@ -12,7 +12,7 @@ def run(job: Job) -> None:
     from tatr.report.analyses_page import page
     from tatr.report.figures import methods_figure
     from tatr.report.paper.comparison import averages
-    from tatr.report.plots import drawn
+    from tatr.report.plots import drawn, renamed
     from tatr.report.style import rendered
     from tatr.report.tables import load_table
 
@@ -24,7 +24,7 @@ def run(job: Job) -> None:
     )
     seeds: dict[str, list[pd.DataFrame]] = {}
     for artefact in job.inputs["analyses"]:
-        table = pd.read_csv(artefact / "table.csv")
+        table = renamed(pd.read_csv(artefact / "table.csv"), job.settings.get("rows", {}))
         seed = job.settings["seeds"][artefact.manifest.name]
         seeds.setdefault(artefact.manifest.settings["analysis"], []).append(
             table if "seed" in table else table.assign(seed=seed)

@@ -13,11 +13,11 @@ def run(job: Job) -> None:
     from tatr.weights.encoder_file import load_tensors, save_tensors
 
     backbone = job.one("backbone")
-    architecture = Architecture.of(json.loads((backbone / "model.json").read_text()), "model.json")
+    architecture = Architecture.of(json.loads((backbone / "model.json").read_text(encoding="utf-8")), "model.json")
     classnames = job.settings["classnames"]
     if classnames is None:
         images = job.one("images")
-        own = json.loads((images / "classnames.json").read_text())
+        own = json.loads((images / "classnames.json").read_text(encoding="utf-8"))
         classnames = prompt_names(own, job.settings["task"], str(images.folder))
     text = load_tensors(backbone / "text.safetensors")
     weight = zero_shot_head(text, architecture, classnames, job.settings["templates"])

@@ -18,13 +18,20 @@ def main() -> None:
     )
     parser.add_argument("--record", type=Path, required=True, help="results/NAME/.KIND, which is written at last")
     parser.add_argument(
-        "--targets", type=json.loads, required=True, help="per link below results/NAME, a folder of results"
+        "--targets",
+        type=_targets,
+        required=True,
+        help="JSON, or a file of it: per link below results/NAME, a folder of results",
     )
     arguments = parser.parse_args()
     try:
         link(arguments.record, arguments.targets)
     except TatrError as error:
         sys.exit(f"error: {error}")
+
+
+def _targets(text: str) -> dict[str, str]:
+    return dict(json.loads(text if text.startswith("{") else Path(text).read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def layout_of(job: Job, digest: str) -> "Layout":
 def learnt(job: Job, task_vectors: Sequence["Artefact"]) -> list[list[float]]:
     from tatr.errors import TatrError
 
-    content = json.loads((job.one("coefficients") / "coefficients.json").read_text())
+    content = json.loads((job.one("coefficients") / "coefficients.json").read_text(encoding="utf-8"))
     tasks = [vector.manifest.settings.get("task") for vector in task_vectors]
     if content["tasks"] != tasks:
         raise TatrError(f"--coefficients: learnt for {', '.join(content['tasks'])}, not for {tasks}")

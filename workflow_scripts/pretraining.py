@@ -17,7 +17,7 @@ def run(job: Job) -> None:
     save_file(state, job.folder / "model.safetensors")
     job.add_file("model.safetensors")
     for name, value in (("model.json", model), ("pretraining.json", recipe), ("metrics.json", figures)):
-        (job.folder / name).write_text(json.dumps(value, indent=4) + "\n")
+        (job.folder / name).write_text(json.dumps(value, indent=4) + "\n", encoding="utf-8")
         job.add_file(name)
 
 

@@ -11,7 +11,9 @@ def run(job: Job) -> None:
     from tatr.measuring.sanity import as_table, check, deviations, verdict
     from tatr.report.sanity_page import sanity_page
 
-    results = [json.loads((evaluation / "scores.json").read_text()) for evaluation in job.inputs["evaluations"]]
+    results = [
+        json.loads((evaluation / "scores.json").read_text(encoding="utf-8")) for evaluation in job.inputs["evaluations"]
+    ]
     settings = job.settings
     comparison = check(results, settings["expected"], settings["tolerance"], settings["stated_by"])
     off = deviations(comparison)

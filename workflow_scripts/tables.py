@@ -19,9 +19,9 @@ def run(job: Job) -> None:
     from tatr.report.table_files import files
 
     evaluations = [*job.inputs["references"], *job.inputs["merges"]]
-    scores = {e.manifest.name: json.loads((e / "scores.json").read_text()) for e in evaluations}
+    scores = {e.manifest.name: json.loads((e / "scores.json").read_text(encoding="utf-8")) for e in evaluations}
     predictions = {evaluation.manifest.name: load_predictions(evaluation / FILE) for evaluation in evaluations}
-    sanity = json.loads((job.one("sanity") / "sanity.json").read_text()) if job.inputs["sanity"] else {}
+    sanity = json.loads((job.one("sanity") / "sanity.json").read_text(encoding="utf-8")) if job.inputs["sanity"] else {}
     settings = job.settings
     warnings = deviations(sanity, settings["names"]) if sanity else []
     rows = [each["rows"] for each in settings.get("seeds", ())] or [settings["rows"]]

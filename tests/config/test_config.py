@@ -300,7 +300,7 @@ def test_documents_know_a_new_method() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_configs_are_valid(path: Path) -> None:
-    raw = yaml.safe_load(path.read_text())
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     load_config(raw, KNOWN, [path])
     jsonschema.validate(raw, json.loads((BASE / "config/schema.json").read_text()))
 

@@ -29,7 +29,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration that was run, in the working directory."""
     monkeypatch.chdir(tmp_path)
     path = Path("mine.yaml")
-    path.write_text(CONFIG)
+    path.write_text(CONFIG, encoding="utf-8")
     make_results(plan_of(path), tmp_path)
     return path
 
@@ -89,17 +89,17 @@ def test_an_unchanged_configuration_makes_nothing_again(config: Path, capsys: py
 
 def test_changed_settings_are_named_where_they_begin(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changed = Path("changed.yaml")
-    changed.write_text(CONFIG.replace("steps: 4", "steps: 5"))
+    changed.write_text(CONFIG.replace("steps: 4", "steps: 5"), encoding="utf-8")
     made = plan_of(config).table.folder
     assert reasons(explain(capsys, made, "--config", changed)) == {
         f"finetuning/{task}": ["steps: 4 → 5"] for task in ("cars", "digits")
     }
-    changed.write_text(CONFIG + "  - {method: magmax}\ndisplay: {digits: 2}\n")
+    changed.write_text(CONFIG + "  - {method: magmax}\ndisplay: {digits: 2}\n", encoding="utf-8")
     found = reasons(explain(capsys, made, "--config", changed))
     assert [*found] == ["tables/mine"]
     assert "digits: 1 → 2" in found["tables/mine"]
     assert "merges: with magmax_lambda-0.5" in found["tables/mine"]
-    changed.write_text(CONFIG.replace("suite: [cars, digits]", "suite: [cars, signs]"))
+    changed.write_text(CONFIG.replace("suite: [cars, digits]", "suite: [cars, signs]"), encoding="utf-8")
     found = reasons(explain(capsys, made, "--config", changed))
     assert found["images/digits"] == ["the configuration asks for no images called digits"]
 
@@ -133,7 +133,7 @@ def test_lost_and_altered_inputs_are_named(config: Path, capsys: pytest.CaptureF
 
 def test_long_values_are_cut_unless_the_whole_is_wanted(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     head = plan_of(config).of_kind("head")[0].folder
-    last = json.loads(Path(head, FILE).read_text())["settings"]["templates"][-1]
+    last = json.loads(Path(head, FILE).read_text(encoding="utf-8"))["settings"]["templates"][-1]
     assert last not in " ".join(explain(capsys, head).split())
     assert last.split()[-1] in explain(capsys, head, "--whole")
 
@@ -143,7 +143,7 @@ def test_mistakes_are_named(config: Path) -> None:
         main(["results/nothing"])
     with pytest.raises(SystemExit, match=r"error: none\.yaml: can't be read"):
         main(["mine.yaml", "--config", "none.yaml"])
-    Path("new.yaml").write_text(CONFIG.replace("name: mine", "name: new"))
+    Path("new.yaml").write_text(CONFIG.replace("name: mine", "name: new"), encoding="utf-8")
     with pytest.raises(SystemExit, match=r"error: new\.yaml: has no table in .*; run snakemake --configfile new\.yaml"):
         main(["new.yaml"])
 

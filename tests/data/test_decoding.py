@@ -133,7 +133,7 @@ def broken(path: Path) -> None:
 
 
 def text(path: Path) -> None:
-    path.write_text("<html>404</html>")
+    path.write_text("<html>404</html>", encoding="utf-8")
 
 
 def truncated_jpeg(path: Path) -> None:

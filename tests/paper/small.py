@@ -61,5 +61,5 @@ def small_config(name: str, folder: Path) -> dict[str, Any]:
 
 def write_config(config: dict[str, Any], path: Path) -> Path:
     """Write a configuration as YAML."""
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return path

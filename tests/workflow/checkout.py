@@ -59,7 +59,7 @@ class Checkout:
 
     def with_config(self, path: Path, text: str) -> "Checkout":
         """The same, with another configuration."""
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         return replace(self, config=path)
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 def change_code(module: Path) -> None:
     """Change what a module does (harmlessly)."""
-    module.write_text(module.read_text() + "\n\nCHANGED = True\n")
+    module.write_text(module.read_text(encoding="utf-8") + "\n\nCHANGED = True\n", encoding="utf-8")
 
 
 def edit_comments(project: Path) -> None:

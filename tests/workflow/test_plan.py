@@ -378,3 +378,81 @@ class TestLandscapes:
         without = planned(merges=merges)
         plan = planned(merges=merges, analyses={"components": {"tau": 0.05}})
         assert names(plan, "evaluation") == names(without, "evaluation")
+
+
+class TestNames:
+    ROWS: ClassVar[list[dict[str, Any]]] = [
+        {"method": "ties"},
+        {"method": "ties", "trust_region": {"tau": [0.01, 0.02]}},
+        {"method": "task_arithmetic", "coefficient": {"search": [0.1, 0.2]}},
+    ]
+    ANALYSES: ClassVar[dict[str, Any]] = {"tau_curve": {}, "coefficient_curve": {}, "similarity": {}, "dropped": {}}
+
+    def test_how_rows_and_tasks_are_called_and_drawn_is_in_no_artefacts_name(self) -> None:
+        plain = planned(merges=self.ROWS, analyses=self.ANALYSES)
+        called = [{**row, "name": f"row {index}"} for index, row in enumerate(self.ROWS) if index != 1]
+        taus = [{**self.ROWS[1], "trust_region": {"tau": tau}, "name": f"τ {tau}"} for tau in (0.01, 0.02)]
+        display = {"tasks": {"cars": "My cars"}, "digits": 3, "figure_width": 5, "colour": "red"}
+        other = planned(merges=[called[0], *taus, called[1]], analyses=self.ANALYSES, display=display)
+        assert {*other} == {*plain}
+        assert [row["name"] for row in other.table_settings["rows"][2:]] == ["row 0", "τ 0.01", "τ 0.02", "row 2"]
+
+    def test_figures_are_told_how_rows_are_called(self) -> None:
+        plan = planned(merges=[{**self.ROWS[0], "name": "mine"}, *self.ROWS[1:]])
+        assert plan.figure_settings["rows"] == {"Ties-Merging, λ 0.3": "mine"}
+        assert "rows" not in planned(merges=self.ROWS).figure_settings
+
+    def test_pairs_of_rows_are_known_by_their_settings(self) -> None:
+        def analysed(name: str) -> Planned:
+            pairs = [[name, "Task Arithmetic, λ on validation"]]
+            plan = planned(
+                merges=[{**self.ROWS[0], "name": name}, self.ROWS[2]], analyses={"contrasts": {"pairs": pairs}}
+            )
+            return one(plan, "analysis")
+
+        assert analysed("mine").name == analysed("other").name
+        assert (
+            analysed("mine").settings["settings"]["pairs"][0][0]
+            == planned(merges=self.ROWS[:1]).config.merges[0].row_name
+        )
+
+    def test_equal_merges_of_two_names_are_told_apart(self) -> None:
+        names = ("a", "b", "c")
+        config = planned(merges=[{**self.ROWS[0], "name": name} for name in names]).config
+        assert [*config.rows] == [*names]
+        assert len({*config.rows.values()}) == len(names)
+
+
+class TestPlaces:
+    @pytest.mark.parametrize(
+        "keys",
+        [
+            {"backbone": "a" * 5000},
+            {"backbone": {"name": "ViT-B-32-quickgelu", "weights": f"{'a' * 300}.pt"}},
+            {"checkpoints": {"origin": "folder", "path": f"{'a' * 300}/{{task}}"}},
+            {"checkpoints": {"origin": "folder", "path": f"{'a/' * 3000}{{task}}"}},
+        ],
+    )
+    def test_a_path_that_no_file_can_have_is_one_message(self, keys: dict[str, Any]) -> None:
+        with pytest.raises(TatrError) as caught:
+            planned(**keys)
+        assert "aaa" in str(caught.value) or "a/a" in str(caught.value)
+        assert "File name too long" in str(caught.value)
+
+    def test_what_may_not_be_read_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(path: Path) -> bool:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "is_dir", refuse)
+        with pytest.raises(TatrError, match=r"tiny-clip: can't be read \(Permission denied\)$"):
+            planned()
+
+
+@pytest.mark.parametrize("rows", [200])
+def test_rows_of_large_sweeps_know_the_row_without_a_trust_region(rows: int) -> None:
+    coefficients = [(row + 1) / 100 for row in range(rows)]
+    plan = planned(merges=[{"method": "ties", "coefficient": coefficients, "trust_region": [None, {"tau": 0.1}]}])
+    table = plan.table_settings["rows"][2:]
+    without = {row["evaluations"][0] for row in table if "without" not in row}
+    assert [row["without"][0] in without for row in table if "without" in row] == [True] * rows
+    assert len({row["without"][0] for row in table if "without" in row}) == rows

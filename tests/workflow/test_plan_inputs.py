@@ -108,7 +108,7 @@ def test_images_that_are_made_need_no_source(config: dict[str, Any], tmp_path: P
     assert gone.name != made.name
     assert "gone is no folder" in problems(config)[0]
     Path(gone.folder).mkdir(parents=True)
-    Path(gone.folder, "images.json").write_text(json.dumps({"train": 14}))
+    Path(gone.folder, "images.json").write_text(json.dumps({"train": 14}), encoding="utf-8")
     content = {"images.json": file_digest(Path(gone.folder, "images.json"))}
     Manifest("images", gone.name, {}, {}, "code", "cpu", content).save(Path(gone.folder))
     assert [line.split(";")[0] for line in problems(config)] == [
@@ -133,7 +133,7 @@ def _one_tensor_less(path: Path) -> None:
 
 
 def _pointer(path: Path) -> None:
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", encoding="utf-8")
 
 
 @pytest.mark.parametrize(

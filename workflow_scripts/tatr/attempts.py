@@ -170,7 +170,7 @@ def _owner() -> str:
 def _started(pid: int) -> int | None:
     """When a process started, in clock ticks since the machine did; None if it has ended. 0 where this isn't known."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except FileNotFoundError:
         return None if Path("/proc/self").exists() or not _exists(pid) else 0
     return None if fields[0] in "ZX" else int(fields[19])

@@ -24,6 +24,12 @@ class JoinedError(TatrError):
         self.messages = tuple(messages)
 
 
+def system_error(error: OSError) -> TatrError:
+    """What the system says of a file, in one line."""
+    path = str(error.filename or "a file")
+    return TatrError(f"{path if len(path) <= 200 else path[:200] + ' …'}: can't be read ({error.strerror})")
+
+
 class Problems:
     """What is wrong, collected so that a person hears of all of it at once."""
 
@@ -32,9 +38,11 @@ class Problems:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Go on after a TatrError in the block; its message is kept."""
+        """Go on after a TatrError, or an error of the system, in the block; its message is kept."""
         try:
             yield
+        except OSError as error:
+            self._messages[str(system_error(error))] = None
         except TatrError as error:
             messages = error.messages if isinstance(error, JoinedError) else [str(error)]
             self._messages |= dict.fromkeys(messages)

@@ -11,6 +11,7 @@ arguments will do: a function, or a dataclass with `kw_only`.
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import cache
 from inspect import Parameter, isfunction
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -26,6 +27,7 @@ KINDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "text", 
 T = TypeVar("T")
 
 
+@cache
 def keywords(declared: Callable[..., Any]) -> dict[str, Parameter]:
     """The keyword-only arguments of a function or a dataclass, with annotations and defaults."""
     parameters = inspect.signature(declared).parameters

@@ -85,4 +85,4 @@ class Told:
 def write(path: str, text: str) -> None:
     """Write a file of the run."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(text)
+    Path(path).write_text(text, encoding="utf-8")

@@ -27,7 +27,7 @@ def model_config(name: str) -> dict[str, Any]:
     path = folder / f"{name}.json"
     if path.parent != folder or not path.is_file():
         raise TatrError(f"backbone.name: open_clip has no model '{name}'{_nearest(name, folder)}")
-    config: dict[str, Any] = json.loads(path.read_text())
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     check_model(config, f"backbone.name: {name}")
     return config
 
@@ -38,6 +38,8 @@ def check_model(config: Mapping[str, Any], where: str) -> None:
         vision, text = config["vision_cfg"], config["text_cfg"]
     except KeyError as error:
         raise TatrError(f"{where}: the model config lacks {error}; it must be an open_clip model config") from None
+    if not isinstance(vision, dict) or not isinstance(text, dict):
+        raise TatrError(f"{where}: vision_cfg and text_cfg are not both sections; it must be an open_clip model config")
     timm = vision.get("timm_model_name")
     if isinstance(vision.get("layers"), list):
         raise TatrError(f"{where}: a ResNet is not supported; {ADVICE}")

@@ -34,6 +34,7 @@ def schema() -> dict[str, Any]:
         if "$ref" in value or key == "tasks":
             root["properties"][key] = {"anyOf": [value, {"type": "null"}]}  # an empty section
     root["properties"]["merges"]["items"] = _sweep({"$ref": "#/$defs/Merge"})
+    root["patternProperties"] = {"^x-": {}}  # what is only referred to by aliases
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "title": "TATR configuration"}
 
 

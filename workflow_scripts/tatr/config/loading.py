@@ -1,19 +1,22 @@
 """From what YAML gives to a checked `Config`, or to an error that a person can act on."""
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from tatr.config.limits import check_rows, check_size
 from tatr.config.messages.analysis_mistakes import analysis_mistakes
 from tatr.config.messages.checkpoint_mistakes import checkpoint_mistakes
 from tatr.config.messages.mistakes import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
 from tatr.config.models import Config
 from tatr.config.section import Section
 from tatr.config.tasks import Data
+from tatr.config.written import Written, is_aside, read_yaml
+from tatr.data.tiny8 import TASKS
 from tatr.errors import TatrError
 from tatr.report.plain_text import counted
 from tatr.training.recipes.fine_tuning import FineTuning
@@ -27,6 +30,12 @@ RESERVED = (
 )
 """Columns of tables other than the tasks'."""
 
+PATHS = ("backbone", "weights", "root", "path", "zero_shot")
+"""Keys whose texts may begin with ~."""
+
+REFERENCES = ("Pre-trained", "Individual", "Traditional MTL")
+"""Rows of tables other than the merges."""
+
 
 def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Config:
     """Check a configuration.
@@ -34,45 +43,45 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
     Args:
         raw: as read from YAML and the command line.
         known_tasks: of `config/tasks.yaml` and `config/clip_tasks.yaml`; `raw["tasks"]` adds to them, key by key.
-        files: that `raw` was read from, to be searched for keys that are written twice.
+        files: that `raw` was read from, which say how it was written.
 
     Raises:
         TatrError: one line per mistake, with the key's path, the value and what is allowed.
     """
-    mistakes = [mistake for file in files for mistake in keys_written_twice(Path(file))]
+    check_size(raw)
+    check_rows(raw.get("merges"))
+    raw = {key: value for key, value in raw.items() if not is_aside(key)}
+    written = Written(map(Path, files))
     tasks = _with_known(raw.get("tasks"), known_tasks, _data(raw.get("data")))
-    written = raw.get("merges")
-    entries = [*enumerate(written)] if isinstance(written, list) else []
-    merges = [(index, merge) for index, entry in entries for merge in expand(entry)]
-    complete = {**raw, "tasks": tasks, "merges": [merge for _, merge in merges] if entries else written}
-    origins = [index for index, _ in merges]
-    empty = list(_empty_sweeps(written, ("merges",))) if entries else []
-    mistakes += empty
+    merges = raw.get("merges")
+    entries = [*enumerate(merges)] if isinstance(merges, list) else []
+    rows = [(index, row) for index, entry in entries for row in expand(entry)]
+    complete = {**raw, "tasks": tasks, "merges": [row for _, row in rows] if entries else merges}
+    origins = [index for index, _ in rows]
+    mistakes = [*_empty_sweeps(merges, ("merges",))] if entries else []
     config = None
     try:
         config = Config.model_validate(complete)
     except ValidationError as error:
-        refused = [
-            Mistake(_as_written(mistake.keys, value, raw, origins), mistake.text)
-            for mistake, value in mistakes_of(error, complete)
-        ]
-        mistakes += [mistake for mistake in refused if not (empty and mistake.keys == ("merges",))]
+        refused = _refused(error, raw, complete, origins, written)
+        mistakes += [mistake for mistake in refused if not (mistakes and mistake.keys == ("merges",))]
     mistakes += _unknown_tasks(raw, tasks)
     if config:
-        mistakes += [*_long_warmups(config), *_same_rows(config, origins), *_clashing_seeds(config)]
+        mistakes += [*_undrawn(config), *_long_warmups(config), *_same_rows(config, origins), *_clashing_seeds(config)]
         mistakes += [*checkpoint_mistakes(config), *analysis_mistakes(config)]
+    told = {mistake.keys for mistake in mistakes}
+    mistakes += [*_texts(raw, ()), *(found for found in written.mistakes() if found.keys not in told)]
     if mistakes or config is None:
         sections = [*Config.model_fields]
         mistakes.sort(key=lambda m: sections.index(m.keys[0]) if m.keys and m.keys[0] in sections else len(sections))
-        lines = dict.fromkeys(map(str, mistakes))
+        lines = dict.fromkeys(str(Mistake(written.keys(mistake.keys), mistake.text)) for mistake in mistakes)
         raise TatrError("\n  ".join([f"the configuration has {counted(len(lines), 'mistake')}:", *lines]))
     return config
 
 
 def read_tasks(files: Iterable[Path]) -> dict[str, Any]:
     """The known tasks of several YAML files."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # they list more than a thousand class names
-    return {name: task for file in files for name, task in yaml.load(file.read_text(), loader).items()}
+    return {name: task for file in files for name, task in read_yaml(file).items()}
 
 
 def expand(entry: Any) -> Iterator[Any]:  # noqa: ANN401
@@ -90,27 +99,6 @@ def expand(entry: Any) -> Iterator[Any]:  # noqa: ANN401
             yield dict(zip(entry, row, strict=True))
     else:
         yield entry
-
-
-def keys_written_twice(file: Path) -> Iterator[Mistake]:
-    """Keys that a section of a YAML file has more than once; YAML itself would silently take the last."""
-    try:
-        root = yaml.compose(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, yaml.YAMLError):
-        return  # reported when it is read
-    waiting: list[tuple[Keys, yaml.Node | None]] = [((), root)]
-    while waiting:
-        keys, node = waiting.pop()
-        if isinstance(node, yaml.SequenceNode):
-            waiting += [((*keys, index), item) for index, item in enumerate(node.value)]
-        elif isinstance(node, yaml.MappingNode):
-            lines: dict[str, int] = {}
-            for key, value in node.value:
-                here, line = (*keys, key.value), key.start_mark.line + 1
-                if key.value in lines:
-                    yield Mistake(here, f"written twice in {file}, lines {lines[key.value]} and {line}; leave one out")
-                lines[key.value] = line
-                waiting.append((here, value))
 
 
 def _with_known(written: Any, known: Mapping[str, Any], data: Data) -> Any:  # noqa: ANN401
@@ -165,6 +153,33 @@ def _empty_sweeps(node: Any, keys: Keys) -> Iterator[Mistake]:  # noqa: ANN401
             yield from _empty_sweeps(value, (*keys, key))
 
 
+def _refused(
+    error: ValidationError, raw: Mapping[str, Any], complete: Mapping[str, Any], origins: list[int], written: Written
+) -> Iterator[Mistake]:
+    """What pydantic refuses, where and as it was written."""
+
+    def spelled(keys: Keys, value: Any) -> Any:  # noqa: ANN401
+        return written.spelled(_as_written(keys, value, raw, origins), value)
+
+    for mistake, value in mistakes_of(error, complete, spelled):
+        yield Mistake(_as_written(mistake.keys, value, raw, origins), mistake.text)
+
+
+def _texts(node: Any, keys: Keys) -> Iterator[Mistake]:  # noqa: ANN401
+    """Texts with what no file can hold, and paths in the home of someone whom this machine doesn't know."""
+    if isinstance(node, list | dict):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _texts(value, (*keys, key))
+            yield from _texts(key, keys) if isinstance(key, str) else ()
+    elif isinstance(node, str) and (found := re.search("[\0\ud800-\udfff]", node)):
+        yield Mistake(keys, f"holds {found[0]!a}, which is no character of a text or of a file's name; leave it out")
+    elif isinstance(node, str) and node.startswith("~") and keys[-1] in PATHS:
+        try:
+            Path(node).expanduser()
+        except RuntimeError:
+            yield Mistake(keys, f"{shown(node)}: no such user is known here; write the path in full")
+
+
 def _as_written(keys: Keys, value: Any, raw: Mapping[str, Any], origins: list[int]) -> Keys:  # noqa: ANN401
     """Where the person wrote what stands at `keys` once the sweeps are expanded."""
     if keys[:1] != ("merges",) or len(keys) < 2:
@@ -212,8 +227,15 @@ def _unknown_tasks(raw: Mapping[str, Any], tasks: Any) -> Iterator[Mistake]:  # 
     for section, key in [*per_task, ("sanity", "expected")]:
         entries = raw[section].get(key) if isinstance(raw.get(section), dict) else None
         for task in entries if isinstance(entries, dict) else {}:
-            if task not in tasks:
+            if isinstance(task, str) and task not in tasks:  # another key is refused when the whole config is checked
                 yield Mistake((section, key, task), f"unknown task{nearest(task, tasks)}")
+
+
+def _undrawn(config: Config) -> Iterator[Mistake]:
+    for name, task in config.tasks.items():
+        if task.source == "tiny8" and name not in TASKS:
+            text = f"the embedded benchmark draws no task of that name{nearest(name, TASKS)}; or take another source"
+            yield Mistake(("tasks", name, "source"), text)
 
 
 def _long_warmups(config: Config) -> Iterator[Mistake]:
@@ -261,6 +283,9 @@ def _clashing_seeds(config: Config) -> Iterator[Mistake]:
 def _same_rows(config: Config, origins: list[int]) -> Iterator[Mistake]:
     rows: dict[str, int] = {}
     for position, merge in enumerate(config.merges):
+        if merge.row_name in REFERENCES:
+            text = f"{shown(merge.row_name)}: tables have a row of that name; give the merge another name"
+            yield Mistake(("merges", origins[position], "name"), text)
         first = rows.setdefault(merge.row_name, position)
         if first == position:
             continue

@@ -167,12 +167,6 @@ class Merge(Section):
         surgery = self.surgery.model_dump(mode="json") if self.surgery else None
         return canonical([self.method, self.settings, self.coefficients, surgery])
 
-    def lacks_only_the_region_of(self, other: "Merge") -> bool:
-        """Whether this is another merge but for its trust region, which this one lacks (names don't count)."""
-        return (
-            self.trust_region is None and other.trust_region is not None and self.but_for_region == other.but_for_region
-        )
-
     @property
     def without_region(self) -> "Merge":
         """The same merge without a trust region, and without a name of its own."""
@@ -199,8 +193,11 @@ class Merge(Section):
     @property
     def row_name(self) -> str:
         """How tables call it."""
-        if self.name:
-            return self.name
+        return self.name or self.described
+
+    @property
+    def described(self) -> str:
+        """A name made from the settings, whatever name it is given."""
         name = load(self.method).title
         name += "".join(f", {key} {value}" for key, value in self.changed_settings.items() if key != "split")
         searched = []

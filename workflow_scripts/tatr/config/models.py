@@ -3,14 +3,15 @@
 The JSON schema (`config/schema.json`) and the commented defaults (`config/default.yaml`) are generated from here.
 """
 
+from collections import Counter
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, field_validator
 
 from tatr.config.analyses import Analyses
 from tatr.config.merges import Merge, TrustRegion
-from tatr.config.section import Section, section_of
+from tatr.config.section import LARGEST_SEED, Section, section_of
 from tatr.config.tasks import AnyTask, Data
 from tatr.config.weights import AnyBackbone, Checkpoints, Sanity
 from tatr.report import analyses
@@ -19,14 +20,16 @@ from tatr.training.recipes.exemplars import Exemplars
 from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.training.recipes.surgery import Surgery
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")]
 """Of a task or a run: letters, digits and _, as it becomes part of file names."""
 
 
 class TrainingSection(section_of(FineTuning, without=("seed",))):  # type: ignore[misc]  # a base that is made here
     """How one individual model is trained."""
 
-    seed: int | None = Field(None, ge=0, description="of batches and crops; null takes the top-level seed")
+    seed: int | None = Field(
+        None, ge=0, le=LARGEST_SEED, description="of batches and crops; null takes the top-level seed"
+    )
 
 
 def _partial(model: type[Section], name: str, about: str) -> type[Section]:
@@ -50,7 +53,7 @@ class FineTuningSection(TrainingSection):
 class ExemplarsSection(section_of(Exemplars, without=("seed",))):  # type: ignore[misc]  # a base that is made here
     """Labelled training images with which the gradients at the pre-trained model are measured."""
 
-    seed: int | None = Field(None, ge=0, description="of the draw; null takes the top-level seed")
+    seed: int | None = Field(None, ge=0, le=LARGEST_SEED, description="of the draw; null takes the top-level seed")
 
 
 class Evaluation(Section):
@@ -66,8 +69,17 @@ class Display(Section):
 
     tasks: dict[str, str] = Field({}, description="names of tasks in tables")
     digits: int = Field(1, ge=0, le=4, description="decimals of percentages")
-    figure_width: float = Field(8.0, gt=0, description="inches")
+    figure_width: float = Field(8.0, gt=0, le=50, description="inches")
     colour: str = Field("tab:blue", description="of the figure's marks, as matplotlib understands it")
+
+    @field_validator("colour")
+    @classmethod
+    def _check_colour(cls, colour: str) -> str:
+        from matplotlib.colors import is_color_like  # takes half a second, for few
+
+        if not is_color_like(colour):
+            raise ValueError("no colour that matplotlib knows; write one such as tab:blue, darkred or '#1f77b4'")
+        return colour
 
 
 class Config(Section):
@@ -82,8 +94,8 @@ class Config(Section):
         [],
         description="tasks that are not merged, but evaluated in every row; nothing is chosen on them",
     )
-    seed: int = Field(0, ge=0, description="of fine-tuning and exemplars, unless they set one")
-    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="of fine-tuning and exemplars, unless they set one")
+    seeds: list[Annotated[int, Field(ge=0, le=LARGEST_SEED)]] | None = Field(
         None, min_length=1, description="instead of `seed`: all of it once per seed; tables show mean and spread"
     )
     tasks: dict[Name, AnyTask] = Field({}, description="your own tasks, or changes to known ones")
@@ -134,6 +146,15 @@ class Config(Section):
         """The exemplars of a task: as many as `exemplars` says, or another count."""
         settings = self._seeded(self.exemplars.model_dump())
         return Exemplars(**settings | ({"count": count} if count else {}))
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """Per row of the table that is a merge, by its name: what it is called by its settings, once each."""
+        names, found = {}, Counter[str]()
+        for merge in self.merges:
+            found[described := merge.described] += 1
+            names[merge.row_name] = described + (f" ({found[described]})" if found[described] > 1 else "")
+        return names
 
     def gradient_count(self, region: TrustRegion) -> int | None:
         """Exemplars per task for a trust region's gradients, absolute or signed; None if it needs no gradients."""

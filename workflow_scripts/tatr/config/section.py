@@ -18,6 +18,9 @@ from pydantic import (
 
 from tatr.settings import keywords, meaning, rules
 
+LARGEST_SEED = 2**32 - 1
+"""What all generators of random numbers take."""
+
 
 class Section(BaseModel):
     """A part of the config. Keys that it does not know are refused; one without a value takes its default."""

@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter
+from string import Formatter
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from tatr.config.section import Section
+from tatr.config.section import LARGEST_SEED, Section
 
 
 class TaskSection(Section):
@@ -24,13 +25,22 @@ class TaskSection(Section):
     @field_validator("templates")
     @classmethod
     def _check_templates(cls, templates: list[str]) -> list[str]:
-        if bad := [template for template in templates if "{}" not in template]:
-            raise ValueError(f"{bad[0]!r} has no {{}} for the class name")
+        for template in templates:
+            try:
+                fields = [field for _, *field in Formatter().parse(template) if field[0] is not None]
+            except ValueError:
+                fields = [["unpaired"]]
+            if not fields or "{}" not in template:
+                raise ValueError(f"{template!r} has no {{}} for the class name")
+            if fields != [["", "", None]]:
+                raise ValueError(f"{template!r} has other braces than one {{}}; a brace itself is written {{{{ or }}}}")
         return templates
 
     @field_validator("classnames")
     @classmethod
     def _check_classnames(cls, classnames: list[str] | None) -> list[str] | None:
+        if any(not name.strip() for name in classnames or []):
+            raise ValueError("a class has no name; give it one, as prompts are made of it")
         if twice := [name for name, count in Counter(classnames or []).items() if count > 1]:
             raise ValueError(f"class {twice[0]!r} is listed twice")
         return classnames
@@ -56,7 +66,7 @@ class Tiny8Task(TaskSection):
     train: int = Field(1920, ge=1, description="training images")
     validation: int = Field(300, ge=1, description="validation images")
     test: int = Field(600, ge=1, description="test images")
-    seed: int = Field(0, ge=0, description="of the drawings")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="of the drawings")
 
 
 class ImageCounts(Section):

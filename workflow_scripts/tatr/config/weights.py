@@ -6,12 +6,15 @@ from pydantic import BeforeValidator, Field
 
 from tatr.config.section import Section
 
+Deviation = Annotated[float, Field(gt=0)]
+
 
 class Backbone(Section):
     """The pre-trained CLIP: a model of open_clip's and its weights."""
 
     name: str = Field(description="open_clip's name of the model", examples=["ViT-B-32-quickgelu"])
     weights: str = Field(
+        min_length=1,
         description="open_clip's tag of the weights, which are downloaded; or a file or folder that holds them",
         examples=["openai"],
     )
@@ -19,7 +22,7 @@ class Backbone(Section):
     mean: tuple[float, float, float] | None = Field(
         None, description="of colours; null takes what belongs to the weights"
     )
-    std: tuple[float, float, float] | None = Field(
+    std: tuple[Deviation, Deviation, Deviation] | None = Field(
         None, description="of colours; null takes what belongs to the weights"
     )
 

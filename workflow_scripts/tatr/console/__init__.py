@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import sys
+from io import TextIOWrapper
 
 COMMANDS = {
     "compare": "compare",
@@ -30,6 +31,8 @@ def main() -> int:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help=f"one of {', '.join(COMMANDS)}")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="of the command")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # where the terminal has no τ or λ
     chosen = parser.parse_args()
     if chosen.version:
         import tatr

@@ -42,19 +42,15 @@ def plan_of(config: Path) -> "Plan":
     Raises:
         TatrError: the file can't be read, or the configuration has mistakes.
     """
-    import yaml
-
     from tatr.config.loading import load_config, read_tasks
+    from tatr.config.written import read_yaml
     from tatr.workflow.code_digest import SCRIPTS
     from tatr.workflow.plan import build
 
     known = [SCRIPTS.parent / "config" / name for name in ("tasks.yaml", "clip_tasks.yaml")]
     if lacking := next((path for path in known if not path.is_file()), None):
         raise TatrError(f"{lacking}: is not there; configurations are read by the tatr of a clone (make install)")
-    try:
-        raw = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise TatrError(f"{config}: can't be read ({error})") from error
+    raw = read_yaml(config)
     if not isinstance(raw, dict):
         raise TatrError(f"{config}: expected a configuration, a mapping of keys (config/README.md)")
     try:

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     content = artefact.manifest.content
     remarks: dict[str, Any] = {"skipped": {}, "warnings": []}  # of a table made before there were any
     if "remarks.json" in content:
-        remarks = json.loads((artefact / "remarks.json").read_text())
+        remarks = json.loads((artefact / "remarks.json").read_text(encoding="utf-8"))
     console = Console(width=None if Console().is_terminal else WIDE, highlight=False)
     table, settings = tables.load_table(artefact / "methods.csv"), artefact.manifest.settings
     shown, notes = _shown(table, settings, remarks["skipped"], console.width, styled=console.is_terminal)

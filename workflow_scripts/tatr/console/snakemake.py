@@ -22,5 +22,28 @@ def run(configs: Sequence[Path], options: Sequence[str], targets: Sequence[str])
         sys.exit(f"error: {snakefile}: is not there; the workflow is run by the tatr of a clone (make install)")
     if missing := [str(config) for config in configs if not config.is_file()]:
         sys.exit(f"error: {', '.join(missing)}: no such file; config/README.md says how to write a configuration")
+    for config in configs:
+        _check_readable(config)
     start = [sys.executable, "-m", "snakemake", "--snakefile", os.path.relpath(snakefile), *options]
-    return subprocess.run([*start, "--configfile", *map(str, configs), "--", *targets]).returncode
+    line = [*start, "--configfile", *map(str, configs), "--", *targets]
+    return subprocess.run(line, env=_environment()).returncode
+
+
+def _check_readable(config: Path) -> None:
+    """Say in one line what Snakemake would say in a traceback."""
+    from tatr.config.written import read_yaml
+    from tatr.errors import TatrError
+
+    try:
+        read_yaml(config)
+    except TatrError as error:
+        sys.exit(f"error: {error}")
+
+
+def _environment() -> dict[str, str]:
+    """Snakemake keeps a cache below the home folder. Where that can't be written, it is kept where the run is."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or f"{os.environ.get('HOME') or '/'}/.cache")
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    if there.is_dir() and os.access(there, os.W_OK):
+        return {**os.environ}
+    return {**os.environ, "XDG_CACHE_HOME": str(Path(".snakemake/cache").absolute())}

@@ -163,7 +163,7 @@ class _Journal:
             if path.is_file() and path not in kept:
                 path.unlink()
         lines: list[Any] = [key, *(vars(shard) for shard in self.shards)]
-        self._file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        self._file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
     def path(self, split: str, number: int) -> Path:
         """The file of a shard."""
@@ -178,13 +178,13 @@ class _Journal:
         number = len(self.of(split))
         shard = _Shard(split, number, images, stop, skipped, file_digest(self.path(split, number)))
         self.shards.append(shard)
-        with self._file.open("a") as file:
+        with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(vars(shard)) + "\n")
 
     def _whole(self, key: str, decode: Callable[[str, int], np.ndarray | str]) -> list[_Shard]:
         shards: list[_Shard] = []
         try:
-            lines = self._file.read_text().splitlines()
+            lines = self._file.read_text(encoding="utf-8").splitlines()
             if json.loads(lines[0]) != key:
                 raise ValueError("they are of another job")
             for line in lines[1:]:

@@ -100,7 +100,7 @@ def _installed() -> list[str]:
     if len(list(NODES.glob("nvidia[0-9]*"))) < 2:
         return []
     try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", errors="replace", timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return []
     return re.findall(r"^GPU .*\(UUID: (GPU-[\w-]+)\)", done.stdout, re.MULTILINE)

@@ -76,11 +76,11 @@ class Layout:
     @classmethod
     def load(cls, path: Path) -> "Layout":
         """Read what `save` wrote."""
-        return cls.of(json.loads(path.read_text()))
+        return cls.of(json.loads(path.read_text(encoding="utf-8")))
 
     def save(self, path: Path) -> None:
         """Write names and shapes as JSON; offsets follow from them."""
-        path.write_text(json.dumps({p.name: p.shape for p in self.parameters}, indent=1) + "\n")
+        path.write_text(json.dumps({p.name: p.shape for p in self.parameters}, indent=1) + "\n", encoding="utf-8")
 
     @cached_property
     def size(self) -> int:

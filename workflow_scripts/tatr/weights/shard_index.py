@@ -13,7 +13,7 @@ def read_weight_map(index: Path) -> dict[str, str]:
         TatrError: it is no index, or a file that it names lies elsewhere.
     """
     try:
-        weight_map = json.loads(index.read_text())["weight_map"]
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         if not all(isinstance(name, str) and Path(name).name == name for name in weight_map.values()):
             raise ValueError("a shard is no file of this folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

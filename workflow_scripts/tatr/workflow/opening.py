@@ -27,7 +27,9 @@ def open_task(head: Artefact, images: Artefact, device: str) -> Task:
     task, other = (artefact.manifest.settings["task"] for artefact in (head, images))
     if task != other:
         raise TatrError(f"{head.folder} is of task '{task}', but {images.folder} of '{other}'; give both of one task")
-    of_head, of_images = (json.loads((artefact / "classnames.json").read_text()) for artefact in (head, images))
+    of_head, of_images = (
+        json.loads((artefact / "classnames.json").read_text(encoding="utf-8")) for artefact in (head, images)
+    )
     settings = {"task": task, "source_classnames": images.manifest.settings.get("source_classnames")}
     check_head_names(of_images, of_head, settings, str(images.folder))
     weight = torch.tensor(load_tensors(head / "head.safetensors")["weight"], device=device)
@@ -37,4 +39,4 @@ def open_task(head: Artefact, images: Artefact, device: str) -> Task:
 def _skipped(images: Artefact) -> int:
     if "images.json" not in images.manifest.content:
         return 0
-    return len(json.loads((images / "images.json").read_text()).get("skipped", {}).get("test", ()))
+    return len(json.loads((images / "images.json").read_text(encoding="utf-8")).get("skipped", {}).get("test", ()))

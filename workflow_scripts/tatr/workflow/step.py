@@ -65,9 +65,12 @@ class Step:
         except TatrError as error:
             _fail(str(error))
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                _fail(f"{arguments.output.parent}: the disk is full ({error}); free some space and run again")
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
-            _fail(f"{arguments.output.parent}: the disk is full ({error}); free some space and run again")
+            path = error.filename or arguments.output.parent
+            _fail(f"{path}: can't be read or written ({error.strerror}); change its permissions, or run elsewhere")
 
     def _make(self, arguments: argparse.Namespace) -> Manifest:
         if arguments.output.name != FILE or not arguments.output.parent.name:
@@ -147,7 +150,8 @@ def _settings(text: str) -> Settings:
     try:
         return Settings(json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")))
     except (ValueError, TypeError, OSError) as error:
-        raise TatrError(f"--settings: neither a JSON object nor a file that holds one: {text!r} ({error})") from error
+        told = text if len(text) <= 80 else f"{text[:80]} …"
+        raise TatrError(f"--settings: neither a JSON object nor a file that holds one: {told!r} ({error})") from error
 
 
 def _check_code(expected: str) -> None:

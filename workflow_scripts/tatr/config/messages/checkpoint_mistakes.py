@@ -1,11 +1,12 @@
 """Checkpoints that lack a key, whose keys no origin reads, or that are read as the models of several tasks."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from tatr.config.messages.mistakes import Mistake, shown
 from tatr.config.models import Config
-from tatr.config.weights import ORIGINS, CheckpointOrigin
+from tatr.config.weights import ORIGINS, CheckpointOrigin, Checkpoints
 
 
 def checkpoint_mistakes(config: Config) -> Iterator[Mistake]:
@@ -21,6 +22,7 @@ def checkpoint_mistakes(config: Config) -> Iterator[Mistake]:
             for task, own in given.tasks.items():
                 if (value := getattr(own, key)) is not None and origins[task].origin != origin:
                     yield Mistake(("checkpoints", "tasks", task, key), _unread(value, origins[task].origin, origin))
+    yield from _misnamed(given, origins)
     yield from _shared({task: origins[task] for task in config.suite})
 
 
@@ -30,6 +32,17 @@ def _lacking(origin: str, keys: tuple[str, ...], origins: Mapping[str, Checkpoin
         some = f" (for {'tasks' if len(lacking) > 1 else 'task'} {', '.join(lacking)})"
         text = f"origin {origin} needs `{keys[0]}`{'' if len(lacking) == len(origins) else some}"
         yield Mistake(("checkpoints",), text)
+
+
+def _misnamed(given: Checkpoints, origins: Mapping[str, CheckpointOrigin]) -> Iterator[Mistake]:
+    told = set()
+    for task, its in origins.items():
+        if its.origin == "hub" and its.repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", its.repository):
+            own = task in given.tasks and given.tasks[task].repository
+            keys = ("checkpoints", "tasks", task, "repository") if own else ("checkpoints", "repository")
+            if keys not in told:
+                yield Mistake(keys, f"{shown(its.repository)}: expected OWNER/NAME, as in the repository's address")
+            told.add(keys)
 
 
 def _unread(value: str, origin: str, reader: str) -> str:

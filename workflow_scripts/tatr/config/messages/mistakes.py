@@ -3,8 +3,9 @@
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
@@ -34,6 +35,17 @@ SECTIONS: dict[str, type[Section]] = {
     "a merge": Merge,
 }
 """Where a misplaced key may belong."""
+
+
+class Spelled(str):
+    """A value that is no text to YAML, as it is spelled: `0625`, `no`. Shown without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+Spelling = Callable[[Keys, Any], Any]
+"""From where a value stands, and the value, to the value as it was written."""
 
 UNKNOWN = ("extra_forbidden", "invalid_key")
 
@@ -76,7 +88,7 @@ class Mistake:
         return f"{where.removeprefix('.')}: {self.text}".removeprefix(": ")
 
 
-def mistakes_of(error: ValidationError, raw: Mapping[str, Any]) -> list[tuple[Mistake, Any]]:
+def mistakes_of(error: ValidationError, raw: Mapping[str, Any], spelled: Spelling) -> list[tuple[Mistake, Any]]:
     """What pydantic refuses in `raw`, once per key, each with the value there."""
     mistakes: dict[Keys, tuple[Mistake, Any]] = {}
     renamed: set[Keys] = set()
@@ -92,7 +104,7 @@ def mistakes_of(error: ValidationError, raw: Mapping[str, Any]) -> list[tuple[Mi
             renamed.add((*keys[:-1], now))
         if detail["type"] == "missing":
             missing.add(keys)
-        mistake = Mistake(keys, _text(dict(detail), keys, raw))
+        mistake = Mistake(keys, _text(dict(detail), keys, raw, spelled))
         if detail["type"] in UNKNOWN or detail["loc"][-1] == "[key]":
             mistake = Mistake((*keys[:-1], str(keys[-1])), mistake.text)  # a number is no index here
         mistakes.setdefault(keys, (mistake, value))
@@ -122,7 +134,7 @@ def _as_yaml(value: Any) -> str:  # noqa: ANN401
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return repr(value)
+    return str(value) if isinstance(value, date) else repr(value)
 
 
 def _close(name: Any, known: list[str]) -> str | None:  # noqa: ANN401
@@ -134,25 +146,27 @@ def _close(name: Any, known: list[str]) -> str | None:  # noqa: ANN401
     return by_case[close[0]] if close else None
 
 
-def _text(detail: dict[str, Any], keys: Keys, raw: Mapping[str, Any]) -> str:
+def _text(detail: dict[str, Any], keys: Keys, raw: Mapping[str, Any], spelled: Spelling) -> str:
     section, field, annotation = _at(keys, raw)
     value, message = detail["input"], detail["msg"].removeprefix("Value error, ")
+    spelling = spelled(keys, value)
+    written = shown(spelling)
     choices = _choices(keys, section, annotation)
     allowed = f"one of {', '.join(choices)}" if choices else expected(annotation)
     if detail["type"] in UNKNOWN:
         return _unknown_key(keys, section, raw)
     if detail["loc"][-1] == "[key]":
-        return f"expected {name_expected(str(keys[-1]))}"
+        return f"expected {name_expected(value if isinstance(value, str) else '')}"
     if detail["type"] == "string_pattern_mismatch":
-        return f"{shown(value)}: expected {name_expected(value)}"
+        return f"{written}: expected {name_expected(value)}"
     if detail["type"] == "missing":
         about = f": {field.description}" if field and field.description and not choices else ""
         return f"missing; expected {allowed}{about}"
     if detail["type"] == "value_error" and message.strip():
-        return message if isinstance(value, dict | list) else f"{shown(value)}: {message}"
+        return message if isinstance(value, dict | list) else f"{written}: {message}"
     if choices and isinstance(value, str):
-        return f"{shown(value)}: unknown {keys[-1]}{nearest(value, choices)}"
-    return f"{shown(value)}: expected {allowed}{_advice(value, annotation, keys)}"
+        return f"{written}: unknown {keys[-1]}{nearest(value, choices)}"
+    return f"{written}: expected {allowed}{_advice(value, spelling, annotation, keys)}"
 
 
 def _unknown_key(keys: Keys, section: type[Section], raw: Mapping[str, Any]) -> str:
@@ -227,16 +241,14 @@ def _choices(keys: Keys, section: type[Section], annotation: Any) -> list[str]: 
     return [str(choice) for choice in get_args(kind)] if get_origin(kind) is Literal else []
 
 
-def _advice(value: Any, annotation: Any, keys: Keys) -> str:  # noqa: ANN401
+def _advice(value: Any, spelling: Any, annotation: Any, keys: Keys) -> str:  # noqa: ANN401
     """What to do about the most common slips."""
     kinds = [bare(member) for member in members(annotation)]
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if isinstance(value, dict) and "search" in value:
         return "; only coefficient and tau are chosen by {search: [...]}, while a plain list is a sweep"
-    if str in kinds and isinstance(value, bool):
-        return "; YAML reads an unquoted yes, no, on or off as a truth value: put it in quotes"
-    if str in kinds and number:
-        return f"; put it in quotes: '{value}'" if expected(annotation) == "text" else ""
+    if str in kinds and (isinstance(value, bool | int | float | date) or isinstance(spelling, Spelled)):
+        return _quotes(value, spelling) if expected(annotation) == "text" else ""
     if keys[0] == "merges" and isinstance(value, str) and Merge in (kinds[0], *map(bare, get_args(kinds[0]))):
         return f"; write {{method: {value}}}" if len(keys) > 1 else f"; write [{{method: {value}}}]"
     if get_origin(kinds[0]) is list and isinstance(value, str):
@@ -252,3 +264,11 @@ def _advice(value: Any, annotation: Any, keys: Keys) -> str:  # noqa: ANN401
     if keys[-1] == "tau" and number and 1 <= value < 100:
         return f"; it is a share, not a percentage: did you mean {value / 100:g}?"
     return ""
+
+
+def _quotes(value: Any, spelling: Any) -> str:  # noqa: ANN401
+    """That a text must be in quotes; around what was written, if a file tells that."""
+    quoted = f"put it in quotes: '{spelling}'" if isinstance(spelling, Spelled) else "put it in quotes"
+    if isinstance(value, bool):
+        return f"; YAML reads an unquoted yes, no, on or off as a truth value: {quoted}"
+    return f"; YAML reads this as {shown(value)}: {quoted}" if str(value) != str(spelling) else f"; {quoted}"

@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+LONGEST_NAME = 100
+"""Characters of the name of a task or a run, as it becomes part of names of files."""
+
 KINDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Any: "a value"}
 
 
@@ -61,9 +64,10 @@ def expected(annotation: Any) -> str:  # noqa: ANN401
 
 def name_expected(written: str = "") -> str:
     """What a name must look like, with a valid name close to the one that was written."""
-    valid = re.sub(r"\W", "_", written)
+    valid = re.sub(r"\W", "_", written, flags=re.ASCII)[:LONGEST_NAME]
+    length = f", of {LONGEST_NAME} characters at most" if len(written) > LONGEST_NAME else ""
     advice = f", such as '{valid}'" if re.match("[A-Za-z]", valid) else ""
-    return f"a name of letters, digits and _ that starts with a letter{advice}"
+    return f"a name of letters, digits and _ that starts with a letter{length}{advice}"
 
 
 def _expected_list(kind: Any, limits: dict[str, Any]) -> str:  # noqa: ANN401

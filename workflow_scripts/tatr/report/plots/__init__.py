@@ -36,6 +36,22 @@ def drawn(name: str, table: pd.DataFrame, names: Mapping[str, str]) -> Figure:
         return load(name).draw(table, names)
 
 
+def renamed(table: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """An analysis's table with rows, and curves of them, by their own names.
+
+    Args:
+        table: in which they are called by their settings, as no artefact depends on how a row is called.
+        names: of rows that have one, by what they are called there.
+    """
+
+    def name(called: str) -> str:
+        merge = next((merge for merge in names if called.startswith(f"{merge} + ")), called)
+        return names[called] if called in names else called.replace(merge, names.get(merge, merge), 1)
+
+    columns = [column for column in ("row", "other", "curve") if column in table]
+    return table.assign(**{column: [name(called) for called in table[column]] for column in columns})
+
+
 def with_intervals(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     """A column's mean over seeds, with its interval: Student's over seeds, or of one seed its own, if it has one.
 

@@ -186,7 +186,7 @@ def _file(path: Path) -> Tensors:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TatrError(f"{path}: not a JSON file ({error}); copy it again") from error
     return value if isinstance(value, dict) else {}

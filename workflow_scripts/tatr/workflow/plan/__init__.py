@@ -11,7 +11,7 @@ from typing import Any
 
 from tatr.clip.architecture import Architecture, OtherTower
 from tatr.config.models import Config
-from tatr.errors import Problems, TatrError
+from tatr.errors import Problems, TatrError, system_error
 from tatr.workflow.plan import analyses, ingredients, inputs, merges, results, tables
 from tatr.workflow.plan.artefacts import RESULTS, Draft, Planned
 from tatr.workflow.plan.backbone import BackboneSource, find
@@ -80,6 +80,13 @@ def build(config: Config, backbones: Path, look: bool = False) -> Plan:
         TatrError: files that the configuration names are not there or not what they should be, all of them in one
             error; or the backbone lacks what a merge needs.
     """
+    try:
+        return _planned(config, backbones, look)
+    except OSError as error:
+        raise system_error(error) from error
+
+
+def _planned(config: Config, backbones: Path, look: bool) -> Plan:
     problems = Problems()
     source = find(config.backbone, backbones, problems)
     artefacts: dict[tuple[str, str], Planned] = {}

@@ -87,16 +87,21 @@ def _masks(draft: Draft, _: Settings) -> Need:
     return Need([mask for mask, _ in found.values()], [labels for _, labels in found.values()])
 
 
-def _rows(draft: Draft, _: Settings) -> Need:
-    """The merges of the table, evaluated. `merge` is what a row is called without its trust region."""
-    plain = {merge.but_for_region: merge.row_name for merge in draft.config.merges if not merge.trust_region}
-    labels = []
+def _rows(draft: Draft, settings: Settings) -> Need:
+    """The merges of the table, evaluated, by their settings; names are put in when figures are drawn. `merge` is what a
+    row is called without its trust region.
+    """
+    labels, rows = [], draft.config.rows
     for merge in draft.config.merges:
         tau = merge.taus[0] if len(merge.taus) == 1 else None
         region = _of_region(draft, merge.trust_region, tau) if merge.trust_region else _NO_REGION
-        name = plain.get(merge.but_for_region, merge.without_region.row_name)
-        labels.append(region | {"row": merge.row_name, "merge": name, "but_for_region": merge.but_for_region})
-    return Need([merges.evaluation(draft, merge) for merge in draft.config.merges], labels)
+        named = {"row": rows[merge.row_name], "merge": merge.without_region.described}
+        labels.append(region | named | {"but_for_region": merge.but_for_region})
+    evaluations = [merges.evaluation(draft, merge) for merge in draft.config.merges]
+    if "pairs" not in settings:
+        return Need(evaluations, labels)
+    pairs = [[rows[name] for name in pair] for pair in settings["pairs"]]
+    return Need(evaluations, labels, {"settings": {**settings, "pairs": pairs}})
 
 
 def _regions(draft: Draft, settings: Settings) -> Need:

@@ -64,7 +64,7 @@ def find(backbone: str | Backbone, shipped: Path, problems: Problems) -> Backbon
     if (folder / "open_clip_config.json").is_file():
         return _saved_by_open_clip(folder)
     try:
-        model = json.loads((folder / "model.json").read_text())
+        model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         # Its manifest says which weights they are.
         digest = json.loads((folder / FILE).read_text(encoding="utf-8"))["content"]["model.safetensors"]
     except (OSError, ValueError, KeyError) as error:
@@ -98,8 +98,8 @@ def _saved_by_open_clip(folder: Path) -> BackboneSource:
     """A folder that open_clip (or `snakemake exported`) saved: open_clip_config.json and the weights next to it."""
     file = folder / "open_clip_config.json"
     try:
-        config = json.loads(file.read_text())
-        preprocess = config.get("preprocess_cfg", {})
+        config = json.loads(file.read_text(encoding="utf-8"))
+        preprocess = {**config.get("preprocess_cfg", {})}
         model = {**config["model_cfg"], "preprocess_cfg": preprocess}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise TatrError(f"{file}: not a config that open_clip saved ({error!r})") from None

@@ -137,7 +137,7 @@ def export(draft: Draft, merge: Merge) -> Planned:
         "surgery": measured.inputs["surgery"],
         "heads": measured.inputs["heads"],
     }
-    return draft.add("export", measured.label, settings | {"row": merge.row_name, "tasks": draft.tasks}, inputs)
+    return draft.add("export", measured.label, settings | {"row": merge.described, "tasks": draft.tasks}, inputs)
 
 
 def task_vectors(draft: Draft) -> list[Planned]:

@@ -49,7 +49,9 @@ def figure_settings(drafts: Sequence[Draft], analyses: Mapping[str, Sequence[Pla
     config = drafts[0].config
     display, asked_for = config.display, config.analyses_asked_for
     seeds = [draft.config.seed for draft in drafts]
+    rows = {described: name for name, described in config.rows.items() if name != described}
     return {
+        **({"rows": rows} if rows else {}),
         **{"width": display.figure_width, "colour": display.colour, "names": display.tasks},
         "analyses": {name: asked_for[name].model_dump(mode="json") for name in analyses},
         # The table of all seeds together has a column of them.
@@ -78,7 +80,9 @@ def _rows(draft: Draft) -> list[dict[str, Any]]:
         {"name": name, "evaluations": [e.name for e in evaluations], "reference": True}
         for name, evaluations in references(draft).items()
     ]
-    return rows + [_row(draft, merge) for merge in draft.config.merges]
+    # Of each merge without a trust region, the first row.
+    plain = {merge.but_for_region: merge for merge in reversed(draft.config.merges) if merge.trust_region is None}
+    return rows + [_row(draft, merge, plain) for merge in draft.config.merges]
 
 
 def _matches(draft: Draft, paper: str | None) -> list[Match | None]:
@@ -88,10 +92,9 @@ def _matches(draft: Draft, paper: str | None) -> list[Match | None]:
     return matches + [_paper_row(draft, merge, paper) for merge in draft.config.merges]
 
 
-def _row(draft: Draft, merge: Merge) -> dict[str, Any]:
+def _row(draft: Draft, merge: Merge, plain: Mapping[str, Merge]) -> dict[str, Any]:
     row = {"name": merge.row_name, "evaluations": [evaluation(draft, merge).name], "reference": False}
-    without = next((other for other in draft.config.merges if other.lacks_only_the_region_of(merge)), None)
-    if without:
+    if merge.trust_region and (without := plain.get(merge.but_for_region)):
         row["without"] = [evaluation(draft, without).name]
     return row | ({"unlabelled": merge.unlabelled} if merge.unlabelled else {})
 

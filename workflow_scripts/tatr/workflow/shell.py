@@ -1,0 +1,74 @@
+"""The shell's part of a job: how `tatr STEP …` in a rule becomes a process, wherever the project lies."""
+
+import codecs
+import locale
+import re
+from pathlib import Path
+from shlex import quote
+
+from tatr.errors import TatrError
+
+LONG = 30_000
+"""Characters from which on an argument is passed as a file: Linux takes no longer one than 128 KiB, in UTF-8."""
+
+PREFIX = """set -euo pipefail
+WEIGHTS=%(weights)s
+tatr() (
+  words=(%(python)s %(scripts)s/tatr/console)
+  if [ -f %(scripts)s/"$1.py" ]; then words=(%(python)s %(scripts)s/"$1.py"); shift; fi
+  for word in "$@"; do
+    if [ ${#word} -gt %(long)s ]; then exec 9< <(printf %%s "$word"); word=/dev/fd/9; fi
+    words+=("$word")
+  done
+  exec "${words[@]}"
+)
+"""
+
+
+def prefix(scripts: Path, python: str, weights: Path | None) -> str:
+    """What stands before the command of every rule, as Snakemake formats it (braces are doubled).
+
+    `tatr mask …` runs `workflow_scripts/mask.py`; `tatr show …`, for which there is no such file, is the command that
+    people use. $WEIGHTS is the pre-trained model's file, if it is not downloaded. As a prefix they are in no rule's
+    text: moving the repository or the environment re-runs nothing.
+
+    Args:
+        scripts: `workflow_scripts/`.
+        python: the interpreter.
+        weights: of the backbone, or None.
+    """
+    names = {"weights": weights or "", "python": python, "scripts": scripts}
+    words = {name: quote(str(word)) for name, word in names.items()}
+    return (PREFIX % (words | {"long": LONG})).replace("{", "{{").replace("}", "}}")
+
+
+def check_encoding() -> None:
+    """Refuse a locale in which Snakemake can't pass on every name of a class or a file.
+
+    Raises:
+        TatrError: its text is not UTF-8.
+    """
+    found = locale.getpreferredencoding(False)
+    if codecs.lookup(found).name != "utf-8":
+        raise TatrError(
+            f"text is {found} in this locale (LC_ALL, LC_CTYPE or LANG), not UTF-8; set PYTHONUTF8=1 in the "
+            "environment, or a locale such as C.UTF-8, and run again"
+        )
+
+
+def check_places(project: Path, work: Path) -> None:
+    """Refuse folders with whose names Snakemake can't run jobs.
+
+    Args:
+        project: of the Snakefile; Snakemake takes braces in paths of rules for wildcards.
+        work: where it runs; a long command becomes a script there, which Snakemake calls in double quotes.
+
+    Raises:
+        TatrError: such a character is in one of them.
+    """
+    for folder, characters, what in ((project, r"[{}\x00-\x1f]", "project"), (work, r'["$`\\\x00-\x1f]', "folder")):
+        if found := re.search(characters, str(folder)):
+            raise TatrError(
+                f"{str(folder)!r}: Snakemake can't run jobs where the {what}'s path has {found[0]!r}; rename the "
+                f"folder, or {'move the project' if folder is project else 'run in another one'}"
+            )
