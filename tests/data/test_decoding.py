@@ -168,7 +168,7 @@ def test_an_unreadable_image_stops_the_job_by_name(
 ) -> None:
     damage(splits["train"].paths[20])
     remedy = (
-        r"; fix or remove it, or set tasks\.mine\.unreadable: skip to leave such images out \(at most 1% of a split"
+        r"; fix or remove it, or set tasks\.mine\.unreadable: skip to leave such images out \(at most 1% of a task's images"
     )
     with pytest.raises(TatrError, match=rf"train/020\.png: not a readable image \(.*{reason}.*\){remedy}"):
         write(splits)
@@ -226,7 +226,7 @@ def test_a_store_without_the_unreadable_is_that_of_the_readable(
 def test_more_than_one_in_a_hundred_are_not_left_out(write: Callable[..., dict], splits: dict[str, ImageFiles]) -> None:
     for index in (3, 90):
         text(splits["train"].paths[index])
-    with pytest.raises(TatrError, match=r"train/003.*; .*train/090.*; that is more than 1% of the 103 train images of"):
+    with pytest.raises(TatrError, match=r"train/003.*; .*train/090.*; that is more than 1% of the 118 images of"):
         write(splits, unreadable="skip")
 
 

@@ -1,6 +1,7 @@
 """Images in folders: how they are divided, and what a data set can get wrong."""
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,7 @@ def decode(pictures: Pictures) -> Split:
 
 
 def load(folder_: Path, **changes: object) -> dict[str, Split]:
-    splits, _ = folder.load(settings(folder_, **changes))
+    splits, _, _ = folder.load(settings(folder_, **changes))
     return {split: decode(pictures) for split, pictures in splits.items()}
 
 
@@ -220,11 +221,14 @@ def test_all_that_is_wrong_with_a_task_is_said_at_once(divided: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_listed_is_no_empty_one(divided: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(top: Path, onerror: Callable[[OSError], None]) -> list[Any]:
-        onerror(PermissionError(13, "Permission denied", str(top)))
-        return []
+    scandir = os.scandir
 
-    monkeypatch.setattr("os.walk", closed)
+    def closed(folder: str) -> Any:  # noqa: ANN401
+        if str(folder).endswith("ant"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr("os.scandir", closed)
     with pytest.raises(TatrError, match=r"ant: can't be listed \(Permission denied\); make it readable"):
         folder.load(settings(divided))
 
@@ -245,7 +249,7 @@ def test_validation_and_test_hold_the_same_share_of_every_class(undivided: Path)
 def test_a_class_may_lack_test_images_but_not_in_silence(divided: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.rmtree(divided / "test" / "big_bee")
     with caplog.at_level(logging.WARNING):
-        splits, classnames = folder.load(settings(divided))
+        splits, classnames, _ = folder.load(settings(divided))
     np.testing.assert_array_equal(np.bincount(splits["test"].labels), [4, 0, 4])
     assert classnames == ["ant", "big_bee", "cat"]
     (record,) = caplog.records
@@ -311,14 +315,14 @@ def test_what_is_found_must_be_what_is_expected(listed: Path, changes: dict[str,
 def test_nothing_is_decoded_to_find_images(divided: Path) -> None:
     for path in divided.rglob("*.png"):
         path.write_text("no image")
-    splits, _ = folder.load(settings(divided))
+    splits, _, _ = folder.load(settings(divided))
     assert [len(splits[name]) for name in SPLITS] == [24, 6, 12]
     assert splits["test"].where(5) == str(divided / "test" / "big_bee" / "1.png")
 
 
 def test_tiny8_draws_what_it_always_drew() -> None:
     given = {"task": "cars", "source_classnames": ["red van", "blue van"], "size": 32, "seed": 3}
-    splits, classnames = tiny8.load({**given, "train": 5, "validation": 2, "test": 3})
+    splits, classnames, _ = tiny8.load({**given, "train": 5, "validation": 2, "test": 3})
     assert classnames == given["source_classnames"]
     for name, count in (("train", 5), ("validation", 2), ("test", 3)):
         images, labels = draw_split("cars", given["source_classnames"], name, count, 3)

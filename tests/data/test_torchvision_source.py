@@ -125,7 +125,7 @@ def test_labels_and_classes(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_, **__: True)
     write, keys, classes, train = CASES[name]
     write(tmp_path)
-    splits, names = load(settings(tmp_path, name, **keys))
+    splits, names, _ = load(settings(tmp_path, name, **keys))
     assert names == classes
     assert len(splits["train"]) + len(splits["validation"]) == train
     count = len(classes)
@@ -156,7 +156,7 @@ def test_faces_are_counted_in_their_own_order(tmp_path: Path, monkeypatch: pytes
     alphabetical = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
     with pytest.raises(TatrError, match="class order differs, first at label 4 is 'sad' there and 'neutral'"):
         load(settings(tmp_path, "FER2013", **SPLITS, source_classnames=alphabetical))
-    splits, _ = load(settings(tmp_path, "FER2013", **SPLITS))
+    splits, _, _ = load(settings(tmp_path, "FER2013", **SPLITS))
     assert splits["test"].labels.tolist() == [*range(7)] * 2
 
 
@@ -181,7 +181,7 @@ def test_tumours_are_read_without_their_images(tmp_path: Path, monkeypatch: pyte
         for name, *_ in files.values():
             (tmp_path / "pcam").mkdir(exist_ok=True)
             (tmp_path / "pcam" / name).touch()
-    splits, names = load(settings(tmp_path, "PCAM", **SPLITS))
+    splits, names, _ = load(settings(tmp_path, "PCAM", **SPLITS))
     assert names == ["no tumor", "tumor"]
     assert splits["test"].labels.tolist() == [0, 1] * 6
     assert splits["test"].decode(3).size == (96, 96)

@@ -4,9 +4,11 @@ A wrong class order is the most common silent mistake with zero-shot heads: ever
 """
 
 import logging
+import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,23 @@ import numpy as np
 from tatr.errors import TatrError
 
 logger = logging.getLogger("tatr")
+
+
+def root_folder(settings: Mapping[str, Any], expected: str = "") -> Path:
+    """The folder that a task's `root` names.
+
+    Args:
+        settings: `task` and `root`.
+        expected: what it should hold, for the message.
+
+    Raises:
+        TatrError: it is no folder.
+    """
+    root = Path(os.path.expanduser(settings["root"]))  # `Path.expanduser` raises where there is no such user
+    if not root.is_dir():
+        more = f"; {expected}" if expected else ""
+        raise TatrError(f"tasks.{settings['task']}.root: {root} is no folder (seen from {Path.cwd()}){more}")
+    return root
 
 
 def check_names(names: Sequence[str] | None, settings: Mapping[str, Any], where: str) -> None:
