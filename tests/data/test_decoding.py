@@ -168,7 +168,8 @@ def test_an_unreadable_image_stops_the_job_by_name(
 ) -> None:
     damage(splits["train"].paths[20])
     remedy = (
-        r"; fix or remove it, or set tasks\.mine\.unreadable: skip to leave such images out \(at most 1% of a task's images"
+        r"; fix or remove it, or set tasks\.mine\.unreadable: skip to leave such images out "
+        r"\(at most 1% of a task's images\)"
     )
     with pytest.raises(TatrError, match=rf"train/020\.png: not a readable image \(.*{reason}.*\){remedy}"):
         write(splits)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 from tatr.errors import TatrError
 
@@ -32,7 +33,10 @@ SHARE = 0.05
 NAMED = 3
 """Examples of each reason that a message names."""
 
-LITTER = {".DS_Store", ".directory", ".ipynb_checkpoints", ".thumbnails", "@eaDir", "Thumbs.db", "__MACOSX", "desktop.ini"}
+LITTER = {
+    *(".DS_Store", ".directory", ".ipynb_checkpoints", ".thumbnails"),
+    *("@eaDir", "Thumbs.db", "__MACOSX", "desktop.ini"),
+}
 """What systems leave in folders, beside a `._NAME` for each NAME: nobody's data."""
 
 logger = logging.getLogger("tatr")
@@ -77,7 +81,8 @@ class FoundImages:
         if count > max(1, SHARE * (count + used)):
             raise TatrError(
                 f"{root}: {count} of the {count + used} things in its class folders would not be used, more than "
-                f"{SHARE:.0%}: {told}; save images as PNG or JPEG, mend links, and move what is no image out of {key}.root"
+                f"{SHARE:.0%}: {told}; save images as PNG or JPEG, mend links, and move what is no image out of "
+                f"{key}.root"
             )
         if told:
             logger.log(logging.WARNING if count else logging.INFO, "%s: not used: %s", root, told)
@@ -105,9 +110,10 @@ def find_images(folders: Sequence[Path], endings: Collection[str]) -> FoundImage
 def note_outside(found: FoundImages, folder: Path, endings: Collection[str]) -> None:
     """Note the images that a folder of classes itself holds, and those of its folders that are no classes."""
     for entry in entries(folder):
-        if entry.is_dir() and is_no_class(entry.name):
-            found.note("hidden", *(path for path in _all_below(entry.path) if is_litter(path) or _ending(path) in endings))
-        elif _ending(entry.name) in endings and not is_hidden(entry.name) and entry.is_file():
+        if is_folder(entry) and is_no_class(entry.name):
+            below = _all_below(entry.path)
+            found.note("hidden", *(path for path in below if is_litter(path) or _ending(path) in endings))
+        elif _ending(entry.name) in endings and not is_hidden(entry.name) and not is_folder(entry):
             found.note("outside", entry.path)
 
 
@@ -123,6 +129,11 @@ def entries(folder: Path | str) -> list["os.DirEntry[str]"]:
             return sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise TatrError(f"{error.filename}: can't be listed ({error.strerror}); make it readable") from error
+
+
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a folder, or a link to one."""
+    return _is_folder(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
 def is_hidden(name: str) -> bool:
@@ -142,13 +153,14 @@ def is_litter(path: str) -> bool:
 
 
 class _Search:
-    """First all that lies in the folders under its own name, then what links to folders lead to, then links to files."""
+    """First all that lies in the folders under its own name, then what links lead to: to folders, then to files."""
 
     def __init__(self, folders: Sequence[Path], endings: Collection[str]) -> None:
         self.found = FoundImages([[] for _ in folders])
         self._folders, self._endings = folders, endings
         # A link to a folder that holds it would never end.
-        self._read = {_identity(above) for folder in folders for above in folder.resolve().parents}
+        above = {parent for folder in folders for parent in Path(os.path.realpath(folder)).parents}
+        self._read = set(map(_identity, above))
         self._folder_links: list[tuple[int, str]] = []
         self._file_links: list[tuple[int, str]] = []
 
@@ -177,7 +189,7 @@ class _Search:
                 continue
             self._read.add(identity)
             for entry in entries(folder):
-                if entry.is_dir() and not entry.is_symlink() and not is_hidden(entry.name):
+                if entry.is_dir(follow_symlinks=False) and not is_hidden(entry.name):
                     waiting.append(f"{folder}/{entry.name}")
                 else:
                     self._sort(number, f"{folder}/{entry.name}", entry)
@@ -186,7 +198,7 @@ class _Search:
         if is_hidden(entry.name):
             self.found.note("hidden", *_all_below(path))
         elif entry.is_symlink():
-            (self._folder_links if entry.is_dir() else self._file_links).append((number, path))
+            (self._folder_links if is_folder(entry) else self._file_links).append((number, path))
         elif entry.is_file():
             self._take(number, path)
         else:
@@ -201,8 +213,8 @@ class _Search:
     def _leads_on(self, link: str) -> bool:
         """Whether a link leads to a file that isn't read under its own name."""
         target = os.path.realpath(link)
-        own = self._is_image(target) and _identity(os.path.dirname(target)) in self._read
-        return os.path.isfile(target) and not own
+        folder = target.rpartition("/")[0]
+        return _is_file(target) and not (self._is_image(target) and _identity(folder) in self._read)
 
     def _is_image(self, path: str) -> bool:
         name = path.rpartition("/")[2]
@@ -210,20 +222,33 @@ class _Search:
 
 
 def _ending(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
+    stem, _, ending = name.rpartition(".")
+    return f".{ending.lower()}" if stem else ""
+
+
+def _status(path: str | Path) -> os.stat_result | None:
+    """Of what a path leads to; None if that is nothing, or can't be seen."""
+    try:
+        return Path(path).stat()
+    except (OSError, ValueError):
+        return None
+
+
+def _is_folder(path: str) -> bool:
+    return (status := _status(path)) is not None and S_ISDIR(status.st_mode)
+
+
+def _is_file(path: str) -> bool:
+    return (status := _status(path)) is not None and S_ISREG(status.st_mode)
 
 
 def _identity(folder: str | Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(folder)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if (status := _status(folder)) else None
 
 
 def _all_below(path: str) -> Iterator[str]:
     """A hidden file, or all files of a hidden folder; litter as a whole."""
-    if is_litter(path) or os.path.islink(path) or not os.path.isdir(path):
+    if is_litter(path) or Path(path).is_symlink() or not _is_folder(path):
         yield path
     else:
         for parent, _, names in os.walk(path):

@@ -126,9 +126,7 @@ def _check_classes(
     first = pictures.where(int(np.flatnonzero(pictures.labels == lost[0])[0]))
     if split == "train" or not len(kept):
         what = "training" if split == "train" else split
-        raise TatrError(
-            f"tasks.{task}: no {what} image of class '{name}' can be decoded ({first}, …); fix one of them"
-        )
+        raise TatrError(f"tasks.{task}: no {what} image of class '{name}' can be decoded ({first}, …); fix one of them")
     logger.warning("tasks.%s: class '%s' has no %s image that can be decoded (%s, …)", task, name, split, first)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tatr.data.checks import root_folder
-from tatr.data.class_folders import FoundImages, entries, find_images, is_no_class, note_outside
+from tatr.data.class_folders import FoundImages, entries, find_images, is_folder, is_no_class, note_outside
 from tatr.data.class_order import in_order
 from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits, endings
 from tatr.data.split_lists import listed_splits, unlisted
@@ -62,7 +62,7 @@ def look(settings: Mapping[str, Any]) -> int | None:
 
 
 def _found(root: Path, parts: Sequence[Path], classes: Sequence[str], key: str) -> FoundImages:
-    """What the folders of all classes hold: those in the first part (train, or all), then those in the second (test)."""
+    """What the folders of all classes hold, first in the first part (train, or all), then in the second (test)."""
     folders = [part / name for part in parts for name in classes]
     found = find_images(folders, endings())
     for part in parts:
@@ -160,7 +160,7 @@ def _splits(root: Path) -> list[str]:
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(entry.is_file() and Path(entry.name).suffix.lower() in endings() for entry in entries(folder))
+    return any(Path(entry.name).suffix.lower() in endings() for entry in entries(folder))
 
 
 def _classes(folder: Path, without: set[str], key: str) -> list[str]:
@@ -185,4 +185,4 @@ def _shown(names: set[str]) -> str:
 
 
 def _folders(folder: Path) -> set[str]:
-    return {entry.name for entry in entries(folder) if entry.is_dir() and not is_no_class(entry.name)}
+    return {entry.name for entry in entries(folder) if is_folder(entry) and not is_no_class(entry.name)}
