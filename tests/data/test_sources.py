@@ -210,6 +210,60 @@ def test_splits_are_not_taken_for_classes(divided: Path) -> None:
         folder.load(settings(divided, test_fraction=0.2))
 
 
+VALIDATION = ("val", "valid", "validation", "Val", "dev")
+
+
+@pytest.mark.parametrize(("train", "other"), [("train", name) for name in VALIDATION] + [("Train", "Valid")])
+@pytest.mark.parametrize("keys", [{}, {"test_fraction": 0.2}, {"lists": {"train": "a.txt", "test": "b.txt"}}])
+def test_advice_about_other_splits_can_be_followed(divided: Path, train: str, other: str, keys: dict[str, Any]) -> None:
+    (divided / "test").rename(divided / other)
+    (divided / "train").rename(divided / train)
+    (divided / "annotations").mkdir()
+    with pytest.raises(TatrError) as caught:
+        folder.load(settings(divided, **keys))
+    old = [(train, "train")] * (train != "train") + [(other, "test")]
+    rename = " and ".join(f"'{name}' to '{new}'" for name, new in old)
+    other_way = f"set tasks.mine.root: {divided / train}, with test_fraction"
+    assert f"rename {rename}, without test_fraction and lists; or {other_way}" in str(caught.value)
+    assert set(load(divided / train, test_fraction=0.2)) == set(SPLITS)
+    for name, new in old:
+        (divided / name).rename(divided / new)
+    assert len(load(divided)["test"][0]) == 12
+
+
+def test_a_class_may_be_called_like_a_split(undivided: Path) -> None:
+    """Trains, planes and buses: a class holds images, a split holds classes."""
+    (undivided / "cat").rename(undivided / "train")
+    assert folder.load(settings(undivided, test_fraction=0.25)).classnames == ["ant", "big_bee", "train"]
+    with pytest.raises(TatrError, match=r"test: no such folder, .*; if 'train' is a class, set test_fraction"):
+        folder.load(settings(undivided))
+
+
+def test_splits_without_classes_are_no_classes(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for i in range(20):
+            save(tmp_path / split / f"{i}.png")
+    with pytest.raises(TatrError, match=r"called like splits, .*'train' and 'test' that hold one folder per class"):
+        folder.load(settings(tmp_path, test_fraction=0.2))
+
+
+def test_a_test_set_without_labels_is_no_test_set(divided: Path) -> None:
+    for number, path in enumerate((divided / "test").rglob("*.png")):
+        path.rename(divided / f"test/{number}.png")
+    with pytest.raises(TatrError) as caught:
+        folder.load(settings(divided))
+    assert "outside of the class folders (12: 0.png, " in str(caught.value)
+    assert "give another folder of classes as tasks.mine.root, with test_fraction" in str(caught.value)
+    assert load(divided / "train", test_fraction=0.2)
+
+
+def test_folders_beside_train_and_test_are_named(divided: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(divided / "test", divided / "val")
+    with caplog.at_level(logging.INFO):
+        assert folder.load(settings(divided)).unused == {"beside": [f"{divided}/val"]}
+    assert "not used: beside train and test (1: val)" in caplog.text
+
+
 def test_all_that_is_wrong_with_a_task_is_said_at_once(divided: Path) -> None:
     wrong = {"source_classnames": ["ant", "bee"], "counts": {"train": 9, "test": 12}}
     with pytest.raises(TatrError) as caught:

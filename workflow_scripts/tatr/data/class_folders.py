@@ -65,27 +65,28 @@ class FoundImages:
         told = _told(inside, folder)
         return f"; there is {told}" if told else ""
 
-    def judge(self, root: Path, key: str) -> None:
-        """Say what is not used.
 
-        Args:
-            root: the folder of all that was read, for messages.
-            key: of the task's configuration, for messages.
+def judge_unused(unused: Mapping[str, Sequence[str]], used: int, root: Path, key: str) -> None:
+    """Say what is not used.
 
-        Raises:
-            TatrError: it is more than one thing, and more than `SHARE` of all. Litter is not counted.
-        """
-        counted = [p for reason, paths in self.unused.items() if reason not in CHOSEN for p in paths]
-        count, used = sum(not is_litter(path) for path in counted), sum(map(len, self.images))
-        told = _told(self.unused, root)
-        if count > max(1, SHARE * (count + used)):
-            raise TatrError(
-                f"{root}: {count} of the {count + used} things in its class folders would not be used, more than "
-                f"{SHARE:.0%}: {told}; save images as PNG or JPEG, mend links, and move what is no image out of "
-                f"{key}.root"
-            )
-        if told:
-            logger.log(logging.WARNING if count else logging.INFO, "%s: not used: %s", root, told)
+    Args:
+        unused: paths by reason.
+        used: how many images are.
+        root: the folder of all that was read, for messages.
+        key: of the task's configuration, for messages.
+
+    Raises:
+        TatrError: it is more than one thing, and more than `SHARE` of all. Litter is not counted.
+    """
+    counted = [path for reason, paths in unused.items() if reason not in CHOSEN for path in paths]
+    count, told = sum(not is_litter(path) for path in counted), _told(unused, root)
+    if count > max(1, SHARE * (count + used)):
+        raise TatrError(
+            f"{root}: {count} of the {count + used} things in its class folders would not be used, more than "
+            f"{SHARE:.0%}: {told}; save images as PNG or JPEG, mend links, and move what is no image out of {key}.root"
+        )
+    if told:
+        logger.log(logging.WARNING if count else logging.INFO, "%s: not used: %s", root, told)
 
 
 def find_images(folders: Sequence[Path], endings: Collection[str]) -> FoundImages:
@@ -251,8 +252,8 @@ def _all_below(path: str) -> Iterator[str]:
     if is_litter(path) or Path(path).is_symlink() or not _is_folder(path):
         yield path
     else:
-        for parent, _, names in os.walk(path):
-            yield from (f"{parent}/{name}" for name in names)
+        for parent, _, names in sorted(os.walk(path)):
+            yield from (f"{parent}/{name}" for name in sorted(names))
 
 
 def _told(unused: Mapping[str, Sequence[str]], folder: Path) -> str:

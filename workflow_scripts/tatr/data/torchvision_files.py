@@ -7,9 +7,8 @@ import csv
 import gzip
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -37,7 +36,7 @@ class Listing:
     """Of the images, if they have files of their own."""
     named: bool = False
     """Whether a list or a table names the paths: they were not found in folders."""
-    unused: Mapping[str, Sequence[str]] = MappingProxyType({})
+    unused: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Paths of what lies in the folders of classes and is not used, by reason."""
 
 
@@ -59,7 +58,8 @@ def gtsrb(root: Path, split: str = "train") -> Listing:
     base = root / "gtsrb"
     train = _class_folders(base / "GTSRB/Training", (".ppm",))
     if split == "train":
-        return train
+        tables = {*map(str, base.glob("GTSRB/Training/*/GT-*.csv"))}  # of the signs' places in the images
+        return replace(train, unused={why: [*{*paths} - tables] for why, paths in train.unused.items()})
     with (base / "GT-final_test.csv").open(encoding="utf-8") as file:
         rows = [*csv.DictReader(file, delimiter=";", skipinitialspace=True)]
     paths = [f"{base}/GTSRB/Final_Test/Images/{row['Filename']}" for row in rows]
@@ -131,6 +131,8 @@ LISTINGS: dict[str, Callable[..., Listing]] = {
 
 def _class_folders(folder: Path, suffixes: tuple[str, ...]) -> Listing:
     """All images of a folder of classes, as torchvision's `make_dataset` lists them."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}")
     names = sorted(entry.name for entry in entries(folder) if is_folder(entry))
     found = find_images([folder / name for name in names], suffixes)
     for name, images in zip(names, found.images, strict=True):

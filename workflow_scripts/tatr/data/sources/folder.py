@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from tatr.data.checks import root_folder
-from tatr.data.class_folders import FoundImages, entries, find_images, is_folder, is_no_class, note_outside
+from tatr.data.class_folders import (
+    FoundImages,
+    entries,
+    find_images,
+    is_folder,
+    is_no_class,
+    judge_unused,
+    note_outside,
+)
 from tatr.data.class_order import in_order
 from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits, endings
 from tatr.data.split_lists import listed_splits, unlisted
@@ -76,7 +84,7 @@ def _found(root: Path, parts: Sequence[Path], classes: Sequence[str], key: str) 
                 f"class, or give another folder of classes as {key}.root, with test_fraction"
             )
     _refuse_empty(found, folders, len(classes))
-    found.judge(root, key)
+    judge_unused(found.unused, sum(map(len, found.images)), root, key)
     return found
 
 
