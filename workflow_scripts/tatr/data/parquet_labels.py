@@ -58,6 +58,8 @@ def label_column(column: pa.ChunkedArray, metadata: Mapping[bytes, bytes] | None
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     text = is_text(column.type)
+    if column.type == pa.uint64() and (pc.max(column).as_py() or 0) >= 2**63:
+        raise TatrError(f"{path}: column '{name}' holds numbers above 2^63, which are no labels")
     values = column.cast(pa.large_string() if text else pa.int64())
     missing = values.null_count + (pc.sum(pc.equal(values, "")).as_py() or 0 if text else 0)
     if missing:
