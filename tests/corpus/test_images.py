@@ -1,4 +1,4 @@
-"""A corpus of broken data sets: each is told in one message that names the culprit and the remedy; nothing is touched."""
+"""A corpus of broken data sets: each is told in one message that names culprit and remedy, and nothing is touched."""
 
 import gzip
 import json
