@@ -198,17 +198,22 @@ def _found(settings: Mapping[str, Any], open_part: Callable[..., Part]) -> Sourc
     }
     everything = [part for its in opened.values() for part in its]
     classes = _same_classes([part.classes for part in everything], where)
-    unused = {reason: [path for part in everything for path in part.unused.get(reason, ())] for reason in REASONS}
+    unused = _together([part.unused for part in everything])
     judge_unused(unused, sum(len(part.pictures) for part in everything), root, key)
     parts = {split: Parts([part.pictures for part in its]) for split, its in opened.items()}
-    if undivided:
-        names = numbered(classes, settings, parts["train"].labels)
-        train, test = _divided(parts["train"], names, settings, where)
-        left = np.setdiff1d(np.arange(len(parts["train"])), np.concatenate([train.indices, test.indices]))
-        unused["unlisted"] = [parts["train"].where(int(index)) for index in left]
-    else:
-        train, test = parts["train"], parts["test"]
-    return judged(train, test, classes, settings, where, {reason: paths for reason, paths in unused.items() if paths})
+    if not undivided:
+        return judged(parts["train"], parts["test"], classes, settings, where, unused)
+    names = numbered(classes, settings, parts["train"].labels)
+    train, test = _divided(parts["train"], names, settings, where)
+    left = np.setdiff1d(np.arange(len(parts["train"])), np.concatenate([train.indices, test.indices]))
+    unused |= {"unlisted": [parts["train"].where(int(index)) for index in left]} if len(left) else {}
+    return judged(train, test, classes, settings, where, unused)
+
+
+def _together(unused: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
+    """What is not used of all parts, which may share folders."""
+    found = {reason: {path for of_part in unused for path in of_part.get(reason, ())} for reason in REASONS}
+    return {reason: sorted(paths) for reason, paths in found.items() if paths}
 
 
 def _listed(name: str, root: Path, options: Mapping[str, Any], key: str) -> Part:
