@@ -96,7 +96,7 @@ IMAGES = {
     for kind, mode in [
         *(("PNG", "RGBA"), ("JPEG", "RGB"), ("GIF", "P"), ("BMP", "RGB"), ("TIFF", "RGB"), ("WEBP", "RGB")),
         *(("PPM", "RGB"), ("TGA", "RGB"), ("ICO", "RGBA"), ("PCX", "RGB"), ("JPEG2000", "RGB"), ("SGI", "RGB")),
-        *(("DDS", "RGB"), ("QOI", "RGB"), ("IM", "RGB"), ("MSP", "1"), ("XBM", "1"), ("ICNS", "RGBA")),
+        *(("DDS", "RGB"), ("QOI", "RGB"), ("MSP", "1"), ("XBM", "1"), ("ICNS", "RGBA")),
     ]
 }
 
