@@ -34,10 +34,10 @@ NAMED = 3
 """Examples of each reason that a message names."""
 
 LITTER = {
-    *(".DS_Store", ".directory", ".ipynb_checkpoints", ".thumbnails"),
+    *(".DS_Store", ".directory", ".gitignore", ".gitkeep", ".ipynb_checkpoints", ".nomedia", ".thumbnails"),
     *("@eaDir", "Thumbs.db", "__MACOSX", "desktop.ini"),
 }
-"""What systems leave in folders, beside a `._NAME` for each NAME: nobody's data."""
+"""What systems and tools leave in folders, beside a `._NAME` for each NAME: nobody's data."""
 
 logger = logging.getLogger("tatr")
 
