@@ -11,14 +11,15 @@ def run(job: Job) -> None:
 
     settings = job.settings
     source = importlib.import_module(f"tatr.data.sources.{settings['source']}")
-    splits, classnames = source.load(settings, job.one("download").files("files") if job.inputs["download"] else None)
+    downloaded = job.one("download").files("files") if job.inputs["download"] else None
+    splits, classnames, unused = source.load(settings, downloaded)
     # A source that draws has nothing to resize and nothing that can't be read.
     choices = {key: settings[key] for key in ("resize", "unreadable") if key in settings}
     how = Decoding(settings["task"], settings["size"], threads=job.threads, **choices)
     digest, counts = write_pictures(splits, classnames, how, job.folder, job.saved, job.key)
     job.add(STORE, digest)
     job.add_json("classnames.json", None if classnames is None else list(classnames))
-    job.add_json("images.json", counts)
+    job.add_json("images.json", counts | {"unused": {**unused}})
 
 
 STEP = Step(

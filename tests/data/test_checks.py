@@ -12,6 +12,7 @@ from tatr.data.checks import (
     check_source_names,
     numbered,
     prompt_names,
+    root_folder,
 )
 from tatr.errors import TatrError
 
@@ -82,6 +83,21 @@ def test_classes_without_names_are_called_by_their_labels() -> None:
     assert numbered(["x"], settings(source_classnames=["a"]), *labels) == ["x"]
 
 
+def test_numbers_that_are_no_labels_are_not_counted_through() -> None:
+    """Years, sizes, identifiers: a list of as many class names would fill the memory."""
+    with pytest.raises(
+        TatrError, match=r"tasks\.t: has label 1000000000000, but only 4 images.*are these numbers labels"
+    ):
+        numbered(None, settings(), np.array([0, 1, 10**12]), np.array([0]))
+
+
+def test_a_root_of_nobody() -> None:
+    with pytest.raises(
+        TatrError, match=r"tasks\.t\.root: ~no_such_user/images is no folder \(seen from .*\); it is hers"
+    ):
+        root_folder(settings(root="~no_such_user/images"), "it is hers")
+
+
 def test_counts() -> None:
     check_counts({"train": 3, "test": 2}, settings(counts={"train": 3, "test": None}), "here")
     check_counts({"train": 3, "test": 2}, settings(), "here")
@@ -93,7 +109,8 @@ def test_counts() -> None:
     ("train", "test", "message"),
     [
         ([0, 1, 3], [0], "train has label 3, expected 0 to 2"),
-        ([0, 1, 2], [0, -1], "test has label -1, expected 0 to 2"),
+        ([0, 1, 2], [0, -1], r"test has label -1, expected 0 to 2 \(3 classes\), in 1 of 2 images; images without a l"),
+        ([0, 1, 2], [-1] * 5, "in 5 of 5 images; .*: leave them out, or take a labelled part as test"),
         ([0, 0, 2], [0], r"a class has no train image: b \(label 1\)"),
         ([0, 0, 0], [0], r"2 classes have no train image: b \(label 1\), c \(label 2\)"),
         ([], [0], "has no train images"),

@@ -168,7 +168,8 @@ def test_an_unreadable_image_stops_the_job_by_name(
 ) -> None:
     damage(splits["train"].paths[20])
     remedy = (
-        r"; fix or remove it, or set tasks\.mine\.unreadable: skip to leave such images out \(at most 1% of a split"
+        r"; fix or remove it, or set tasks\.mine\.unreadable: skip to leave such images out "
+        r"\(at most 1% of a task's images\)"
     )
     with pytest.raises(TatrError, match=rf"train/020\.png: not a readable image \(.*{reason}.*\){remedy}"):
         write(splits)
@@ -226,8 +227,54 @@ def test_a_store_without_the_unreadable_is_that_of_the_readable(
 def test_more_than_one_in_a_hundred_are_not_left_out(write: Callable[..., dict], splits: dict[str, ImageFiles]) -> None:
     for index in (3, 90):
         text(splits["train"].paths[index])
-    with pytest.raises(TatrError, match=r"train/003.*; .*train/090.*; that is more than 1% of the 103 train images of"):
+    with pytest.raises(TatrError, match=r"train/003.*; .*train/090.*; that is more than 1% of the 118 images of"):
         write(splits, unreadable="skip")
+
+
+def test_one_of_a_small_split_may_be_left_out(write: Callable[..., dict], splits: dict[str, ImageFiles]) -> None:
+    """Of five validation images one is a fifth, but of the task less than one in a hundred."""
+    text(splits["validation"].paths[2])
+    counts = write(splits, unreadable="skip")
+    assert [counts[split] for split in SPLITS] == [103, 4, 10]
+    assert counts["skipped"]["validation"] == [str(splits["validation"].paths[2])]
+
+
+def test_a_split_may_not_lose_more_than_a_few(
+    write: Callable[..., dict], splits: dict[str, ImageFiles], tmp_path: Path
+) -> None:
+    splits["train"] = files(tmp_path / "more", 300)
+    for index in (2, 4):
+        text(splits["test"].paths[index])
+    with pytest.raises(TatrError, match=r"002.*; .*004.*; that is more than 5% of the 10 test images of task 'mine'"):
+        write(splits, unreadable="skip")
+
+
+def test_a_split_may_not_lose_its_only_image(
+    write: Callable[..., dict], splits: dict[str, ImageFiles], tmp_path: Path
+) -> None:
+    splits["validation"] = files(tmp_path / "one", 1)
+    text(splits["validation"].paths[0])
+    with pytest.raises(TatrError, match=r"tasks\.mine: no validation image of class 'ant' can be decoded"):
+        write(splits, unreadable="skip")
+
+
+def test_a_class_that_loses_its_test_images_is_named(
+    write: Callable[..., dict], splits: dict[str, ImageFiles], caplog: pytest.LogCaptureFixture
+) -> None:
+    splits["test"].labels[:] = [0, 1, 2, 0, 0, 0, 0, 0, 0, 0]
+    text(splits["test"].paths[1])
+    write(splits, unreadable="skip")
+    assert "tasks.mine: class 'bee' has no test image that can be decoded (" in caplog.text
+
+
+@pytest.mark.parametrize(("index", "kept"), [(20, False), (40, True)])
+def test_a_state_without_a_whole_shard_is_not_kept(
+    write: Callable[..., dict], splits: dict[str, ImageFiles], tmp_path: Path, index: int, kept: bool
+) -> None:
+    text(splits["train"].paths[index])
+    with pytest.raises(TatrError):
+        write(splits)
+    assert (tmp_path / "saved").exists() == kept
 
 
 def test_a_class_may_not_lose_all_its_training_images(

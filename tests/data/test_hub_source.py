@@ -37,7 +37,7 @@ def images(split: Any) -> list[np.ndarray]:  # noqa: ANN401
 
 
 def test_every_row_in_order(folder: Path) -> None:
-    splits, names = load(settings(None), folder)
+    splits, names, _ = load(settings(None), folder)
     assert names == list(CLASSES)
     expected = [native_files.pixels(label, 10 + i) for i in range(10) for label in range(3)]
     for image, right in zip(images(splits["test"]), expected, strict=True):
@@ -97,7 +97,7 @@ def test_plain_bytes_and_truth_values(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write(tmp_path / f"default/{split}/0000.parquet", columns)
     given = settings(tmp_path, classnames=["no", "yes"], source_classnames=None, counts=None)
-    splits, names = load(given)
+    splits, names, _ = load(given)
     assert names is None
     assert splits["test"].labels.tolist() == [0, 1] * 10
     assert splits["test"].decode(3).size == (3, 2)
@@ -107,7 +107,7 @@ def test_an_image_without_bytes_is_one_that_cannot_be_decoded(tmp_path: Path) ->
     image = pa.array([{"bytes": None, "path": "a.png"}, *({"bytes": b, "path": ""} for b in encoded(19))])
     for split in ("train", "test"):
         write(tmp_path / f"{split}.parquet", {"image": image, "label": pa.array([0, 1] * 10)}, ["a", "b"])
-    splits, _ = load(settings(tmp_path, classnames=["a", "b"], source_classnames=None, counts=None))
+    splits, _, _ = load(settings(tmp_path, classnames=["a", "b"], source_classnames=None, counts=None))
     with pytest.raises(UnidentifiedImageError, match="no image bytes"):
         splits["test"].decode(0)
     assert splits["test"].decode(1).size == (3, 2)
@@ -185,7 +185,7 @@ def test_damaged_files(folder: Path) -> None:
     with pytest.raises(TatrError, match=rf"{path}: not a complete Parquet file"):
         load(settings(folder))
     path.write_bytes(whole)
-    splits, _ = load(settings(folder))
+    splits, _, _ = load(settings(folder))
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(TatrError, match=rf"{path}: not a complete Parquet file"):
         splits["train"].whole.decode(29)

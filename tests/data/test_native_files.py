@@ -25,7 +25,7 @@ def test_generated(name: str, tmp_path: Path) -> None:
     native = NATIVE[name]
     native.write(tmp_path, native.classes, PER_CLASS)
     settings = native_files.settings(name, tmp_path, per_class=PER_CLASS)
-    splits, names = load(settings)
+    splits, names, _ = load(settings)
     assert names and len(names) == len(native.classes)  # which and in which order, `load` compared
     total = len(native.classes) * PER_CLASS * native.parts
     assert [len(splits[split]) for split in ("train", "validation", "test")] == [
@@ -92,7 +92,7 @@ def test_real(name: str) -> None:
     source = keys.get("source", "torchvision")
     common = {"task": name, "source_classnames": None, "counts": {"train": train, "test": test}}
     settings = DEFAULTS[source] | common | keys | {"root": str(Path(folder) / keys["root"])}
-    splits, names = load(settings)
+    splits, names, _ = load(settings)
     assert len(names) == classes
     assert len(splits["train"]) + len(splits["validation"]) == train
     for split in splits.values():

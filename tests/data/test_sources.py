@@ -1,6 +1,7 @@
 """Images in folders: how they are divided, and what a data set can get wrong."""
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +57,7 @@ def decode(pictures: Pictures) -> Split:
 
 
 def load(folder_: Path, **changes: object) -> dict[str, Split]:
-    splits, _ = folder.load(settings(folder_, **changes))
+    splits, _, _ = folder.load(settings(folder_, **changes))
     return {split: decode(pictures) for split, pictures in splits.items()}
 
 
@@ -209,6 +210,60 @@ def test_splits_are_not_taken_for_classes(divided: Path) -> None:
         folder.load(settings(divided, test_fraction=0.2))
 
 
+VALIDATION = ("val", "valid", "validation", "Val", "dev")
+
+
+@pytest.mark.parametrize(("train", "other"), [("train", name) for name in VALIDATION] + [("Train", "Valid")])
+@pytest.mark.parametrize("keys", [{}, {"test_fraction": 0.2}, {"lists": {"train": "a.txt", "test": "b.txt"}}])
+def test_advice_about_other_splits_can_be_followed(divided: Path, train: str, other: str, keys: dict[str, Any]) -> None:
+    (divided / "test").rename(divided / other)
+    (divided / "train").rename(divided / train)
+    (divided / "annotations").mkdir()
+    with pytest.raises(TatrError) as caught:
+        folder.load(settings(divided, **keys))
+    old = [(train, "train")] * (train != "train") + [(other, "test")]
+    rename = " and ".join(f"'{name}' to '{new}'" for name, new in old)
+    other_way = f"set tasks.mine.root: {divided / train}, with test_fraction"
+    assert f"rename {rename}, without test_fraction and lists; or {other_way}" in str(caught.value)
+    assert set(load(divided / train, test_fraction=0.2)) == set(SPLITS)
+    for name, new in old:
+        (divided / name).rename(divided / new)
+    assert len(load(divided)["test"][0]) == 12
+
+
+def test_a_class_may_be_called_like_a_split(undivided: Path) -> None:
+    """Trains, planes and buses: a class holds images, a split holds classes."""
+    (undivided / "cat").rename(undivided / "train")
+    assert folder.load(settings(undivided, test_fraction=0.25)).classnames == ["ant", "big_bee", "train"]
+    with pytest.raises(TatrError, match=r"test: no such folder, .*; if 'train' is a class, set test_fraction"):
+        folder.load(settings(undivided))
+
+
+def test_splits_without_classes_are_no_classes(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for i in range(20):
+            save(tmp_path / split / f"{i}.png")
+    with pytest.raises(TatrError, match=r"called like splits, .*'train' and 'test' that hold one folder per class"):
+        folder.load(settings(tmp_path, test_fraction=0.2))
+
+
+def test_a_test_set_without_labels_is_no_test_set(divided: Path) -> None:
+    for number, path in enumerate((divided / "test").rglob("*.png")):
+        path.rename(divided / f"test/{number}.png")
+    with pytest.raises(TatrError) as caught:
+        folder.load(settings(divided))
+    assert "outside of the class folders (12: 0.png, " in str(caught.value)
+    assert "give another folder of classes as tasks.mine.root, with test_fraction" in str(caught.value)
+    assert load(divided / "train", test_fraction=0.2)
+
+
+def test_folders_beside_train_and_test_are_named(divided: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(divided / "test", divided / "val")
+    with caplog.at_level(logging.INFO):
+        assert folder.load(settings(divided)).unused == {"beside": [f"{divided}/val"]}
+    assert "not used: beside train and test (1: val)" in caplog.text
+
+
 def test_all_that_is_wrong_with_a_task_is_said_at_once(divided: Path) -> None:
     wrong = {"source_classnames": ["ant", "bee"], "counts": {"train": 9, "test": 12}}
     with pytest.raises(TatrError) as caught:
@@ -220,11 +275,14 @@ def test_all_that_is_wrong_with_a_task_is_said_at_once(divided: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_listed_is_no_empty_one(divided: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(top: Path, onerror: Callable[[OSError], None]) -> list[Any]:
-        onerror(PermissionError(13, "Permission denied", str(top)))
-        return []
+    scandir = os.scandir
 
-    monkeypatch.setattr("os.walk", closed)
+    def closed(folder: str) -> Any:  # noqa: ANN401
+        if str(folder).endswith("ant"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr("os.scandir", closed)
     with pytest.raises(TatrError, match=r"ant: can't be listed \(Permission denied\); make it readable"):
         folder.load(settings(divided))
 
@@ -245,7 +303,7 @@ def test_validation_and_test_hold_the_same_share_of_every_class(undivided: Path)
 def test_a_class_may_lack_test_images_but_not_in_silence(divided: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.rmtree(divided / "test" / "big_bee")
     with caplog.at_level(logging.WARNING):
-        splits, classnames = folder.load(settings(divided))
+        splits, classnames, _ = folder.load(settings(divided))
     np.testing.assert_array_equal(np.bincount(splits["test"].labels), [4, 0, 4])
     assert classnames == ["ant", "big_bee", "cat"]
     (record,) = caplog.records
@@ -311,14 +369,14 @@ def test_what_is_found_must_be_what_is_expected(listed: Path, changes: dict[str,
 def test_nothing_is_decoded_to_find_images(divided: Path) -> None:
     for path in divided.rglob("*.png"):
         path.write_text("no image")
-    splits, _ = folder.load(settings(divided))
+    splits, _, _ = folder.load(settings(divided))
     assert [len(splits[name]) for name in SPLITS] == [24, 6, 12]
     assert splits["test"].where(5) == str(divided / "test" / "big_bee" / "1.png")
 
 
 def test_tiny8_draws_what_it_always_drew() -> None:
     given = {"task": "cars", "source_classnames": ["red van", "blue van"], "size": 32, "seed": 3}
-    splits, classnames = tiny8.load({**given, "train": 5, "validation": 2, "test": 3})
+    splits, classnames, _ = tiny8.load({**given, "train": 5, "validation": 2, "test": 3})
     assert classnames == given["source_classnames"]
     for name, count in (("train", 5), ("validation", 2), ("test", 3)):
         images, labels = draw_split("cars", given["source_classnames"], name, count, 3)

@@ -48,3 +48,33 @@ def test_lists_that_are_no_lists(write: Any, tmp_path: Path) -> None:  # noqa: A
     write("2.jpg", name="test.txt")
     with pytest.raises(TatrError, match=r"1 images are named by both train.txt and test.txt, first /d/b/bar/2.jpg"):
         listed_splits(PATHS, tmp_path, {"train": "train.txt", "test": "test.txt"})
+
+
+def test_lists_written_on_windows(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("\ufeffa\\abbey\\1.jpg\r\nbar\\2.jpg\r\n".encode())
+    assert listed(PATHS, tmp_path / "list.txt").tolist() == [0, 2]
+
+
+def test_a_line_that_says_more_than_a_path(write: Any) -> None:  # noqa: ANN401
+    with pytest.raises(TatrError, match=r"names '3\.jpg 7', but .*Expected a path per line, and nothing else"):
+        listed(PATHS, write("3.jpg 7"))
+
+
+def test_thousands_of_classes_whose_images_are_called_alike(write: Any) -> None:  # noqa: ANN401
+    """Each path is taken apart once, not once per line."""
+
+    class Counted(str):
+        taken = 0
+
+        def rsplit(self, *how: Any) -> list[str]:  # noqa: ANN401
+            Counted.taken += 1
+            return super().rsplit(*how)
+
+        def __str__(self) -> "Counted":
+            return self
+
+    paths = [Counted(f"/d/{label}/{i}.jpg") for label in range(1000) for i in range(3)]
+    order = [(7 * number) % 3000 for number in range(3000)]
+    entries = ["/".join(paths[index].split("/")[-2:]) for index in order]
+    assert listed(paths, write(*entries)).tolist() == order
+    assert Counted.taken == 3000

@@ -313,9 +313,9 @@ def test_folders_and_torchvision_set_the_same_test_images_aside(
 
     monkeypatch.setattr("torchvision.datasets.Undivided", Undivided, raising=False)
     keys = {"task": "t", "classnames": list(CLASSES), "source_classnames": None, "counts": None, "test_fraction": 0.3}
-    of_folder, _ = folder.load(DEFAULTS["folder"] | keys | {"root": str(tmp_path / "train")})
+    of_folder, _, _ = folder.load(DEFAULTS["folder"] | keys | {"root": str(tmp_path / "train")})
     given = DEFAULTS["torchvision"] | keys | {"root": str(tmp_path), "dataset": "Undivided"}
-    of_torchvision, _ = torchvision.load(given)
+    of_torchvision, _, _ = torchvision.load(given)
     for split, pictures in of_folder.items():
         paths = [pictures.where(index) for index in range(len(pictures))]
         assert paths == [of_torchvision[split].where(index) for index in range(len(of_torchvision[split]))]

@@ -5,6 +5,7 @@ import json
 import logging
 import pickle
 import sys
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,9 @@ from native_files import pixels, save
 from PIL import Image
 from scipy.io import savemat
 
-from tatr.data.sources.torchvision import load
+from tatr.data import torchvision_files
+from tatr.data.sources import torchvision as source
+from tatr.data.sources.torchvision import load, look
 from tatr.errors import TatrError
 
 COUNT = 12
@@ -125,7 +128,7 @@ def test_labels_and_classes(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_, **__: True)
     write, keys, classes, train = CASES[name]
     write(tmp_path)
-    splits, names = load(settings(tmp_path, name, **keys))
+    splits, names, _ = load(settings(tmp_path, name, **keys))
     assert names == classes
     assert len(splits["train"]) + len(splits["validation"]) == train
     count = len(classes)
@@ -156,7 +159,7 @@ def test_faces_are_counted_in_their_own_order(tmp_path: Path, monkeypatch: pytes
     alphabetical = ["angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
     with pytest.raises(TatrError, match="class order differs, first at label 4 is 'sad' there and 'neutral'"):
         load(settings(tmp_path, "FER2013", **SPLITS, source_classnames=alphabetical))
-    splits, _ = load(settings(tmp_path, "FER2013", **SPLITS))
+    splits, _, _ = load(settings(tmp_path, "FER2013", **SPLITS))
     assert splits["test"].labels.tolist() == [*range(7)] * 2
 
 
@@ -181,7 +184,7 @@ def test_tumours_are_read_without_their_images(tmp_path: Path, monkeypatch: pyte
         for name, *_ in files.values():
             (tmp_path / "pcam").mkdir(exist_ok=True)
             (tmp_path / "pcam" / name).touch()
-    splits, names = load(settings(tmp_path, "PCAM", **SPLITS))
+    splits, names, _ = load(settings(tmp_path, "PCAM", **SPLITS))
     assert names == ["no tumor", "tumor"]
     assert splits["test"].labels.tolist() == [0, 1] * 6
     assert splits["test"].decode(3).size == (96, 96)
@@ -290,3 +293,68 @@ def test_images_are_as_they_are_in_the_file(tmp_path: Path) -> None:
     test = load(settings(tmp_path, "GTSRB", **SPLITS))[0]["test"]
     assert isinstance(test.decode(0), Image.Image)
     np.testing.assert_array_equal(np.asarray(test.decode(13)), pixels(1, 13))
+
+
+def test_labels_of_other_images(tmp_path: Path) -> None:
+    write_idx(tmp_path, "MNIST", "train", "t10k")
+    idx(tmp_path / "MNIST/raw/train-images-idx3-ubyte", np.zeros((COUNT - 1, 28, 28)))
+    with pytest.raises(TatrError, match=r"has 12 labels of 11 images; expected one per image"):
+        load(settings(tmp_path, "MNIST", **HALVES))
+
+
+def test_labels_that_end_too_early(tmp_path: Path) -> None:
+    write_idx(tmp_path, "MNIST", "train", "t10k")
+    path = tmp_path / "MNIST/raw/train-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    for say in (load, look):
+        with pytest.raises(TatrError, match=r"MNIST (can't be read|is missing or incomplete)"):
+            say(settings(tmp_path, "MNIST", **HALVES))
+
+
+def test_packed_files_are_unpacked_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_idx(tmp_path, "MNIST", "train", "t10k")
+    for path in sorted((tmp_path / "MNIST/raw").iterdir()):
+        with gzip.open(f"{path}.gz", "wb") as file:
+            file.write(path.read_bytes())
+        path.unlink()
+    monkeypatch.setattr(source, "MOST", 5000)
+    with pytest.raises(TatrError, match=r"images-idx3-ubyte\.gz holds more than"):
+        load(settings(tmp_path, "MNIST", **HALVES))
+    monkeypatch.setattr(torchvision_files, "MOST_LABELS", 10)
+    with pytest.raises(TatrError, match=r"no file of labels, or not all of one"):
+        look(settings(tmp_path, "MNIST", **HALVES))
+
+
+def test_no_archive_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision's ImageNet and Cityscapes would: into their root, or wherever the archive says."""
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("../outside.txt", "x")
+    module = torchvision.datasets.imagenet
+    unpack = module.extract_archive
+    monkeypatch.setattr(
+        module.ImageNet, "parse_archives", lambda own: module.extract_archive(f"{own.root}/all.zip", own.root)
+    )
+    with pytest.raises(TatrError, match=r"all\.zip is not unpacked here: unpack it yourself, if you trust it"):
+        load(settings(tmp_path, "ImageNet", train=[{"split": "train"}], test=[{"split": "val"}]))
+    assert [path.name for path in tmp_path.iterdir()] == ["all.zip"]
+    assert module.extract_archive is unpack
+
+
+def test_what_lies_in_class_folders_and_is_not_used_is_counted(tmp_path: Path) -> None:
+    native_files.write_eurosat(tmp_path, ("Forest", "SeaLake"), 20)
+    base = tmp_path / "eurosat/2750"
+    (base / "Forest/Forest_1.jpg").rename(base / "Forest/Forest_1.jpg.part")
+    given = settings(tmp_path, "EuroSAT", test_fraction=0.2)
+    assert load(given).unused == {"ending": [f"{base}/Forest/Forest_1.jpg.part"]}
+    for number in range(2, 9):
+        (base / f"Forest/Forest_{number}.jpg").rename(base / f"Forest/{number}")
+    with pytest.raises(TatrError, match=r"8 of the 80 things in its class folders would not be used"):
+        look(given)
+
+
+def test_images_that_no_list_names_are_counted(tmp_path: Path) -> None:
+    native_files.write_sun397(tmp_path, ("abbey", "bar"), 10)
+    path = tmp_path / "Partitions/Training_01.txt"
+    path.write_text("".join(path.read_text().splitlines(True)[:-1]))
+    unused = load(settings(tmp_path, "SUN397", lists=native_files._LISTS)).unused
+    assert unused == {"unlisted": [f"{tmp_path}/SUN397/b/bar/sun_00010009.jpg"]}

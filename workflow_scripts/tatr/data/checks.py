@@ -7,6 +7,8 @@ import logging
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,25 @@ import numpy as np
 from tatr.errors import TatrError
 
 logger = logging.getLogger("tatr")
+
+
+def root_folder(settings: Mapping[str, Any], expected: str = "") -> Path:
+    """The folder that a task's `root` names.
+
+    Args:
+        settings: `task` and `root`.
+        expected: what it should hold, for the message.
+
+    Raises:
+        TatrError: it is no folder.
+    """
+    root = Path(settings["root"])
+    with suppress(RuntimeError):  # there is no such user
+        root = root.expanduser()
+    if not root.is_dir():
+        more = f"; {expected}" if expected else ""
+        raise TatrError(f"tasks.{settings['task']}.root: {root} is no folder (seen from {Path.cwd()}){more}")
+    return root
 
 
 def check_names(names: Sequence[str] | None, settings: Mapping[str, Any], where: str) -> None:
@@ -114,9 +135,17 @@ def numbered(names: Sequence[str] | None, settings: Mapping[str, Any], *labels: 
         names: the source's, or None.
         settings: `source_classnames`: None or a list; `classnames`, if the head's names are known here.
         labels: all labels, int64 [n].
+
+    Raises:
+        TatrError: there are fewer images than labels, so they are no labels.
     """
     largest = max((int(part.max()) for part in labels if len(part)), default=-1)
     expected = settings["source_classnames"] or settings.get("classnames")
+    if not (names or expected) and largest >= (count := sum(map(len, labels))):
+        raise TatrError(
+            f"tasks.{settings['task']}: has label {largest}, but only {count} images, and every class needs some; are "
+            "these numbers labels?"
+        )
     return [*(names or expected or map(str, range(largest + 1)))]
 
 
@@ -154,10 +183,16 @@ def check_labels(train: np.ndarray, test: np.ndarray, classes: Sequence[str], wh
     for split, labels in (("train", train), ("test", test)):
         if not len(labels):
             raise TatrError(f"{where}: has no {split} images")
-        if (low := int(labels.min())) < 0 or (high := int(labels.max())) >= len(classes):
+        outside = labels[(labels < 0) | (labels >= len(classes))]
+        if len(outside):
+            remedy = (
+                f"images without a label can't be used: leave them out, or take a labelled part as {split}"
+                if outside.min() < 0
+                else "do labels count from 1, or are classnames too few?"
+            )
             raise TatrError(
-                f"{where}: {split} has label {low if low < 0 else high}, expected 0 to {len(classes) - 1} "
-                f"({len(classes)} classes); is an image unlabelled, or are classnames too few?"
+                f"{where}: {split} has label {outside.min() if outside.min() < 0 else outside.max()}, expected 0 to "
+                f"{len(classes) - 1} ({len(classes)} classes), in {len(outside)} of {len(labels)} images; {remedy}"
             )
         if missing := np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0).tolist():
             text = f"{len(missing)} classes have" if len(missing) > 1 else "a class has"

@@ -32,7 +32,9 @@ AHEAD = 64
 LISTED = 10
 """Unreadable images that one error names."""
 SHARE = 0.01
-"""The share of a split that may be left out as unreadable: more is no accident."""
+"""The share of a task's images that may be left out as unreadable: more is no accident."""
+SHARE_OF_SPLIT = 0.05
+"""The share of one split that may be, unless it is a single image."""
 
 logger = logging.getLogger("tatr")
 
@@ -94,23 +96,38 @@ def write_pictures(
     """
     journal = _Journal(saved, _key(key, splits), lambda split, index: _decode_one(splits[split], index, how))
     group = zarr.create_group(journal.store)
+    left_out = _LeftOut(splits, how, journal.skipped)
     counts: dict[str, Any] = {**dict.fromkeys(SPLITS, 0), "skipped": {}}
-    for split in SPLITS:
-        pictures = splits[split]
-        skipped = _write_split(group, split, pictures, how, journal)
-        kept = np.delete(pictures.labels, skipped)
-        if split == "train" and len(lost := np.setdiff1d(pictures.labels, kept)):
-            name = classnames[lost[0]] if classnames else lost[0]
-            raise TatrError(
-                f"tasks.{how.task}: no training image of class '{name}' can be decoded "
-                f"({pictures.where(int(np.flatnonzero(pictures.labels == lost[0])[0]))}, …); fix one of them"
-            )
-        write_labels(group, split, kept)
-        counts[split] = len(kept)
-        counts["skipped"][split] = [pictures.where(index) for index in skipped]
+    try:
+        for split in SPLITS:
+            pictures = splits[split]
+            skipped = _write_split(group, split, pictures, how, journal, left_out)
+            kept = np.delete(pictures.labels, skipped)
+            _check_classes(split, pictures, kept, classnames, how.task)
+            write_labels(group, split, kept)
+            counts[split] = len(kept)
+            counts["skipped"][split] = [pictures.where(index) for index in skipped]
+    except TatrError:
+        if not journal.shards:  # there is nothing to go on from
+            shutil.rmtree(saved)
+        raise
     digest = digest_images(journal.store)
     journal.store.rename(folder / STORE)
     return digest, counts
+
+
+def _check_classes(
+    split: str, pictures: Pictures, kept: np.ndarray, classnames: Sequence[str] | None, task: str
+) -> None:
+    """Say which classes have lost all their images of a split; `kept` are the labels [n] of those left."""
+    if not len(lost := np.setdiff1d(pictures.labels, kept)):
+        return
+    name = classnames[lost[0]] if classnames else lost[0]
+    first = pictures.where(int(np.flatnonzero(pictures.labels == lost[0])[0]))
+    if split == "train" or not len(kept):
+        what = "training" if split == "train" else split
+        raise TatrError(f"tasks.{task}: no {what} image of class '{name}' can be decoded ({first}, …); fix one of them")
+    logger.warning("tasks.%s: class '%s' has no %s image that can be decoded (%s, …)", task, name, split, first)
 
 
 def _key(key: str, splits: Mapping[str, Pictures]) -> str:
@@ -169,6 +186,11 @@ class _Journal:
         """The file of a shard."""
         return shard_path(self.store, f"{split}/images", number)
 
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many pictures of each split were left out on the way to its whole shards."""
+        return {split: sum(len(shard.skipped) for shard in self.of(split)) for split in SPLITS}
+
     def of(self, split: str) -> list[_Shard]:
         """The whole shards of a split."""
         return [shard for shard in self.shards if shard.split == split]
@@ -202,19 +224,20 @@ class _Journal:
         return shards
 
 
-def _write_split(group: zarr.Group, split: str, pictures: Pictures, how: Decoding, journal: _Journal) -> list[int]:
+def _write_split(
+    group: zarr.Group, split: str, pictures: Pictures, how: Decoding, journal: _Journal, left_out: "_LeftOut"
+) -> list[int]:
     """Decode and store what is missing of a split; return the indices of the pictures that were left out."""
     done = journal.of(split)
     start, count = (done[-1].stop if done else 0), sum(shard.images for shard in done)
     skipped = [index for shard in done for index in shard.skipped]
     array = create_images(group, split, (len(pictures), how.size, how.size, 3))
     buffer = np.empty((min(image_store.SHARD, len(pictures) - start), how.size, how.size, 3), np.uint8)
-    left_out = _LeftOut(split, pictures, how, len(skipped))
     filled = 0
     decoded = _decode_all(pictures, start, how)
     for index, image in progress(decoded, f"{how.task} {split}", len(pictures) - start):
         if isinstance(image, str):
-            left_out.add(index, image)
+            left_out.add(split, index, image)
         else:
             buffer[filled] = image
             filled += 1
@@ -269,30 +292,30 @@ def _decode_one(pictures: Pictures, index: int, how: Decoding) -> np.ndarray | s
 
 
 class _LeftOut:
-    """The images of a split that can't be decoded: they stop the job, or are left out as long as they are few."""
+    """The images that can't be decoded: they stop the job, or are left out as long as they are few."""
 
-    def __init__(self, split: str, pictures: Pictures, how: Decoding, before: int) -> None:
-        """Start with the number that was left out before."""
+    def __init__(self, splits: Mapping[str, Pictures], how: Decoding, before: Mapping[str, int]) -> None:
+        """Start with the numbers that were left out of each split before."""
         self.indices: list[int] = []
         """Of the pictures left out since the last whole shard."""
-        self._split, self._pictures, self._how, self._count = split, pictures, how, before
+        self._splits, self._how, self._counts = splits, how, {**before}
         self._reasons: list[str] = []
 
-    def add(self, index: int, reason: str) -> None:
+    def add(self, split: str, index: int, reason: str) -> None:
         """Record one; too many of them are an error at once."""
         self.indices.append(index)
-        self._count += 1
-        self._reasons.append(f"{self._pictures.where(index)}: not a readable image ({reason})")
+        self._counts[split] += 1
+        self._reasons.append(f"{self._splits[split].where(index)}: not a readable image ({reason})")
         if self._how.unreadable == "stop":
             if len(self._reasons) == LISTED:
                 self.judge()
             return
         logger.warning("%s; left out", self._reasons[-1])
-        if self._count > SHARE * len(self._pictures):
-            raise TatrError(
-                f"{'; '.join(self._reasons[:LISTED])}; that is more than {SHARE:.0%} of the {len(self._pictures)} "
-                f"{self._split} images of task '{self._how.task}', too many to leave out; fix or remove them"
-            )
+        count, total = self._counts[split], len(self._splits[split])
+        if count > max(1, SHARE_OF_SPLIT * total):
+            self._refuse(f"{SHARE_OF_SPLIT:.0%} of the {total} {split} images")
+        if sum(self._counts.values()) > SHARE * (total := sum(map(len, self._splits.values()))):
+            self._refuse(f"{SHARE:.0%} of the {total} images")
 
     def judge(self) -> None:
         """Raise an error that names the unreadable images, unless they may be left out."""
@@ -300,5 +323,11 @@ class _LeftOut:
             them = "it" if len(self._reasons) == 1 else "them"
             raise TatrError(
                 f"{'; '.join(self._reasons)}; fix or remove {them}, or set tasks.{self._how.task}.unreadable: skip "
-                f"to leave such images out (at most {SHARE:.0%} of a split)"
+                f"to leave such images out (at most {SHARE:.0%} of a task's images)"
             )
+
+    def _refuse(self, share: str) -> None:
+        raise TatrError(
+            f"{'; '.join(self._reasons[-LISTED:])}; that is more than {share} of task '{self._how.task}', too many to "
+            "leave out; fix or remove them"
+        )

@@ -2,11 +2,40 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import IO, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
+
+WITHOUT_PIXELS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+"""Formats that Pillow recognises, but reads by another program or not at all."""
+
+
+@cache
+def formats() -> list[str]:
+    """The formats that the installed Pillow reads itself."""
+    Image.init()
+    return [name for name in Image.ID if name not in WITHOUT_PIXELS]
+
+
+@cache
+def endings() -> frozenset[str]:
+    """What the names of images end in, in lower case."""
+    readable = {*formats(), "MPO"}  # which opens as JPEG
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in readable)
+
+
+def open_picture(file: str | Path | IO[bytes]) -> Image.Image:
+    """Decode an image, the first one of several in a file.
+
+    EXIF orientation is not applied: torchvision's loaders and CLIP's preprocessing do not, either.
+    """
+    with Image.open(file, formats=formats()) as image:
+        image.load()
+        return image
 
 
 class Pictures(Protocol):
@@ -66,10 +95,8 @@ class ImageFiles:
         return len(self.paths)
 
     def decode(self, index: int) -> Image.Image:
-        """One image. EXIF orientation is not applied: torchvision's loaders and CLIP's preprocessing do not, either."""
-        with Image.open(self.paths[index]) as image:
-            image.load()
-            return image
+        """One image."""
+        return open_picture(self.paths[index])
 
     def where(self, index: int) -> str:
         """Its path."""
@@ -106,3 +133,5 @@ class SourceSplits(NamedTuple):
     """The splits "train", "validation" and "test"."""
     classnames: Sequence[str] | None
     """What the source calls its classes, in label order; None if it doesn't name them."""
+    unused: Mapping[str, Sequence[str]] = MappingProxyType({})
+    """Paths of what lies among its images and is not used, by reason."""

@@ -25,16 +25,14 @@ def listed(paths: Sequence[str | Path], file: Path) -> np.ndarray:
         TatrError: there is no such file, it is empty, or an entry names no image, several, or one named before.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
         raise TatrError(f"{file}: not a readable list of images, one per line ({error})") from error
-    by_name = defaultdict[str, list[int]](list)
-    for index, path in enumerate(paths):
-        by_name[str(path).rpartition("/")[2]].append(index)
+    ends = _Ends(paths)
     line_of: dict[int, int] = {}
     for number, line in enumerate(lines, 1):
-        if entry := line.strip().strip("/"):
-            index = _match(paths, by_name, entry, f"{file}:{number}")
+        if entry := line.strip().replace("\\", "/").strip("/"):
+            index = ends.only(entry, f"{file}:{number}")
             if index in line_of:
                 raise TatrError(f"{file}:{number}: names '{entry}' again, after line {line_of[index]}")
             line_of[index] = number
@@ -66,14 +64,43 @@ def listed_splits(paths: Sequence[str | Path], root: Path, lists: Mapping[str, s
     return train, test
 
 
-def _match(paths: Sequence[str | Path], by_name: Mapping[str, list[int]], entry: str, where: str) -> int:
-    parts = PurePosixPath(entry).parts
-    matches = [i for i in by_name.get(parts[-1], []) if PurePosixPath(paths[i]).parts[-len(parts) :] == parts]
-    if not matches:
-        raise TatrError(f"{where}: names '{entry}', but no image's path ends so (of {len(paths)}); is one missing?")
-    if len(matches) > 1:
-        raise TatrError(
-            f"{where}: names '{entry}', which fits {len(matches)} images, such as {paths[matches[0]]} "
-            f"and {paths[matches[1]]}; give more of the path"
-        )
-    return matches[0]
+def unlisted(paths: Sequence[str | Path], *splits: np.ndarray) -> list[str]:
+    """Those of the paths that no list names, where the lists' indices are int64."""
+    left = np.setdiff1d(np.arange(len(paths)), np.concatenate(splits))
+    return [str(paths[index]) for index in left]
+
+
+class _Ends:
+    """Paths by their ends. For each number of parts they are sorted once: a thousand classes may each have a 1.jpg."""
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self._paths, self._by_length = [str(path) for path in paths], dict[int, Mapping[str, Sequence[int]]]()
+
+    def only(self, entry: str, where: str) -> int:
+        """The index of the one path that ends in an entry.
+
+        Raises:
+            TatrError: none does, or several do.
+        """
+        parts = PurePosixPath(entry).parts
+        matches = self._of_length(len(parts)).get("/".join(parts), ())
+        if not matches:
+            raise TatrError(
+                f"{where}: names '{entry}', but no image's path ends so (of {len(self._paths)}); is one missing? "
+                "Expected a path per line, and nothing else"
+            )
+        if len(matches) > 1:
+            first, second = (self._paths[index] for index in matches[:2])
+            raise TatrError(
+                f"{where}: names '{entry}', which fits {len(matches)} images, such as {first} and {second}; give more "
+                "of the path"
+            )
+        return matches[0]
+
+    def _of_length(self, length: int) -> Mapping[str, Sequence[int]]:
+        if length not in self._by_length:
+            found = defaultdict[str, list[int]](list)
+            for index, path in enumerate(self._paths):
+                found["/".join(path.rsplit("/", length)[-length:])].append(index)
+            self._by_length[length] = found
+        return self._by_length[length]

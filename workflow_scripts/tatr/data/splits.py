@@ -7,6 +7,7 @@ order alone. Its seed is 0 for any seed of the run, since splits belong to the d
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,12 @@ MOST_VALIDATION = 5000
 
 
 def judged(
-    train: Pictures, test: Pictures, names: Sequence[str] | None, settings: Mapping[str, Any], where: str
+    train: Pictures,
+    test: Pictures,
+    names: Sequence[str] | None,
+    settings: Mapping[str, Any],
+    where: str,
+    unused: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> SourceSplits:
     """Check what a source holds against what the task expects, and set validation images aside.
 
@@ -30,6 +36,7 @@ def judged(
         names: what the source calls its classes, in label order; None if it doesn't name them.
         settings: those of `check_names` and `three_splits`.
         where: what was read, for messages.
+        unused: paths of what lies there and is not used, by reason.
 
     Raises:
         TatrError: all that is wrong, as `check_names` and `three_splits` say it.
@@ -40,7 +47,7 @@ def judged(
     with problems.noting():
         splits |= three_splits(train, test, numbered(names, settings, train.labels, test.labels), settings, where)
     problems.raise_any()
-    return SourceSplits(splits, names)
+    return SourceSplits(splits, names, unused)
 
 
 def three_splits(

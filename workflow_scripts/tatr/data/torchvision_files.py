@@ -6,17 +6,22 @@ One function per class of `torchvision.datasets`, with its arguments. Other clas
 import csv
 import gzip
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+
+from tatr.data.class_folders import entries, find_images, is_folder
 
 DIGITS = [
     *("0 - zero", "1 - one", "2 - two", "3 - three", "4 - four"),
     *("5 - five", "6 - six", "7 - seven", "8 - eight", "9 - nine"),
 ]
 IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+MOST_LABELS = 2**24
+"""Bytes that a packed file of labels may have."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Listing:
     """Of the images, if they have files of their own."""
     named: bool = False
     """Whether a list or a table names the paths: they were not found in folders."""
+    unused: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Paths of what lies in the folders of classes and is not used, by reason."""
 
 
 def dtd(root: Path, split: str = "train", partition: int = 1) -> Listing:
@@ -42,7 +49,7 @@ def dtd(root: Path, split: str = "train", partition: int = 1) -> Listing:
 
 def eurosat(root: Path) -> Listing:
     """A folder per class."""
-    return _by_class(_class_folders(root / "eurosat/2750", IMAGES))
+    return _class_folders(root / "eurosat/2750", IMAGES)
 
 
 def gtsrb(root: Path, split: str = "train") -> Listing:
@@ -51,11 +58,12 @@ def gtsrb(root: Path, split: str = "train") -> Listing:
     base = root / "gtsrb"
     train = _class_folders(base / "GTSRB/Training", (".ppm",))
     if split == "train":
-        return _by_class(train)
+        tables = {*map(str, base.glob("GTSRB/Training/*/GT-*.csv"))}  # of the signs' places in the images
+        return replace(train, unused={why: [*{*paths} - tables] for why, paths in train.unused.items()})
     with (base / "GT-final_test.csv").open(encoding="utf-8") as file:
         rows = [*csv.DictReader(file, delimiter=";", skipinitialspace=True)]
     paths = [f"{base}/GTSRB/Final_Test/Images/{row['Filename']}" for row in rows]
-    return Listing(_int64(int(row["ClassId"]) for row in rows), _by_class(train).classes, paths, named=True)
+    return Listing(_int64(int(row["ClassId"]) for row in rows), train.classes, paths, named=True)
 
 
 def stanford_cars(root: Path, split: str = "train") -> Listing:
@@ -93,9 +101,10 @@ def mnist(root: Path, train: bool = True) -> Listing:
         data = (raw / name).read_bytes()
     else:
         packed = raw / f"{name}.gz" if (raw / f"{name}.gz").is_file() else root / f"{name}.gz"
-        data = gzip.decompress(packed.read_bytes())
-    if data[:4] != bytes([0, 0, 8, 1]):
-        raise ValueError(f"{name} is no file of labels")
+        with gzip.open(packed) as file:
+            data = file.read(MOST_LABELS)
+    if data[:4] != bytes([0, 0, 8, 1]) or int.from_bytes(data[4:8], "big") != len(data) - 8:
+        raise ValueError(f"{name} is no file of labels, or not all of one")
     return Listing(np.frombuffer(data, np.uint8, offset=8).astype(np.int64), DIGITS)
 
 
@@ -120,16 +129,17 @@ LISTINGS: dict[str, Callable[..., Listing]] = {
 """By the name of torchvision's class."""
 
 
-def _class_folders(folder: Path, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Class and path of every image, as torchvision's `make_dataset` lists them."""
-    found: list[tuple[str, str]] = []
-    for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
-        before = len(found)
-        for parent, _, names in sorted(os.walk(folder / name, followlinks=True)):
-            found += [(name, f"{parent}/{file}") for file in sorted(names) if file.lower().endswith(suffixes)]
-        if len(found) == before:
-            raise FileNotFoundError(f"no image of class {name} in {folder / name}")
-    return found
+def _class_folders(folder: Path, suffixes: tuple[str, ...]) -> Listing:
+    """All images of a folder of classes, as torchvision's `make_dataset` lists them."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}")
+    names = sorted(entry.name for entry in entries(folder) if is_folder(entry))
+    found = find_images([folder / name for name in names], suffixes)
+    for name, images in zip(names, found.images, strict=True):
+        if not images:
+            raise FileNotFoundError(f"no image of class {name} in {folder / name}{found.instead(folder / name)}")
+    pairs = [(name, path) for name, images in zip(names, found.images, strict=True) for path in images]
+    return replace(_by_class(pairs), unused=found.unused)
 
 
 def _by_class(images: Sequence[tuple[str, str]]) -> Listing:

@@ -1,22 +1,31 @@
 """Images in folders, one per class: ROOT/train/CLASS/* and ROOT/test/CLASS/*, or ROOT/CLASS/* to be divided."""
 
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits
-from tatr.data.split_lists import listed_splits
+from tatr.data.checks import root_folder
+from tatr.data.class_folders import (
+    FoundImages,
+    entries,
+    find_images,
+    is_folder,
+    is_no_class,
+    judge_unused,
+    note_outside,
+)
+from tatr.data.class_order import in_order
+from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits, endings
+from tatr.data.split_lists import listed_splits, unlisted
 from tatr.data.splits import judged, set_aside
 from tatr.errors import TatrError
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+"""What folders of splits are called, in lower case."""
 
-SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
-"""What folders of splits are called."""
+KINDS = ".png, .jpg and what else Pillow reads"
 
 
 def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceSplits:
@@ -31,29 +40,28 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
         downloaded: nothing.
 
     Raises:
-        TatrError: a folder or a class is missing or empty, or is not as the settings expect it.
+        TatrError: a folder or a class is missing or empty, or is not as the settings expect it; or more than a few
+            things in them would not be used.
     """
-    root = Path(settings["root"]).expanduser()
-    key = f"tasks.{settings['task']}"
-    if not root.is_dir():
-        raise TatrError(f"{key}.root: {root} is no folder (seen from {Path.cwd()})")
-    has_splits = (root / "train").is_dir() and (root / "test").is_dir()
+    root, key = root_folder(settings), f"tasks.{settings['task']}"
     given = [name for name in ("test_fraction", "lists") if settings[name] is not None]
-    if given and has_splits:
-        raise TatrError(f"{key}.{given[0]}: {root} has folders 'train' and 'test' already; leave the key out")
     if len(given) == 2:
         raise TatrError(f"{key}: test_fraction and lists both say what the test images are; leave one out")
-    if not given and not (root / "train").is_dir():
-        raise TatrError(
-            f"{root}: has no folder 'train'{_nested(root, key)}; set {key}.test_fraction to set some images aside as "
-            f"test, or {key}.lists to name files that list the images of train and test"
-        )
-    folder = root if given else root / "train"
-    # A folder that holds the lists is no class.
-    list_folders = {Path(file).parts[0] for file in (settings["lists"] or {}).values() if Path(file).parent.parts}
-    classes = _classes(folder, list_folders, key)
-    train, test = _train_and_test(root, classes, settings)
-    return judged(train, test, classes, settings, str(root))
+    if given:
+        _refuse_splits(root, given[0], key)
+        # A folder that holds the lists is no class.
+        without = {Path(file).parts[0] for file in (settings["lists"] or {}).values() if Path(file).parent.parts}
+        classes = _classes(root, without, key)
+        found = _found(root, [root], classes, key)
+        train, test = _divided(found, classes, root, settings)
+    else:
+        _expect_splits(root, key)
+        classes = _classes(root / "train", set(), key)
+        if extra := sorted(_folders(root / "test") - set(classes)):
+            raise TatrError(f"{root / 'test'}: class '{extra[0]}' is not among the training classes")
+        found = _found(root, [root / "train", root / "test"], classes, key)
+        train, test = _files(found.images[: len(classes)]), _files(found.images[len(classes) :])
+    return judged(train, test, classes, settings, str(root), found.unused)
 
 
 def look(settings: Mapping[str, Any]) -> int | None:
@@ -61,36 +69,115 @@ def look(settings: Mapping[str, Any]) -> int | None:
     return len(load(settings).splits["train"])
 
 
-def _train_and_test(root: Path, classes: Sequence[str], settings: Mapping[str, Any]) -> tuple[Pictures, Pictures]:
-    if settings["lists"] is not None:
-        files = _files(root, classes)
-        train, test = listed_splits(files.paths, root, settings["lists"])
-        return Selection(files, train), Selection(files, test)
-    if settings["test_fraction"] is not None:
+def _found(root: Path, parts: Sequence[Path], classes: Sequence[str], key: str) -> FoundImages:
+    """What the folders of all classes hold, first in the first part (train, or all), then in the second (test)."""
+    folders = [part / name for part in parts for name in classes]
+    found = find_images(folders, endings())
+    for part in parts:
+        note_outside(found, part, endings())
+    if len(parts) > 1:
+        found.note("beside", *(f"{root}/{name}" for name in in_order(_folders(root) - {"train", "test"})))
+    for number, part in enumerate(parts):
+        if not any(found.images[number * len(classes) : (number + 1) * len(classes)]):
+            raise TatrError(
+                f"{part}: holds no image of any class ({KINDS}){found.instead(part)}; sort images into one folder per "
+                f"class, or give another folder of classes as {key}.root, with test_fraction"
+            )
+    _refuse_empty(found, folders, len(classes))
+    judge_unused(found.unused, sum(map(len, found.images)), root, key)
+    return found
+
+
+def _refuse_empty(found: FoundImages, folders: Sequence[Path], needed: int) -> None:
+    """Raise an error if one of the first folders, which are needed, has no image, or another has all but images."""
+    without = [folder for folder, images in zip(folders, found.images, strict=True) if not images]
+    if empty := [folder for folder in without if folder in folders[:needed] or found.instead(folder)]:
+        others = f" (nor do {len(empty) - 1} other classes, such as '{empty[1].name}')" if len(empty) > 1 else ""
+        raise TatrError(f"{empty[0]}: holds no image ({KINDS}){others}{found.instead(empty[0])}; is a class empty?")
+
+
+def _divided(
+    found: FoundImages, classes: Sequence[str], root: Path, settings: Mapping[str, Any]
+) -> tuple[Pictures, Pictures]:
+    """Training and test images of folders that are not divided."""
+    files = _files(found.images)
+    if settings["lists"] is None:
         key = f"tasks.{settings['task']}.test_fraction"
-        return set_aside(_files(root, classes), settings["test_fraction"], classes, key, str(root))
-    if not (root / "test").is_dir():
+        return set_aside(files, settings["test_fraction"], classes, key, str(root))
+    train, test = listed_splits(files.paths, root, settings["lists"])
+    found.note("unlisted", *unlisted(files.paths, train, test))
+    return Selection(files, train), Selection(files, test)
+
+
+def _files(images: Sequence[Sequence[str]]) -> ImageFiles:
+    """Images of each class, one class after the other."""
+    labels = np.repeat(np.arange(len(images)), [len(paths) for paths in images])
+    return ImageFiles([path for paths in images for path in paths], labels.astype(np.int64))
+
+
+def _refuse_splits(root: Path, given: str, key: str) -> None:
+    """Raise an error if a folder that is to be divided is divided."""
+    names, splits = in_order(_folders(root)), _splits(root)
+    if {"train", "test"} <= {*splits}:
+        raise TatrError(f"{key}.{given}: {root} has folders 'train' and 'test' already; leave the key out")
+    if splits:
         raise TatrError(
-            f"{root / 'test'}: no such folder, beside 'train' ({root} has {_shown(_folders(root))}); call it so, or "
-            f"give the folder of classes as tasks.{settings['task']}.root, with test_fraction"
+            f"{root}: its folders are called like splits, not like classes ({', '.join(splits)}), and hold folders; "
+            f"{_advice(root, splits, key)}"
         )
-    if extra := sorted(_folders(root / "test") - set(classes)):
-        raise TatrError(f"{root / 'test'}: class '{extra[0]}' is not among the training classes")
-    return _files(root / "train", classes), _files(root / "test", classes, may_lack=True)
+    if names and {name.casefold() for name in names} <= SPLITS:
+        raise TatrError(
+            f"{root}: its folders are called like splits, not like classes ({', '.join(names)}); a data set that is "
+            f"divided has folders 'train' and 'test' that hold one folder per class, and {given} divides a folder of "
+            "classes"
+        )
+
+
+def _expect_splits(root: Path, key: str) -> None:
+    """Raise an error if a folder that is to be divided already isn't."""
+    has_train, splits = (root / "train").is_dir(), _splits(root)
+    if not has_train and splits:
+        raise TatrError(f"{root}: has no folder 'train', but {', '.join(splits)}; {_advice(root, splits, key)}")
+    if not has_train:
+        raise TatrError(
+            f"{root}: has no folder 'train'{_nested(root, key)}; set {key}.test_fraction to set some images aside as "
+            f"test, or {key}.lists to name files that list the images of train and test"
+        )
+    if not (root / "test").is_dir():
+        a_class = "" if _folders(root / "train") else "; if 'train' is a class, set test_fraction"
+        raise TatrError(
+            f"{root / 'test'}: no such folder, beside 'train' ({root} has {_shown(_folders(root))}); "
+            f"{_advice(root, ['train', *sorted({*splits} - {'train'})], key)}{a_class}"
+        )
+
+
+def _advice(root: Path, splits: Sequence[str], key: str) -> str:
+    """What to do about folders of splits, of which one is not called as it should be."""
+    train = next((name for name in splits if name.casefold().startswith("train")), splits[0])
+    others = [name for name in splits if name != train]
+    test = next((name for name in others if name.casefold().startswith("test")), others[0] if others else None)
+    rename = [f"'{old}' to '{new}'" for old, new in ((train, "train"), (test, "test")) if old and old != new]
+    first = f"rename {' and '.join(rename)}" if test else "add a folder 'test'"
+    return f"{first}, without test_fraction and lists; or set {key}.root: {root / train}, with test_fraction"
+
+
+def _splits(root: Path) -> list[str]:
+    """The folders that are called like splits and hold folders, as splits do: a class holds images."""
+    called = [name for name in in_order(_folders(root)) if name.casefold() in SPLITS]
+    return [name for name in called if len(_folders(root / name)) > 1 and not _holds_images(root / name)]
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(Path(entry.name).suffix.lower() in endings() for entry in entries(folder))
 
 
 def _classes(folder: Path, without: set[str], key: str) -> list[str]:
-    classes = sorted(_folders(folder) - without, key=_by_number)
+    classes = in_order(_folders(folder) - without)
     if len(classes) < 2:
         found = f"{len(classes)} ({classes[0]})" if classes else "none"
         raise TatrError(
             f"{folder}: expected at least two class folders, found {found}{_nested(folder, key)}; sort the images into "
             "one folder per class"
-        )
-    if {name.casefold() for name in classes} <= SPLITS:
-        raise TatrError(
-            f"{folder}: its folders are called like splits, not like classes ({', '.join(classes)}); a data set that "
-            "is divided has folders 'train' and 'test', and test_fraction divides a folder of classes"
         )
     return classes
 
@@ -102,47 +189,8 @@ def _nested(folder: Path, key: str) -> str:
 
 
 def _shown(names: set[str]) -> str:
-    return ", ".join(sorted(names, key=_by_number)[:4]) + (", …" if len(names) > 4 else "")
+    return ", ".join(in_order(names)[:4]) + (", …" if len(names) > 4 else "")
 
 
 def _folders(folder: Path) -> set[str]:
-    # Not .ipynb_checkpoints, __MACOSX and their like.
-    return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))}
-
-
-def _by_number(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _files(folder: Path, classes: Sequence[str], may_lack: bool = False) -> ImageFiles:
-    paths: list[str] = []
-    labels: list[int] = []
-    empty: list[str] = []
-    for label, name in enumerate(classes):
-        # A class may have no folder in test.
-        found = _images(folder / name) if (folder / name).is_dir() else ()
-        files = ["/".join([str(folder), name, *parts]) for parts in sorted(found)]
-        empty += [] if files else [name]
-        paths += files
-        labels += [label] * len(files)
-    if not paths:
-        raise TatrError(f"{folder}: holds no image of any class ({', '.join(SUFFIXES)})")
-    if empty and not may_lack:
-        others = f" (nor do {len(empty) - 1} other classes, such as '{empty[1]}')" if len(empty) > 1 else ""
-        raise TatrError(f"{folder / empty[0]}: holds no image ({', '.join(SUFFIXES)}){others}; is a class empty?")
-    return ImageFiles(paths, np.array(labels, np.int64))
-
-
-def _images(folder: Path) -> Iterator[tuple[str, ...]]:
-    """The images in a folder and its subfolders, hidden ones left out: the parts of their paths below it."""
-    # Not `Path.rglob`, which takes five times as long: before each run, whole data sets are listed.
-    for parent, folders, names in os.walk(folder, onerror=_stop):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        parts = Path(parent).relative_to(folder).parts
-        for name in names:
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
-                yield (*parts, name)
-
-
-def _stop(error: OSError) -> None:
-    raise TatrError(f"{error.filename}: can't be listed ({error.strerror}); make it readable") from error
+    return {entry.name for entry in entries(folder) if is_folder(entry) and not is_no_class(entry.name)}

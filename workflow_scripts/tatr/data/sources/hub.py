@@ -1,9 +1,9 @@
 """Images in the Parquet files of a Hugging Face data set, downloaded before or already in a folder."""
 
 import io
-import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +16,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
+from tatr.data.checks import root_folder
+from tatr.data.parquet_labels import LabelColumn, is_labels, is_text, label_column, labels_and_classes
 from tatr.data.parquet_names import split_files
-from tatr.data.pictures import SourceSplits
+from tatr.data.pictures import SourceSplits, open_picture
 from tatr.data.splits import judged
-from tatr.errors import TatrError
+from tatr.errors import Problems, TatrError
 
 CACHE = 2**26
 """Bytes of encoded images that a split keeps in memory, in addition to the row group that was read last."""
+
+MOST = 2**32
+"""Bytes of images that a row group may hold, which is read at once."""
+
+EMBED = "write the images' own bytes into the files, or take the images from folders (source: folder)"
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,7 @@ class ParquetImages:
         encoded = self._images(number)[index - self.groups[number].first].as_py()
         if encoded is None:
             raise UnidentifiedImageError("the row holds no image bytes")
-        with Image.open(io.BytesIO(encoded)) as image:
-            image.load()
-            return image
+        return open_picture(io.BytesIO(encoded))
 
     def where(self, index: int) -> str:
         """The file and the row, counted from 0."""
@@ -79,9 +84,9 @@ class ParquetImages:
         with self._lock:
             if number not in self._read:
                 self._read[number] = _read_images(self.groups[number], self.column)
+                while len(self._read) > 1 and sum(images.nbytes for images in self._read.values()) > CACHE:
+                    self._read.popitem(last=False)
             self._read.move_to_end(number)
-            while len(self._read) > 1 and sum(images.nbytes for images in self._read.values()) > CACHE:
-                self._read.popitem(last=False)
             return self._read[number]
 
 
@@ -100,11 +105,9 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
         TatrError: files are missing or damaged, or are not what the settings expect.
     """
     key = f"tasks.{settings['task']}"
-    root = Path(settings["root"]).expanduser() if settings["root"] else downloaded
+    root = root_folder(settings) if settings["root"] else downloaded
     if root is None:
         raise TatrError(f"{key}.root: {settings['dataset']} was not downloaded, and no folder with its files was given")
-    if not root.is_dir():
-        raise TatrError(f"{key}.root: {root} is no folder (seen from {Path.cwd()})")
     where = f"{root} ({settings['dataset']})"
     names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.parquet"))
     paths = {
@@ -113,8 +116,15 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
     }
     if settings["train"] == settings["test"]:
         raise TatrError(f"{key}: train and test are both split '{settings['train']}'")
-    classes = _class_names([*paths["train"], *paths["test"]], settings["label_column"])
-    train, test = (_open_split(paths[split], settings, key) for split in ("train", "test"))
+    files = {split: [_open(path, settings, key) for path in paths[split]] for split in paths}
+    columns = {split: [column for column, _ in opened] for split, opened in files.items()}
+    labels, classes = labels_and_classes(columns, settings, where)
+    train, test = (
+        ParquetImages(
+            _groups([rows for _, rows in files[split]], paths[split]), labels[split], settings["image_column"]
+        )
+        for split in ("train", "test")
+    )
     return judged(train, test, classes, settings, where)
 
 
@@ -123,79 +133,100 @@ def look(settings: Mapping[str, Any]) -> int | None:
     return len(load(settings).splits["train"]) if settings["root"] else None
 
 
-def _open_split(paths: Sequence[Path], settings: Mapping[str, Any], key: str) -> ParquetImages:
-    groups, labels, first = list[RowGroup](), list[np.ndarray](), 0
-    for path in paths:
-        try:
-            with pq.ParquetFile(path) as file:
-                _check_columns(file.schema_arrow, settings, key, path)
-                labels.append(_labels(file.read(columns=[settings["label_column"]]).column(0), path))
-                offset = 0
-                for number in range(file.num_row_groups):
-                    rows = file.metadata.row_group(number).num_rows
-                    groups.append(RowGroup(path, number, first + offset, offset, rows))
-                    offset += rows
-                first += offset
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(path, error) from error
-    return ParquetImages([group for group in groups if group.rows], np.concatenate(labels), settings["image_column"])
+def _open(path: Path, settings: Mapping[str, Any], key: str) -> tuple[LabelColumn, list[int]]:
+    """The labels of a file, and the number of rows of each of its row groups."""
+    with _reading(path), pq.ParquetFile(path) as file:
+        schema, metadata = file.schema_arrow, file.metadata
+        _check_columns(schema, settings, key, path)
+        _check_images(metadata, settings["image_column"], key, path)
+        rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+        column = file.read(columns=[settings["label_column"]]).column(0)
+        if len(column) != sum(rows):
+            raise ValueError(f"{len(column)} labels of {sum(rows)} rows")
+        return label_column(column, schema.metadata, settings["label_column"], path), rows
+
+
+def _groups(rows: Sequence[Sequence[int]], paths: Sequence[Path]) -> list[RowGroup]:
+    """The row groups of all files of a split that are not empty."""
+    groups, first = list[RowGroup](), 0
+    for path, of_file in zip(paths, rows, strict=True):
+        offset = 0
+        for number, count in enumerate(of_file):
+            if count:
+                groups.append(RowGroup(path, number, first + offset, offset, count))
+            offset += count
+        first += offset
+    return groups
 
 
 def _check_columns(schema: pa.Schema, settings: Mapping[str, Any], key: str, path: Path) -> None:
-    for role in ("image_column", "label_column"):
-        if settings[role] not in schema.names:
-            raise TatrError(f"{path}: has no column '{settings[role]}' ({', '.join(schema.names)}); set {key}.{role}")
-    kind = schema.field(settings["image_column"]).type
+    """Check that both columns are there and hold what they should."""
+    problems = Problems()
+    for role, fits, expected in (
+        ("image_column", _is_images, "encoded images (binary, or a struct with 'bytes')"),
+        ("label_column", is_labels, "whole numbers or text"),
+    ):
+        with problems.noting():
+            name, others = settings[role], [field.name for field in schema if fits(field.type)]
+            remedy = f"set {key}.{role}" + (f" to {' or '.join(others)}" if others and name not in others else "")
+            if name not in schema.names:
+                raise TatrError(f"{path}: has no column '{name}' ({', '.join(schema.names)}); {remedy}")
+            if not fits(kind := schema.field(name).type):
+                paths = (
+                    f"; paths without images are of no use: {EMBED}"
+                    if role == "image_column" and _is_paths(kind)
+                    else ""
+                )
+                raise TatrError(f"{path}: column '{name}' holds {kind}, expected {expected}; {remedy}{paths}")
+    problems.raise_any()
+
+
+def _is_images(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+
+
+def _is_paths(kind: pa.DataType) -> bool:
+    return is_text(kind) or (pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)
+
+
+def _check_images(metadata: pq.FileMetaData, column: str, key: str, path: Path) -> None:
+    """Check what a file says of its images without reading them: that there are some, and not too many at a time."""
+    rows, missing = 0, 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for chunk in (group.column(index) for index in range(group.num_columns)):
+            if chunk.path_in_schema not in (column, f"{column}.bytes"):
+                continue
+            if chunk.total_uncompressed_size > MOST:
+                raise TatrError(
+                    f"{path}: row group {number} holds {chunk.total_uncompressed_size / 1e9:.1f} GB of images, which "
+                    "are read at once; write the file again with small row groups (row_group_size=1000)"
+                )
+            rows += group.num_rows
+            missing += chunk.statistics.null_count if chunk.is_stats_set and chunk.statistics.has_null_count else 0
+    if rows and missing == rows:
         raise TatrError(
-            f"{path}: column '{settings['image_column']}' holds {kind}, expected encoded images (binary, or a struct "
-            f"with 'bytes'); set {key}.image_column"
+            f"{path}: column '{column}' holds no image bytes, perhaps paths alone; {EMBED}, or set {key}.image_column"
         )
-    kind = schema.field(settings["label_column"]).type
-    if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise TatrError(
-            f"{path}: column '{settings['label_column']}' holds {kind}, expected whole numbers; set {key}.label_column"
-        )
-
-
-def _labels(column: pa.ChunkedArray, path: Path) -> np.ndarray:
-    if column.null_count:
-        raise TatrError(f"{path}: {column.null_count} images have no label")
-    return column.cast(pa.int64()).to_numpy()
-
-
-def _class_names(paths: Sequence[Path], column: str) -> list[str] | None:
-    names = [_names(path, column) for path in paths]
-    for path, classes in zip(paths, names, strict=True):
-        if classes != names[0]:
-            raise TatrError(f"{path}: names other classes than {paths[0]}; are the files of one data set?")
-    return names[0]
-
-
-def _names(path: Path, column: str) -> list[str] | None:
-    """What the `datasets` library wrote next to the schema when it made the file."""
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-    try:
-        names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
-    except (KeyError, TypeError, ValueError):
-        return None
-    return [str(name) for name in names]
 
 
 def _read_images(group: RowGroup, column: str) -> pa.ChunkedArray:
+    with _reading(group.path), pq.ParquetFile(group.path) as file:
+        images = file.read_row_group(group.number, columns=[column], use_threads=False).column(0)
+        if len(images) != group.rows:
+            raise ValueError(f"{len(images)} images in row group {group.number}, expected {group.rows}")
+        return pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say in one line that a file is damaged."""
     try:
-        with pq.ParquetFile(group.path) as file:
-            images = file.read_row_group(group.number, columns=[column], use_threads=False).column(0)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(group.path, error) from error
-    return pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
-
-
-def _damaged(path: Path, error: Exception) -> TatrError:
-    text = str(error).split("\n")[0]
-    return TatrError(f"{path}: not a complete Parquet file ({text}); download or copy it again")
+        yield
+    except TatrError:
+        raise
+    except Exception as error:  # Arrow raises all kinds of errors on damaged bytes
+        text = str(error).split("\n")[0]
+        raise TatrError(f"{path}: not a complete Parquet file ({text}); download or copy it again") from error

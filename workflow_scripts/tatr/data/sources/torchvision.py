@@ -4,23 +4,25 @@ What these classes expect on disk without saying so is written down here: the fi
 begin at 1.
 """
 
+import errno
 import gzip
 import importlib
 import logging
-import shutil
-import zlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from tatr.data.checks import numbered
+from tatr.data.checks import numbered, root_folder
+from tatr.data.class_folders import REASONS, judge_unused
 from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits
 from tatr.data.split_lists import listed_splits
 from tatr.data.splits import judged, set_aside
@@ -74,7 +76,20 @@ _NAMES = {
 _NO_PICKLES = ("Flowers102", "STL10", "SVHN")
 """Classes whose checksums guard against damage alone. Others unpickle (CIFAR10): only official files are safe."""
 
+MOST = 2**30
+"""Bytes that a packed file may hold; the largest official one, of EMNIST, holds half as many."""
+
 logger = logging.getLogger("tatr")
+
+
+class Part(NamedTuple):
+    """A part of a data set, opened."""
+
+    pictures: Pictures
+    classes: list[str] | None
+    """In label order, if they are known."""
+    unused: Mapping[str, Sequence[str]] = MappingProxyType({})
+    """Paths of what lies there and is not used, by reason."""
 
 
 @dataclass(frozen=True)
@@ -158,23 +173,17 @@ def look(settings: Mapping[str, Any]) -> int | None:
     """
     if settings["dataset"] in LISTINGS:
         return len(_found(settings, _listed).splits["train"])
-    root = _root(settings)
+    root = root_folder(settings, _expects(settings["dataset"]))
     if missing := [path for path in SEEN.get(settings["dataset"], ()) if not (root / path).exists()]:
         name = settings["dataset"]
         raise TatrError(f"{root}: {name} is missing or incomplete (no {missing[0]}); {_expects(name)}")
     return None
 
 
-def _root(settings: Mapping[str, Any]) -> Path:
-    root, key = Path(settings["root"]).expanduser(), f"tasks.{settings['task']}"
-    if not root.is_dir():
-        raise TatrError(f"{key}.root: {root} is no folder (seen from {Path.cwd()}); {_expects(settings['dataset'])}")
-    return root
-
-
-def _found(settings: Mapping[str, Any], open_part: Callable[..., tuple[Pictures, list[str] | None]]) -> SourceSplits:
+def _found(settings: Mapping[str, Any], open_part: Callable[..., Part]) -> SourceSplits:
     """All splits of a task, whose parts are opened in one way or another."""
-    root, name, key = _root(settings), settings["dataset"], f"tasks.{settings['task']}"
+    name, key = settings["dataset"], f"tasks.{settings['task']}"
+    root = root_folder(settings, _expects(name))
     where = f"{root} ({name})"
     undivided = bool(settings["lists"]) or settings["test_fraction"] is not None
     options = {split: settings[split] or [{}] for split in ("train", "test")}
@@ -187,15 +196,27 @@ def _found(settings: Mapping[str, Any], open_part: Callable[..., tuple[Pictures,
         split: [open_part(name, root, part, key) for part in options[split]]
         for split in (["train"] if undivided else ["train", "test"])
     }
-    classes = _same_classes([names for parts in opened.values() for _, names in parts], where)
-    parts = {split: Parts([pictures for pictures, _ in its]) for split, its in opened.items()}
-    if undivided:
-        names = numbered(classes, settings, parts["train"].labels)
-        return judged(*_divided(parts["train"], names, settings, where), classes, settings, where)
-    return judged(parts["train"], parts["test"], classes, settings, where)
+    everything = [part for its in opened.values() for part in its]
+    classes = _same_classes([part.classes for part in everything], where)
+    unused = _together([part.unused for part in everything])
+    judge_unused(unused, sum(len(part.pictures) for part in everything), root, key)
+    parts = {split: Parts([part.pictures for part in its]) for split, its in opened.items()}
+    if not undivided:
+        return judged(parts["train"], parts["test"], classes, settings, where, unused)
+    names = numbered(classes, settings, parts["train"].labels)
+    train, test = _divided(parts["train"], names, settings, where)
+    left = np.setdiff1d(np.arange(len(parts["train"])), np.concatenate([train.indices, test.indices]))
+    unused |= {"unlisted": [parts["train"].where(int(index)) for index in left]} if len(left) else {}
+    return judged(train, test, classes, settings, where, unused)
 
 
-def _listed(name: str, root: Path, options: Mapping[str, Any], key: str) -> tuple[Pictures, list[str]]:
+def _together(unused: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
+    """What is not used of all parts, which may share folders."""
+    found = {reason: {path for of_part in unused for path in of_part.get(reason, ())} for reason in REASONS}
+    return {reason: sorted(paths) for reason, paths in found.items() if paths}
+
+
+def _listed(name: str, root: Path, options: Mapping[str, Any], key: str) -> Part:
     """The images of a part and its classes, listed without torchvision; images without files can't be decoded."""
     _check_options(name, options, key)
     with _explained(name, root, options, key):
@@ -204,11 +225,11 @@ def _listed(name: str, root: Path, options: Mapping[str, Any], key: str) -> tupl
     if missing := next((path for path in named if not Path(path).is_file()), None):
         raise TatrError(f"{missing}: missing; {_expects(name)}")
     if listing.paths is None:
-        return DatasetImages(None, listing.labels, f"{root} ({name})"), listing.classes
-    return ImageFiles(listing.paths, listing.labels), listing.classes
+        return Part(DatasetImages(None, listing.labels, f"{root} ({name})"), listing.classes)
+    return Part(ImageFiles(listing.paths, listing.labels), listing.classes, listing.unused)
 
 
-def _opened(name: str, root: Path, options: Mapping[str, Any], key: str) -> tuple[Pictures, list[str] | None]:
+def _opened(name: str, root: Path, options: Mapping[str, Any], key: str) -> Part:
     """The images of a part and its classes, if they are known."""
     if name in FILES_OF_THEIR_OWN:
         return _listed(name, root, options, key)
@@ -216,7 +237,8 @@ def _opened(name: str, root: Path, options: Mapping[str, Any], key: str) -> tupl
     if not isinstance(kind, type):
         raise TatrError(f"{key}.dataset: torchvision.datasets has no '{name}'")
     dataset = _open_dataset(kind, root, options, key)
-    return _pictures(dataset, f"{root} ({name})"), _class_names(dataset)
+    with _explained(name, root, options, key):
+        return Part(_pictures(dataset, f"{root} ({name})"), _class_names(dataset))
 
 
 def _same_classes(names: Sequence[list[str] | None], where: str) -> list[str] | None:
@@ -232,6 +254,11 @@ def _same_classes(names: Sequence[list[str] | None], where: str) -> list[str] | 
 
 def _pictures(dataset: Any, where: str) -> Pictures:  # noqa: ANN401
     labels = np.asarray(_labels(dataset, where), np.int64).reshape(-1) - _first_label(dataset)
+    if len(labels) != len(dataset):
+        raise TatrError(
+            f"{where}: has {len(labels)} labels of {len(dataset)} images; expected one per image, and files of one "
+            "data set"
+        )
     if (paths := _paths(dataset)) is None:
         return DatasetImages(dataset, labels, where)
     if paths and not paths[0].is_file():
@@ -321,7 +348,7 @@ def _open_dataset(kind: Any, root: Path, options: Mapping[str, Any], key: str) -
     """
     name = kind.__name__
     _check_options(name, options, key)
-    with _explained(name, root, options, key), TemporaryDirectory() as unpacked:
+    with _explained(name, root, options, key), _archives_closed(kind), TemporaryDirectory() as unpacked:
         try:
             return _unpacking(kind, root, options, Path(unpacked))(root, **options)
         except RuntimeError:
@@ -340,6 +367,27 @@ def _check_options(name: str, options: Mapping[str, Any], key: str) -> None:
 
 
 @contextmanager
+def _archives_closed(kind: Any) -> Iterator[None]:  # noqa: ANN401
+    """Keep a class from unpacking archives that lie beside its data: some write where their archives say.
+
+    Those of MNIST and its like, which hold one file each, are unpacked here.
+    """
+    module = sys.modules.get(kind.__module__)
+    unpack = getattr(module, "extract_archive", None)
+
+    def refuse(archive: object, *_: object, **__: object) -> None:
+        raise RuntimeError(f"{archive} is not unpacked here: unpack it yourself, if you trust it")
+
+    if unpack is not None:
+        module.extract_archive = refuse  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        if unpack is not None:
+            module.extract_archive = unpack  # type: ignore[union-attr]
+
+
+@contextmanager
 def _explained(name: str, root: Path, options: Mapping[str, Any], key: str) -> Iterator[None]:
     """Say in other words what goes wrong when a data set is opened."""
     try:
@@ -352,13 +400,15 @@ def _explained(name: str, root: Path, options: Mapping[str, Any], key: str) -> I
         raise TatrError(f"{root}: {name} is missing or incomplete ({_first(error)}); {_expects(name)}") from error
     except FileNotFoundError as error:
         raise TatrError(f"{root}: {name} is missing or incomplete ({_first(error)}); {_expects(name)}") from error
-    except (OSError, EOFError, zlib.error, KeyError, IndexError, StopIteration) as error:
-        raise TatrError(f"{root}: {name} can't be read ({_first(error)}); {_expects(name)}") from error
     except (TypeError, ValueError) as error:
         raise TatrError(
             f"{root}: {name} can't be read with {dict(options)} ({_first(error)}); check {key}.train and .test, which "
             f"give arguments of torchvision.datasets.{name}, and the files: {_expects(name)}"
         ) from error
+    except Exception as error:  # readers raise all kinds of errors on damaged files
+        if isinstance(error, TatrError) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+            raise
+        raise TatrError(f"{root}: {name} can't be read ({_first(error)}); {_expects(name)}") from error
 
 
 def _first(error: Exception) -> str:
@@ -374,6 +424,13 @@ def _unpacking(kind: Any, root: Path, options: Mapping[str, Any], folder: Path) 
     prefix = f"emnist-{options.get('split', '')}-" if kind.__name__ == "EMNIST" else ""
     packed = sorted(raw.glob(f"{prefix}*-ubyte.gz")) or sorted(root.glob(f"{prefix}*-ubyte.gz"))
     for path in packed:
-        with gzip.open(path) as stream, (folder / path.stem).open("wb") as file:
-            shutil.copyfileobj(stream, file)
+        _unpack(path, folder / path.stem)
     return type(kind.__name__, (kind,), {"raw_folder": str(folder)}) if packed else kind
+
+
+def _unpack(packed: Path, path: Path) -> None:
+    with gzip.open(packed) as stream, path.open("wb") as file:
+        while piece := stream.read(2**20):
+            file.write(piece)
+            if file.tell() > MOST:
+                raise OSError(f"{packed.name} holds more than {MOST / 1e9:.1f} GB")
