@@ -21,7 +21,7 @@ def read_weight_map(index: Path) -> dict[str, str]:
             raise ValueError("it names no tensor")
         for name, shard in weight_map.items():
             if not isinstance(shard, str) or Path(shard).name != shard or shard in ("", "..") or "\0" in shard:
-                raise ValueError(f"'{name}': a shard is no file of this folder: {shard!r}")
+                raise ValueError(f"a shard is no file of this folder: {shard!r}, of '{name}'")
     except (OSError, ValueError, KeyError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise TatrError(f"{index}: not an index of shards ({reason}); copy it again") from error
