@@ -51,7 +51,8 @@ def sort_tensors(
 ) -> tuple[list[str], dict[str, str]]:
     """The names of the base's tensors that are merged, and those that stay as they are, each with the reason.
 
-    Tensors of a floating-point type in all models are merged. All others must be equal in the models that have them.
+    Tensors of a floating-point type in all models are merged, if they have entries. All others must be equal in the
+    models that have them.
 
     Args:
         base: θ_pre.
@@ -77,7 +78,10 @@ def sort_tensors(
             left[name] = "in the base alone"
         elif len(holders) == len(models) and all(m.entries[name].is_floating for m in (base, *models.values())):
             _check_shapes(name, base, models, option)
-            merged.append(name)
+            if prod(entry.shape):
+                merged.append(name)
+            else:
+                left[name] = "has no entries"
         elif different := [task for task, model in holders.items() if not base.has_equal(name, model)]:
             absent = ", ".join(f"'{task}'" for task in models if task not in holders)
             why = f"it is missing in {absent}" if absent else f"its type ({entry.dtype}) has no arithmetic here"
@@ -87,9 +91,8 @@ def sort_tensors(
             )
         else:
             left[name] = "equal in all models"
-    if not any(prod(base.entries[name].shape) for name in merged):
-        why = "all that are have no entries" if merged else "no floating-point tensor is in all models"
-        raise TatrError(f"{base.path}: nothing to merge: {why}")
+    if not merged:
+        raise TatrError(f"{base.path}: nothing to merge: no floating-point tensor with entries is in all models")
     return merged, left
 
 

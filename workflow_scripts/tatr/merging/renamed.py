@@ -32,6 +32,8 @@ def renaming(base: Collection[str], names: Collection[str]) -> str | None:
     pairs = [(name, plain[key]) for name in extra if (key := _unwrapped(name)) in plain]
     if len(pairs) >= enough:
         return f"its tensor '{pairs[0][0]}' is the base's '{pairs[0][1]}'{_cause(pairs[0][0] + '.' + pairs[0][1])}"
+    if 2 * len(lacking) <= len(base):
+        return None  # a part of the model, which may well be another one
     own, theirs = _common(extra), _common(lacking)
     rest = {name.removeprefix(theirs) for name in lacking}
     if own != theirs and sum(name.removeprefix(own) in rest for name in extra) >= enough:
