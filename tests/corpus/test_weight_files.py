@@ -158,7 +158,9 @@ BAD = [
         "an index of nothing", merging(indexed({"x": SHARDS[0]})), ("'x'", SHARDS[0], "lacks it", "copy the whole")
     ),
     BadInput(
-        "an index of the wrong shard", merging(indexed({NAMES[0]: SHARDS[1]})), (NAMES[0], *SHARDS, "copy the wh")
+        "an index of the wrong shard",
+        merging(indexed({NAMES[0]: SHARDS[1]})),
+        (NAMES[0], SHARDS[1], "lacks it", "copy"),
     ),
     BadInput(
         "two indices",

@@ -9,7 +9,7 @@ _UNPACK = "unpack it"
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"Rar!")
 _POINTER = "not the file itself"
 
-POINTERS = {
+_POINTERS = {
     b"version https://git-lfs": f"only a pointer of Git LFS, {_POINTER}; run `git lfs pull` in its folder",
     b"/annex/objects/": f"only a pointer of git-annex, {_POINTER}; run `git annex get` for it",
     b"../.git/annex/objects/": f"only a pointer of git-annex, {_POINTER}; run `git annex get` for it",
@@ -19,7 +19,7 @@ POINTERS = {
 """Small text files that stand for large ones, and how to get these."""
 
 _OTHERS = {
-    **POINTERS,
+    **_POINTERS,
     b"GGUF": "a GGUF file (llama.cpp), whose weights are made for inference; give the model it was made from",
     b"\x89HDF": f"an HDF5 file (Keras, TensorFlow); {_SAVE}",
     b"\x93NUMPY": f"a NumPy array; {_SAVE}",
@@ -27,6 +27,11 @@ _OTHERS = {
     **dict.fromkeys((b"<!doctype", b"<html", b"<?xml"), f"a web page, which came in place of the file; {_AGAIN}"),
     **dict.fromkeys(_PACKED, f"a compressed file; {_UNPACK}"),
 }
+
+
+def pointer_kind(head: bytes) -> str | None:
+    """What a file is that begins like this, and what to do about it, if it only stands for another one."""
+    return next((kind for magic, kind in _POINTERS.items() if head.startswith(magic)), None)
 
 
 def known_kind(path: Path) -> str | None:
@@ -42,7 +47,7 @@ def known_kind(path: Path) -> str | None:
     if head[4:9] == b"\0\0\0\0{":
         return None  # the header of a safetensors file, whatever its length begins with
     if not any(head):
-        return f"begins with zeros only, as downloads do that were interrupted; {_AGAIN}"
+        return f"a file of zeros, as a download leaves that was interrupted; {_AGAIN}"
     if head.startswith(b"PK"):
         return _archive(path)
     if head.startswith(b"\x80"):

@@ -13,7 +13,7 @@ def read_weight_map(index: Path) -> dict[str, str]:
     """The file, within the index's folder, in which each tensor lies.
 
     Raises:
-        TatrError: it is no index, a file that it names lies elsewhere or is missing, or it passes over one.
+        TatrError: it is no index, or a file that it names lies elsewhere or is missing.
     """
     try:
         weight_map = json_object(index.read_bytes())["weight_map"]
@@ -25,7 +25,7 @@ def read_weight_map(index: Path) -> dict[str, str]:
     except (OSError, ValueError, KeyError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise TatrError(f"{index}: not an index of shards ({reason}); copy it again") from error
-    _check_files(index, weight_map)
+    _check_there(index, weight_map)
     return dict(weight_map)
 
 
@@ -48,17 +48,20 @@ def check_weight_map(index: Path, weight_map: Mapping[str, str], shards: Mapping
             says = f"is in {stated}" if stated else "is nowhere"
             truth = f"it is in {found}" if found else f"{stated} lacks it"
             raise TatrError(f"{index}: does not say where '{name}' lies: by the index it {says}, but {truth}; {again}")
+    _check_series(index, shards)
 
 
-def _check_files(index: Path, weight_map: Mapping[str, str]) -> None:
-    """Raise if a shard is missing, or one of the same series (`…-00002-of-00003…`) is not in the index."""
-    named = {shard: name for name, shard in reversed(weight_map.items())}
-    for shard, name in named.items():
+def _check_there(index: Path, weight_map: Mapping[str, str]) -> None:
+    for name, shard in weight_map.items():
         if not (index.parent / shard).is_file():
             raise TatrError(
                 f"{index.parent / shard}: no such file, though {index.name} says that '{name}' is in it; "
                 "copy the whole folder again"
             )
+
+
+def _check_series(index: Path, named: Collection[str]) -> None:
+    """Raise if a file of the same series (`…-00002-of-00003…`) as the shards is not in the index."""
     series = {_series(shard) for shard in named} - {None}
     others = (path.name for path in index.parent.iterdir() if path.name not in named)
     if forgotten := sorted(name for name in others if _series(name) in series):

@@ -24,6 +24,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 ITEM_SIZES = {
     **{"DoubleStorage": 8, "LongStorage": 8, "FloatStorage": 4, "IntStorage": 4},
     **{"HalfStorage": 2, "BFloat16Storage": 2, "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1},
+    **{"QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4, "ComplexFloatStorage": 8, "ComplexDoubleStorage": 16},
 }
 """Bytes per value of PyTorch's storage types."""
 

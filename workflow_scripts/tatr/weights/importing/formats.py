@@ -8,7 +8,7 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.weights.adapters import REMEDY, adapter_tensor, is_adapter_folder
-from tatr.weights.file_kinds import known_kind
+from tatr.weights.file_kinds import known_kind, pointer_kind
 from tatr.weights.hub_cache import model_folder
 from tatr.weights.importing.names import KNOWN, NameMap, TensorParts, kind_of_copy, map_names
 from tatr.weights.importing.torch_files import TorchFile
@@ -219,9 +219,11 @@ def _file(path: Path) -> Tensors:
         return _Safetensors(path)
     if head.startswith((b"PK", b"\x80")):
         return TorchFile(path)
-    if kind := known_kind(path):
-        raise TatrError(f"{path}: {kind}")
-    raise TatrError(f"{path}: unknown format (begins with {head[:8]!r}); known are {FORMATS}; {KNOWN}")
+    if pointer := pointer_kind(head):
+        raise TatrError(f"{path}: {pointer}")
+    kind = known_kind(path)
+    hint = f"this is {kind}" if kind else KNOWN
+    raise TatrError(f"{path}: unknown format (begins with {head[:8]!r}); known are {FORMATS}; {hint}")
 
 
 def _json(path: Path) -> dict[str, Any]:

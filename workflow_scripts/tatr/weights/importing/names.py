@@ -100,6 +100,7 @@ _BLOCK = {
     "mlp.fc1": "mlp.c_fc",
     "mlp.fc2": "mlp.c_proj",
 }
+_QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 _VISION = {
     "embeddings.class_embedding": "class_embedding",
     "embeddings.position_embedding.weight": "positional_embedding",
@@ -139,13 +140,17 @@ def _tower(names: set[str], root: str, to: str, known: dict[str, str]) -> Iterat
             yield to + known[name], TensorParts((root + name,))
         elif layer and stem in _BLOCK:
             yield f"{to}transformer.resblocks.{number}.{_BLOCK[stem]}.{kind}", TensorParts((root + name,))
-        elif layer and stem in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"):
-            parts = [f"{layer}self_attn.{letter}_proj.{kind}" for letter in "qkv"]
-            if stem == "self_attn.q_proj" and names.issuperset(parts):
+        elif layer and stem in _QKV and kind in ("weight", "bias") and names >= (parts := _qkv(layer, kind)).keys():
+            if stem == _QKV[0]:
                 joined = f"{to}transformer.resblocks.{number}.attn.in_proj_{kind}"
                 yield joined, TensorParts(tuple(root + part for part in parts))
         elif name != "embeddings.position_ids":
             yield to + name, TensorParts((root + name,))
+
+
+def _qkv(layer: str, kind: str) -> dict[str, None]:
+    """The tensors of one layer that open_clip has as one, in its order."""
+    return dict.fromkeys(f"{layer}{stem}.{kind}" for stem in _QKV)
 
 
 def _layer(name: str) -> tuple[str, str, str]:
