@@ -4,11 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from tatr.workflow.any_terminal import spell_what_can_not_be_shown
+
 BASE = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
     """Write or check all files."""
+    spell_what_can_not_be_shown()
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="example: python workflow_scripts/config_docs.py --check"
     )

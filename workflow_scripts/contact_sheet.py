@@ -10,6 +10,7 @@ import yaml
 from PIL import Image, ImageDraw, ImageFont
 
 from tatr.data.tiny8 import SIZE, TASKS, draw_split
+from tatr.workflow.any_terminal import spell_what_can_not_be_shown
 
 ENLARGE = 2
 CELL = SIZE * ENLARGE + 2
@@ -45,6 +46,7 @@ def arrange(blocks: Sequence[Image.Image], across: int) -> Image.Image:
 
 def main() -> None:
     """Read the tasks, draw them, write one PNG."""
+    spell_what_can_not_be_shown()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=Path, default=Path("config/tasks.yaml"), help="task file")
     parser.add_argument("--output", type=Path, default=Path("docs/images/tiny8.png"), help="PNG")

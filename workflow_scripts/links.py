@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 from tatr.errors import TatrError
+from tatr.workflow.any_terminal import spell_what_can_not_be_shown
 from tatr.workflow.links import link
 
 
 def main() -> None:
     """Make the links."""
+    spell_what_can_not_be_shown()
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="example: python workflow_scripts/links.py --record results/demo/.tables --targets "

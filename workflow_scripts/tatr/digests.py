@@ -34,8 +34,8 @@ class FollowingDigest:
     """Digest of a file that is read anyway: hashing follows the readers, so that it finds their bytes in memory."""
 
     def __init__(self, path: Path) -> None:
-        """Of a file, which is opened here."""
-        self._file, self._hash = path.open("rb", buffering=0), ContentDigest()
+        """Of a file, which is opened whenever a piece is hashed: models lie in more files than a process may open."""
+        self._path, self._hash = path, ContentDigest()
         self._wanted = self._done = 0
         self._lock = Lock()
 
@@ -49,17 +49,19 @@ class FollowingDigest:
                 self._lock.release()
 
     def hexdigest(self) -> str:
-        """Hash what is left, and close the file."""
-        with self._lock, self._file:
+        """Hash what is left."""
+        with self._lock:
             self._hash_up_to(None)
         return self._hash.hexdigest()
 
     def _hash_up_to(self, position: int | None) -> None:
-        while position is None or self._done < position:
-            if not (piece := self._file.read(PIECE)):
-                return
-            self._hash.update(piece)
-            self._done += len(piece)
+        if position is not None and position <= self._done:
+            return
+        with self._path.open("rb", buffering=0) as file:
+            file.seek(self._done)
+            while (position is None or self._done < position) and (piece := file.read(PIECE)):
+                self._hash.update(piece)
+                self._done += len(piece)
 
 
 def file_digest(path: Path) -> str:

@@ -186,7 +186,10 @@ def test_what_is_in_the_image_tower_and_unknown_is_not_lost(tmp_path: Path, visu
     """An adapter that nobody applies would be a silently wrong model."""
     adapter = {"vision_model.encoder.layers.0.self_attn.q_proj.lora_A.weight": np.zeros((2, 2), np.float32)}
     save_file(transformers_names(visual) | adapter, tmp_path / "model.safetensors")
-    assert "visual.encoder.layers.0.self_attn.q_proj.lora_A.weight" in read_clip(tmp_path)
+    refused(tmp_path, r"adapter \(LoRA\) in it: 'visual.encoder.layers.0.self_attn.q_proj.lora_A.weight'; merge it")
+    unknown = {"vision_model.encoder.layers.0.self_attn.gate.weight": np.zeros((2, 2), np.float32)}
+    save_file(transformers_names(visual) | unknown, tmp_path / "model.safetensors")
+    assert "visual.encoder.layers.0.self_attn.gate.weight" in read_clip(tmp_path)
     outside = {"classifier.weight": np.zeros((2, 2), np.float32)}
     save_file(transformers_names(visual) | outside, tmp_path / "model.safetensors")
     same(read_clip(tmp_path), visual)
@@ -205,8 +208,6 @@ def test_what_is_no_clip_model(tmp_path: Path, visual: Weights, weights: Weights
     refused(path, r"x.pt: no CLIP image encoder in it; found 'bert.encoder.weight'; known are open_clip's")
     torch.save([1, 2], path)
     refused(path, "found no tensor at all")
-    torch.save({"model": tensors(visual), "ema": tensors(visual)}, path)
-    refused(path, r"holds 2 image encoders \('ema.visual.', 'model.visual.'\)")
     save_file(transformers_text_names(weights), path)
     refused(path, "no CLIP image encoder in it")
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n")

@@ -5,6 +5,8 @@ import importlib
 import sys
 from io import TextIOWrapper
 
+from tatr.workflow.any_terminal import spell_what_can_not_be_shown
+
 COMMANDS = {
     "compare": "compare",
     "costs": "costs",
@@ -20,6 +22,7 @@ COMMANDS = {
 
 def main() -> int:
     """Run the subcommand that the command line names; gives the exit status."""
+    spell_what_can_not_be_shown()
     modules = {name: importlib.import_module(f"tatr.console.{module}") for name, module in COMMANDS.items()}
     lines = [f"  {name:<12} {(module.__doc__ or '').splitlines()[0]}" for name, module in modules.items()]
     parser = argparse.ArgumentParser(

@@ -4,7 +4,7 @@ Each model is a file, or a folder as on Hugging Face (shards and their index). N
 """
 
 import argparse
-import errno
+import logging
 import os
 import re
 import resource
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         prog: what `--help` calls the command.
     """
     start = time.monotonic()
+    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     try:
         method = _method(arguments)
         given = vars(_parser(method, prog).parse_args(arguments))
@@ -60,10 +61,6 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         record = merge.run()
     except TatrError as error:
         sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        sys.exit(f"error: the disk is full ({error}); free some space and run again")
     _print_summary(merge, record, time.monotonic() - start)
     return 0
 
@@ -153,11 +150,13 @@ def _settings(method: "Method", texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _models(given: Sequence[str]) -> dict[str, Path]:
+    from tatr.weights.hub_cache import name_of
+
     models: dict[str, Path] = {}
     for text in given:
         name, equals, path = text.partition("=")
         if not equals or Path(text).exists() or not name or "/" in name:
-            name, path = Path(text).resolve().name.removesuffix(".safetensors"), text
+            name, path = name_of(Path(text)), text
         if name in models:
             raise TatrError(f"two models are called '{name}' ({models[name]}, {path}); give NAME=PATH for one of them")
         models[name] = Path(path)
@@ -185,6 +184,9 @@ def _print_plan(merge: "FileMerge") -> None:
     stated = ", ".join(
         [f"λ = {merge.coefficient:g}", *(f"{name} = {value}" for name, value in merge.all_settings.items())]
     )
+    if left := merge.companions.left:
+        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+        lines["not copied"] = f"{', '.join(left[:5])}{more} (of {merge.companions.folder})"
     lines["method"] = f"{method.title}, {stated}"
     lines["trust region"] = _region(merge)
     of = "the sensitivity" if merge.tau is None else "τ"

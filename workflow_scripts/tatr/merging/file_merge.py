@@ -3,8 +3,12 @@
 Task vectors, Ω and the mask are computed from the files block by block whenever they are read, and never stored.
 """
 
+import errno
 import json
+import logging
 import math
+import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +21,7 @@ from tatr.attempts import Attempt
 from tatr.digests import FollowingDigest
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
+from tatr.merging.companions import Companions, companions_of
 from tatr.merging.mask import Threshold, end_of_region, mask
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.mergeable_tensors import sort_tensors
@@ -32,10 +37,9 @@ from tatr.vectors.vector import Vector, remembered
 from tatr.weights.model_files import ModelFiles
 from tatr.weights.safetensors_file import to_bytes, write_safetensors
 
-RECORD = "merge.json"
-COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken")
-"""Files of the base's folder that the merged model needs, too: its config and its tokenizer."""
+logger = logging.getLogger("tatr")
 
+RECORD = "merge.json"
 NEEDS_DATA = {
     "grams": "Gram matrices of every layer's inputs",
     "fishers": "Fisher information",
@@ -100,6 +104,8 @@ class FileMerge:
     """Of the tensors that are merged, in the order of the base's files."""
     unmerged: Mapping[str, str]
     """Tensors that stay as they are in the base, and why."""
+    companions: Companions
+    """What lies beside the base's weights."""
     meter: ReadingMeter = field(default_factory=ReadingMeter)
 
     @property
@@ -108,29 +114,60 @@ class FileMerge:
         return {name: self.settings.get(name, p.default) for name, p in load(self.method).parameters.items()}
 
     def run(self) -> dict[str, Any]:
-        """Merge; the folder gets its name when it is complete."""
+        """Merge; the folder gets its name when it is complete.
+
+        Raises:
+            TatrError: values are not finite, no model differs from the base, or the folder can't be written.
+        """
+        self._check_changes()
+        try:
+            with Attempt(self.output) as attempt:
+                record = self._make(attempt.folder)
+                if not attempt.publish():
+                    raise TatrError(f"{self.output}: has been made by another process meanwhile; give another folder")
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            advice = (
+                "the disk is full; free some space and run again" if full else "can't be written; give another place"
+            )
+            raise TatrError(f"{self.output}: {advice} ({error.strerror}: {error.filename or self.output})") from error
+        finally:
+            self.meter.close()
+        return record
+
+    def _make(self, folder: Path) -> dict[str, Any]:
         digests = {file.path: FollowingDigest(file.path) for model in self._all.values() for file in model.files}
         base = remembered(self._vector(self.base, digests))
         # Ω and the direction read the same blocks.
         vectors = [remembered(task_vector(self._vector(m, digests), base)) for m in self.models.values()]
         region, threshold = self._trust_region(vectors)
-        try:
-            with Attempt(self.output) as attempt:
-                written = self._write(attempt.folder, base, vectors, region)
-                for path in self._companions():
-                    shutil.copyfile(path, attempt.folder / path.name)
-                of_models = {
-                    name: {file.path.name: digests[file.path].hexdigest() for file in model.files}
-                    for name, model in self._all.items()
-                }
-                record = self._record(of_models, threshold) | {"files": written}
-                text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-                (attempt.folder / RECORD).write_text(text, encoding="utf-8")
-                if not attempt.publish():
-                    raise TatrError(f"{self.output}: has been made by another process meanwhile; give another folder")
-        finally:
-            self.meter.close()
+        written = self._write(folder, base, vectors, region)
+        self.companions.copy(folder)
+        of_models = {
+            name: {file.path.name: digests[file.path].hexdigest() for file in model.files}
+            for name, model in self._all.items()
+        }
+        if written == of_models[""]:
+            logger.warning(
+                "%s: is the base itself, byte for byte: no change is as large as its types can tell", self.output
+            )
+        record = self._record(of_models, threshold) | {"files": written}
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        (folder / RECORD).write_text(text, encoding="utf-8", errors="backslashreplace")
         return record
+
+    def _check_changes(self) -> None:
+        """Warn of models that are the base itself; each is read up to its first change."""
+        base = Gathered(self.layout, self.base.read, str(self.base.path))
+        same = []
+        for name, model in self.models.items():
+            its = Gathered(self.layout, model.read, str(model.path))
+            if all(np.array_equal(its[block], base[block]) for block in self.layout.blocks()):
+                same.append(f"{model.path} ('{name}')")
+        if len(same) == len(self.models):
+            raise TatrError(f"{', '.join(same)}: nothing to merge: no merged tensor differs from the base's (Δ = 0)")
+        for text in same:
+            logger.warning("%s: is the base itself (Δ = 0); leave it out, unless it is to count in an average", text)
 
     @property
     def _all(self) -> dict[str, ModelFiles]:
@@ -201,12 +238,6 @@ class FileMerge:
             raise TatrError(f"{self.output}: '{name}' would hold values that {dtype} can't (λ = {self.coefficient:g})")
         return stored
 
-    def _companions(self) -> list[Path]:
-        if not self.base.path.is_dir():
-            return []
-        there = sorted(path for path in self.base.path.iterdir() if path.is_file() and path.suffix in COMPANIONS)
-        return [path for path in there if path.name != RECORD]
-
     def _record(self, digests: dict[str, dict[str, str]], threshold: Threshold | None) -> dict[str, Any]:
         """What was merged, without clock times: equal merges give equal records."""
         epsilon, kept = threshold or (None, self.layout.size)
@@ -221,6 +252,8 @@ class FileMerge:
             "threshold": epsilon if epsilon is None or math.isfinite(epsilon) else None,
             "merged": {"tensors": len(self.layout.parameters), "parameters": self.layout.size, "kept": kept},
             "from_base": dict(self.unmerged),
+            "copied": list(self.companions.copied),
+            "not_copied": list(self.companions.left),
             "numpy": np.__version__,
         }
 
@@ -253,16 +286,36 @@ def prepare(
     made_by = sensitivities.of_region(sensitivity, tau, "zero_shot")
     if not finetuned:
         raise TatrError("no fine-tuned models to merge")
-    if output.exists():
-        raise TatrError(f"{output}: exists; give another folder, or delete it")
+    _check_place(output)
     opened = ModelFiles(Path(base))
     models = {name: ModelFiles(Path(path)) for name, path in finetuned.items()}
-    merged, unmerged = sort_tensors(opened, models, ignore)
+    merged, unmerged = sort_tensors(opened, models, ignore, _ignoring)
     layout = Layout.of({name: opened.entries[name].shape for name in merged})
     if (free := free_space(output)) < opened.nbytes:
         raise TatrError(f"{output}: needs {opened.nbytes / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on this disk")
     coefficient = chosen.coefficient if coefficient is None else coefficient
-    return FileMerge(opened, models, output, method, coefficient, tau, made_by, settings, layout, unmerged)
+    companions = companions_of(opened.path, [file.path for file in opened.files])
+    if companions.lacking:
+        lacking = ", ".join(companions.lacking)
+        logger.warning("%s: lacks code that its config names (auto_map): %s; copy it into the result", base, lacking)
+    return FileMerge(opened, models, output, method, coefficient, tau, made_by, settings, layout, unmerged, companions)
+
+
+def _ignoring(name: str) -> str:
+    """The option that ignores a tensor, as a shell takes it."""
+    quoted = shlex.quote(name) if "'" in name else f"'{name}'"
+    return f"--ignore={quoted}" if name.startswith("-") else f"--ignore {quoted}"
+
+
+def _check_place(output: Path) -> None:
+    """Raise unless a folder can be made there."""
+    if os.path.lexists(output):
+        raise TatrError(f"{output}: exists; give another folder, or delete it")
+    above = next(parent for parent in output.absolute().parents if os.path.lexists(parent))
+    if not above.is_dir():
+        raise TatrError(f"{output}: can't be made, as {above} is no folder; give another place")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise TatrError(f"{output}: can't be made, as {above} may not be written to; give another place")
 
 
 def free_space(path: Path) -> int:

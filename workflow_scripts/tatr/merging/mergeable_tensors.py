@@ -1,12 +1,15 @@
 """Which tensors of several models can be merged, which are the same in all of them, and which make the user decide."""
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
 from tatr.errors import TatrError
+from tatr.merging.renamed import renaming
 from tatr.vectors.layout import Parameter
+from tatr.weights.adapters import REMEDY, adapter_tensor
 
 
 class Described(Protocol):
@@ -44,67 +47,99 @@ Model = TypeVar("Model", bound=ModelTensors)
 
 
 def sort_tensors(
-    base: Model, models: Mapping[str, Model], ignore: Sequence[str], option: str = "--ignore '{}'"
+    base: Model, models: Mapping[str, Model], ignore: Sequence[str], option: Callable[[str], str]
 ) -> tuple[list[str], dict[str, str]]:
     """The names of the base's tensors that are merged, and those that stay as they are, each with the reason.
 
-    Tensors of a floating-point type in all models are merged. All others must be equal in the models that have them.
+    Tensors of a floating-point type in all models are merged, if they have entries. All others must be equal in the
+    models that have them.
 
     Args:
         base: θ_pre.
         models: θ_k.
-        ignore: patterns of tensors that stay as they are in the base.
+        ignore: names, or patterns of names, of tensors that stay as they are in the base.
         option: how messages write that a tensor is to be ignored.
 
     Raises:
-        TatrError: a tensor differs that can't be merged, has another shape, or is not in the base.
+        TatrError: a tensor differs that can't be merged, has another shape, or is not in the base; or a model is an
+            adapter, or has other names throughout.
     """
+    ignored = _ignored(base, models, ignore, option)
+    _check_adapters(base, models, ignored)
+    for task, model in models.items():
+        _check_names(base, model, f"{model.path} ('{task}')", ignored, option)
     merged: list[str] = []
     left: dict[str, str] = {}
-    everywhere = [*base.entries, *(name for model in models.values() for name in model.entries)]
-    if idle := [pattern for pattern in ignore if not fnmatch.filter(everywhere, pattern)]:
-        raise TatrError(f"{option.format(idle[0])}: no tensor is called so")
-    for task, model in models.items():
-        extra = [name for name in model.entries if name not in base.entries and not _matches(name, ignore)]
-        if extra:
-            raise TatrError(
-                f"{model.path} ('{task}'): '{extra[0]}'{_more(extra)} not in the base; if it is the same architecture, "
-                f"leave such tensors out: {option.format(extra[0])}"
-            )
     for name, entry in base.entries.items():
         holders = {task: model for task, model in models.items() if name in model.entries}
-        if _matches(name, ignore):
+        if name in ignored:
             left[name] = "ignored"
         elif not holders:
             left[name] = "in the base alone"
         elif len(holders) == len(models) and all(m.entries[name].is_floating for m in (base, *models.values())):
             _check_shapes(name, base, models, option)
-            merged.append(name)
+            if prod(entry.shape):
+                merged.append(name)
+            else:
+                left[name] = "has no entries"
         elif different := [task for task, model in holders.items() if not base.has_equal(name, model)]:
-            absent = ", ".join(f"'{task}'" for task in models.keys() - holders.keys())
+            absent = ", ".join(f"'{task}'" for task in models if task not in holders)
             why = f"it is missing in {absent}" if absent else f"its type ({entry.dtype}) has no arithmetic here"
             raise TatrError(
                 f"'{name}' differs between the base and '{different[0]}' and can't be merged, as {why}; "
-                f"keep the base's: {option.format(name)}"
+                f"keep the base's: {option(name)}"
             )
         else:
             left[name] = "equal in all models"
     if not merged:
-        raise TatrError(f"{base.path}: nothing to merge: no floating-point tensor is in all models")
+        raise TatrError(f"{base.path}: nothing to merge: no floating-point tensor with entries is in all models")
     return merged, left
 
 
-def _check_shapes(name: str, base: Model, models: Mapping[str, Model], option: str) -> None:
+def _ignored(base: Model, models: Mapping[str, Model], ignore: Sequence[str], option: Callable[[str], str]) -> set[str]:
+    """All names that are ignored. A pattern that is a name means this tensor alone: names may have brackets."""
+    everywhere = dict.fromkeys([*base.entries, *(name for model in models.values() for name in model.entries)])
+    found: set[str] = set()
+    for pattern in ignore:
+        meant = [pattern] if pattern in everywhere else [n for n in everywhere if fnmatch.fnmatchcase(n, pattern)]
+        if not meant:
+            raise TatrError(f"{option(pattern)}: no tensor is called so")
+        found.update(meant)
+    return found
+
+
+def _check_adapters(base: Model, models: Mapping[str, Model], ignored: Collection[str]) -> None:
+    # To ignore an adapter would give the base.
+    where = {f"{base.path}": base} | {f"{model.path} ('{task}')": model for task, model in models.items()}
+    for text, model in where.items():
+        given = [name for name in model.entries if name not in ignored]
+        extra = [name for name in given if name not in base.entries]
+        if name := adapter_tensor(given) or adapter_tensor(extra, widely=True):
+            raise TatrError(f"{text}: holds an adapter (LoRA or its kin: '{name}'), not only whole weights; {REMEDY}")
+
+
+def _check_names(base: Model, model: Model, where: str, ignored: Collection[str], option: Callable[[str], str]) -> None:
+    wanted = [name for name in base.entries if name not in ignored]
+    if cause := renaming(wanted, model.entries):
+        raise TatrError(f"{where}: {cause}; rename the tensors of one like the other's, and save it again")
+    extra = [name for name in model.entries if name not in base.entries and name not in ignored]
+    lacking = [name for name in wanted if name not in model.entries]
+    if extra and 2 * len(lacking) > len(wanted):
+        raise TatrError(
+            f"{where}: lacks {len(lacking)} of the base's {len(wanted)} tensors ('{lacking[0]}' …) and has others "
+            f"('{extra[0]}' …); is it of the same architecture?"
+        )
+    if extra:
+        more = " is" if len(extra) == 1 else f" and {len(extra) - 1} more are"
+        raise TatrError(
+            f"{where}: '{extra[0]}'{more} not in the base; if it is the same architecture, "
+            f"leave such tensors out: {option(extra[0])}"
+        )
+
+
+def _check_shapes(name: str, base: Model, models: Mapping[str, Model], option: Callable[[str], str]) -> None:
     parameter = Parameter(name, base.entries[name].shape, 0)
-    keep = option.format(name)
+    keep = option(name)
     advice = f"if a vocabulary was resized, resize the base's in the same way, or keep the base's tensor: {keep}"
     for task, model in models.items():
         parameter.check_shape(model.entries[name].shape, f"{model.path} ('{task}')", advice)
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _more(names: Sequence[str]) -> str:
-    return " is" if len(names) == 1 else f" and {len(names) - 1} more are"

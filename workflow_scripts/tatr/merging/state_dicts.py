@@ -88,7 +88,7 @@ def _merged(
     measured: Mapping[str, Any],
 ) -> dict[str, np.ndarray]:
     """The tensors that are merged, in float32. Arguments as in `merge`, `measured` holds both kinds of gradients."""
-    names, unmerged = sort_tensors(base, models, ignore, "ignore=['{}']")
+    names, unmerged = sort_tensors(base, models, ignore, "ignore=[{!r}]".format)
     layout = Layout.of({name: base.entries[name].shape for name in names})
     origin = remembered(_flat(layout, base.state, "pretrained"))
     vectors = [task_vector(_flat(layout, model.state, name), origin) for name, model in models.items()]

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from tatr.errors import TatrError
+from tatr.weights.hub_cache import model_folder
 
 EDGE = 2**20
 """Bytes read at either end of a file."""
@@ -21,7 +22,8 @@ def fingerprint(path: Path, key: str) -> str:
     Raises:
         TatrError: there is nothing to read.
     """
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    folder = model_folder(path)
+    files = sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else [path]
     if not files or not files[0].is_file():
         raise TatrError(f"{key}: {path} is no file, and no folder with files (seen from {Path.cwd()})")
     digest = hashlib.sha256()

@@ -8,11 +8,15 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.vectors.layout import blocks
+from tatr.weights.adapters import REMEDY, is_adapter_folder
+from tatr.weights.hub_cache import model_folder
 from tatr.weights.safetensors_file import Entry, SafetensorsFile
-from tatr.weights.shard_index import read_weight_map
+from tatr.weights.shard_index import check_weight_map, read_weight_map
 
 INDEX = ".safetensors.index.json"
 """How the file ends that says which tensor lies in which shard."""
+
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 class ModelFiles:
@@ -27,11 +31,14 @@ class ModelFiles:
         Raises:
             TatrError: nothing is there, a file is damaged or missing, or it is unclear which files are the model.
         """
-        self.path = path
-        self.files = [SafetensorsFile(file) for file in _files(path)]
+        self.path = path = model_folder(path)
+        index = _index(path)
+        weight_map = read_weight_map(index) if index else {}
+        files = [path / name for name in sorted(set(weight_map.values()))] or [_single(path)]
+        self.files = [SafetensorsFile(file) for file in files]
         self._home = {name: file for file in self.files for name in file.entries}
-        if index := _index(path):
-            self._check_index(index, read_weight_map(index))
+        if index:
+            check_weight_map(index, weight_map, {file.path.name: file.entries for file in self.files})
 
     @cached_property
     def entries(self) -> Mapping[str, Entry]:
@@ -61,27 +68,31 @@ class ModelFiles:
         pairs = zip(self.home(name).pieces(name), other.home(name).pieces(name), strict=True)
         return first.dtype == second.dtype and all(np.array_equal(a, b) for a, b in pairs)
 
-    def _check_index(self, index: Path, weight_map: Mapping[str, str]) -> None:
-        shards = {name: file.path.name for file in self.files for name in file.entries}
-        if sum(len(file.entries) for file in self.files) != len(shards) or shards != weight_map:
-            doubtful = sorted(shards.items() ^ weight_map.items())
-            name = doubtful[0][0] if doubtful else "a tensor that is in several"
-            raise TatrError(f"{index}: does not say where '{name}' lies in the shards; copy the whole folder again")
 
-
-def _files(path: Path) -> list[Path]:
+def _single(path: Path) -> Path:
+    """The one safetensors file of a folder, or the file that was given."""
     if not path.is_dir():
-        return [path]
-    if index := _index(path):
-        return [path / name for name in sorted(set(read_weight_map(index).values()))]
-    files = sorted(path.glob("*.safetensors"))
-    if [file.name for file in files] == ["adapter_model.safetensors"]:
-        raise TatrError(f"{path}: holds an adapter (LoRA), not a whole model; merge it into its base and save that")
-    if len(files) != 1:
-        names = ", ".join(file.name for file in files) or "none"
-        hint = "give one of them" if files else "save the model as safetensors (pickled files are not read)"
-        raise TatrError(f"{path}: expected one safetensors file, or shards with an index; found {names}; {hint}")
-    return files
+        if path.name.endswith(INDEX):
+            raise TatrError(f"{path}: an index of shards; give the folder that holds it and them: {path.parent}")
+        return path
+    try:
+        if is_adapter_folder(path):
+            raise TatrError(f"{path}: holds an adapter (LoRA), not a whole model; {REMEDY}")
+        files = sorted(path.glob("*.safetensors"))
+        others = sorted(file.name for file in path.iterdir() if file.suffix in PICKLED)
+    except OSError as error:
+        raise TatrError(f"{path}: can't be read ({error.strerror})") from error
+    if len(files) == 1:
+        return files[0]
+    names = ", ".join(file.name for file in files[:5]) or "none"
+    pickled = f"save the model as safetensors (pickled files are not read: {', '.join(others[:3])})"
+    hint = "give one of them" if files else pickled if others else f"is it the model's folder?{_nested(path)}"
+    raise TatrError(f"{path}: expected one safetensors file, or shards with an index; found {names}; {hint}")
+
+
+def _nested(path: Path) -> str:
+    below = sorted({file.parent.name for file in path.glob("*/*.safetensors")})
+    return f" There are some in its folders {', '.join(below[:3])}; give one of these" if below else ""
 
 
 def _index(path: Path) -> Path | None:

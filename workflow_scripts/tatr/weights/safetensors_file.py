@@ -7,10 +7,10 @@ and offsets), and the tensors' bytes end to end (https://github.com/huggingface/
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from io import RawIOBase
+from io import FileIO, RawIOBase
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from ml_dtypes import bfloat16
 
 from tatr.digests import ContentDigest
 from tatr.errors import TatrError
+from tatr.weights.file_kinds import known_kind
+from tatr.weights.json_object import json_object
 
 FLOATS = {name: np.dtype(code) for name, code in {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": bfloat16}.items()}
 """The types that can be merged."""
@@ -37,6 +39,9 @@ BITS = {
 
 HEADER = 100_000_000
 """Longest header that the format allows, in bytes."""
+
+DIMENSIONS = 64
+"""Most that a tensor has anywhere."""
 
 PIECE = 2**20
 """Entries converted at once, and bytes · 16 copied at once."""
@@ -82,13 +87,11 @@ class SafetensorsFile:
         """
         self.path = path
         try:
-            self._file = path.open("rb", buffering=0)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise TatrError(f"{path}: no such file") from error
-        try:
-            self.entries, self.metadata = _header(self._file.read, os.fstat(self._file.fileno()).st_size)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise TatrError(f"{path}: not a complete safetensors file ({error}); copy or make it again") from error
+            with path.open("rb", buffering=0) as file:
+                self._state = _state(file)
+                self.entries, self.metadata = _header(file.read, self._state[0])
+        except (OSError, HeaderError) as error:
+            raise TatrError(f"{path}: {_reason(path, error)}") from error
 
     def read(self, name: str, inside: slice | None = None) -> np.ndarray:
         """Consecutive entries of a tensor, seen as flat, as float32 [n] (all of them if no slice is given).
@@ -137,13 +140,14 @@ class SafetensorsFile:
             yield raw
 
     def _fill(self, array: np.ndarray, position: int) -> None:
-        # At a position of its own: readers of one file need not agree on where it stands. One read gives 2 GiB at most.
-        rest = memoryview(array.reshape(-1).view(np.uint8))
-        while rest:
-            count = os.preadv(self._file.fileno(), [rest], position)
-            if not count:
-                raise TatrError(f"{self.path}: became shorter while it was read; copy or make it again")
-            rest, position = rest[count:], position + count
+        # The file is opened for every read: models have hundreds of shards, and a process few file handles.
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                whole = _state(file) == self._state and _read_into(array, file.fileno(), position)
+        except OSError as error:
+            raise TatrError(f"{self.path}: can't be read ({error.strerror}); copy or make it again") from error
+        if not whole:
+            raise TatrError(f"{self.path}: has changed while it was read; wait until it is complete, and run again")
 
 
 def write_safetensors(
@@ -226,35 +230,70 @@ def _write(file: RawIOBase, part: bytes | memoryview) -> int:
     return count
 
 
-def _header(read: Any, size: int) -> tuple[dict[str, Entry], dict[str, str]]:  # noqa: ANN401
-    """The tensors of a file in the order of their bytes, and its metadata; ValueError if anything is amiss."""
-    length = int.from_bytes(read(8), "little")
+class HeaderError(ValueError):
+    """Why a file is not a whole safetensors file."""
+
+
+def _state(file: FileIO) -> tuple[int, int]:
+    """Size and time of the last change: what tells that a file is not the one that was opened first."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_into(array: np.ndarray, descriptor: int, position: int) -> bool:
+    """Fill an array with bytes from a position on; False if the file ends before."""
+    rest = memoryview(array.reshape(-1).view(np.uint8))
+    while rest:  # one read gives 2 GiB at most
+        count = os.preadv(descriptor, [rest], position)
+        if not count:
+            return False
+        rest, position = rest[count:], position + count
+    return True
+
+
+def _reason(path: Path, error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        where = "; it is a link to a file that is missing: download or copy it again" if path.is_symlink() else ""
+        return f"no such file{where}"
+    if isinstance(error, OSError):
+        return f"can't be read ({error.strerror})"
+    return known_kind(path) or f"not a complete safetensors file ({error}); copy or make it again"
+
+
+def _header(read: Callable[[int], bytes | None], size: int) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The tensors of a file in the order of their bytes, and its metadata."""
+    length = int.from_bytes(read(8) or b"", "little")
     if size < 8 or length > min(HEADER, size - 8):
-        raise ValueError(f"{size:,} bytes are too few for its header")
-    raw = json.loads(read(length).decode(), object_pairs_hook=_without_doubles)
-    if not isinstance(raw, dict):
-        raise ValueError("its header is no JSON object")
-    metadata = raw.pop("__metadata__", None) or {}
-    if not all(isinstance(text, str) for text in (*metadata, *metadata.values())):
-        raise ValueError("its metadata is not text")
-    entries, end = {}, 0
-    for name, given in sorted(raw.items(), key=lambda item: item[1]["data_offsets"]):
-        shape, (start, stop) = given["shape"], given["data_offsets"]
-        if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
-            raise ValueError(f"'{name}' has no valid shape or offsets")
-        if given["dtype"] not in BITS:
-            raise ValueError(f"'{name}' is of the unknown type {given['dtype']!r}")
-        entry = Entry(given["dtype"], tuple(shape), 8 + length + start)
-        if start != end or 8 * (stop - start) != entry.size * BITS[entry.dtype]:
-            raise ValueError(f"'{name}' lies where it can't: bytes {start:,} to {stop:,}")
-        entries[name], end = entry, stop
-    if 8 + length + end != size:
-        raise ValueError(f"{size:,} bytes where its header tells of {8 + length + end:,}")
+        raise HeaderError(f"{size:,} bytes are too few for its header, or that of {length:,} is too long")
+    try:
+        raw = json_object(read(length) or b"")
+        metadata = raw.pop("__metadata__", None) or {}
+        if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+            raise ValueError("its metadata is not text")
+        "".join(metadata.values()).encode()
+        entries = _entries(raw, 8 + length)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise HeaderError(f"its header: {reason}") from error
+    end = max((entry.start + entry.nbytes for entry in entries.values()), default=8 + length)
+    if end != size:
+        raise HeaderError(f"{size:,} bytes where its header tells of {end:,}")
     return entries, metadata
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    header = dict(pairs)
-    if len(header) != len(pairs):
-        raise ValueError("a name occurs twice in its header")
-    return header
+def _entries(raw: Mapping[str, Any], begin: int) -> dict[str, Entry]:
+    """The tensors that a header describes, whose bytes begin at a position of the file."""
+    entries, end = {}, 0
+    for name, given in sorted(raw.items(), key=lambda item: item[1]["data_offsets"]):
+        shape, (start, stop) = given["shape"], given["data_offsets"]
+        # A shape without bounds would take forever to multiply.
+        short = isinstance(shape, list) and len(shape) <= DIMENSIONS
+        if not short or not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, start, stop)):
+            raise ValueError(f"'{name}' has no valid shape or offsets")
+        if given["dtype"] not in BITS:
+            raise ValueError(f"'{name}' is of the unknown type {given['dtype']!r}")
+        entry = Entry(given["dtype"], tuple(shape), begin + start)
+        if start != end or 8 * (stop - start) != entry.size * BITS[entry.dtype]:
+            raise ValueError(f"'{name}' lies where it can't: bytes {start:,} to {stop:,}")
+        entries[name], end = entry, stop
+    return entries

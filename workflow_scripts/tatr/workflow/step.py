@@ -22,6 +22,7 @@ from pathlib import Path
 from tatr.attempts import Attempt
 from tatr.digests import canonical_digest
 from tatr.errors import TatrError
+from tatr.workflow.any_terminal import spell_what_can_not_be_shown
 from tatr.workflow.artefact import FILE, Artefact, Manifest, build, inputs_of
 from tatr.workflow.code_digest import SCRIPTS, closure, code_digest
 from tatr.workflow.job import Job, Settings, dashed
@@ -54,6 +55,7 @@ class Step:
 
     def main(self) -> None:
         """Parse the command line, run the step and write its artefact; exit 1 with one line if it can't be done."""
+        spell_what_can_not_be_shown()
         arguments = self._parser().parse_args()
         _set_up_log()
         _limit_threads(arguments.threads)

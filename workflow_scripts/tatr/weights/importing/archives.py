@@ -4,8 +4,10 @@ Since PyTorch 1.6 a file is a zip archive: a pickle (`data.pkl`) that describes 
 per storage (`data/0`, …). Before, it was five pickles one behind the other, then the storages.
 """
 
+import os
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 ITEM_SIZES = {
     **{"DoubleStorage": 8, "LongStorage": 8, "FloatStorage": 4, "IntStorage": 4},
     **{"HalfStorage": 2, "BFloat16Storage": 2, "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1},
+    **{"QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4, "ComplexFloatStorage": 8, "ComplexDoubleStorage": 16},
 }
 """Bytes per value of PyTorch's storage types."""
 
@@ -61,9 +64,10 @@ class ZipArchive:
     def __init__(self, path: Path, calls: Calls) -> None:
         """Open the archive and read its objects."""
         self.path, self._size = path, path.stat().st_size
-        with self._explaining():
-            self._zip = zipfile.ZipFile(path)
-            names = self._zip.namelist()
+        # Stays closed between two reads: a model has hundreds of shards, and a process few file handles.
+        with self._explaining(), zipfile.ZipFile(path) as file:
+            self._entries = {info.filename: info for info in file.infolist()}
+        names = [*self._entries]
         pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise TatrError(
@@ -81,19 +85,33 @@ class ZipArchive:
 
     def _read(self, name: str, largest: int | None = None) -> bytes:
         with self._explaining():
-            info = self._zip.getinfo(name)
+            info = self._entries[name]
             end = info.header_offset + info.compress_size
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
                 raise TatrError(
                     f"{self.path}: {name!r} is compressed, which PyTorch never does; save it with torch.save"
                 )
             if end > self._size or (largest is not None and info.file_size > largest):
-                raise TatrError(f"{self.path}: {name!r} claims {info.file_size:,} bytes; not a checkpoint")
-            return self._zip.read(info)
+                raise TatrError(
+                    f"{self.path}: {name!r} claims {info.file_size:,} bytes; not a checkpoint, or one with much else "
+                    "in it: torch.save its state dict alone"
+                )
+            return self._stored(info)
+
+    def _stored(self, info: zipfile.ZipInfo) -> bytes:
+        """An entry's bytes, compared with its checksum."""
+        with self.path.open("rb") as file:
+            file.seek(info.header_offset)
+            signature, name, extra = struct.unpack("<4s22xHH", file.read(30))
+            file.seek(name + extra, os.SEEK_CUR)
+            content = file.read(info.file_size)
+        if signature != b"PK\3\4" or zlib.crc32(content) != info.CRC:
+            raise zipfile.BadZipFile(f"{info.filename!r} has another checksum")
+        return content
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
-        # `zipfile` checks every entry's checksum, and reports damage by any error it runs into.
+        # `zipfile` reports damage by any error it runs into.
         try:
             yield
         except _DAMAGE as error:

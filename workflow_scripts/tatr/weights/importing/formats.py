@@ -1,17 +1,20 @@
 """CLIP models on disk, as tensors by open_clip's names: recognised by content, read on demand."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from tatr.errors import TatrError
-from tatr.weights.importing.names import KNOWN, map_names
+from tatr.weights.adapters import REMEDY, adapter_tensor, is_adapter_folder
+from tatr.weights.file_kinds import known_kind, pointer_kind
+from tatr.weights.hub_cache import model_folder
+from tatr.weights.importing.names import KNOWN, NameMap, TensorParts, kind_of_copy, map_names
 from tatr.weights.importing.torch_files import TorchFile
+from tatr.weights.json_object import json_object
 from tatr.weights.safetensors_file import SafetensorsFile
-from tatr.weights.shard_index import read_weight_map
+from tatr.weights.shard_index import check_weight_map, read_weight_map
 
 FILES = (
     *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
@@ -31,10 +34,10 @@ class Tensors(Protocol):
     """The activation, where the file states it."""
     total: int
     """Bytes on disk."""
-
-    @property
-    def names(self) -> list[str]:
-        """All tensors but counters and indices."""
+    names: list[str]
+    """All tensors but counters and indices."""
+    everything: list[str]
+    """All tensors."""
 
     def nbytes(self, name: str) -> int:
         """Bytes that a tensor takes in the file."""
@@ -61,8 +64,10 @@ class Clip(Mapping[str, np.ndarray]):
         """
         self.path = path
         self._file = _open(path)
-        names = map_names(self._file.names, str(self._file.path))
+        names = self._one_of(map_names(self._file.names, str(self._file.path)))
         self._parts = {name: parts for name, parts in names.parts.items() if text or name.startswith("visual.")}
+        if adapter := adapter_tensor(self._parts):
+            raise TatrError(f"{path}: has an adapter (LoRA) in it: '{adapter}'; {REMEDY}")
         self.format, self.family = f"{self._file.format}, {names.family} names", names.family
         """What wrote the file, and whose names it uses."""
         used = {name for parts in self._parts.values() for name in parts.names}
@@ -82,8 +87,27 @@ class Clip(Mapping[str, np.ndarray]):
             return self._file.quick_gelu
         return _stated_activation(self._file.path.parent, self.family)
 
+    def _one_of(self, maps: Sequence[NameMap]) -> NameMap:
+        """The model, of those that the names tell of: the largest, if all image towers are equal."""
+        for other in maps[1:]:
+            if not all(self._equal(maps[0].parts.get(name), parts) for name, parts in _image_towers(maps[0], other)):
+                roots = ", ".join(f"'{names.root}'" for names in maps)
+                told = "".join(f"; '{names.root}' {kind}" for names in maps if (kind := kind_of_copy(names.root)))
+                raise TatrError(
+                    f"{self._file.path}: holds {len(maps)} image encoders ({roots}), which differ{told}; save the one "
+                    "you mean in a file of its own"
+                )
+        return max(maps, key=lambda names: len(names.parts))
+
+    def _equal(self, one: TensorParts | None, other: TensorParts | None) -> bool:
+        if one is None or other is None:
+            return False
+        return one == other or np.array_equal(self._read(one), self._read(other))
+
     def __getitem__(self, name: str) -> np.ndarray:
-        parts = self._parts[name]
+        return self._read(self._parts[name])
+
+    def _read(self, parts: TensorParts) -> np.ndarray:
         tensors = [self._file.read(part) for part in parts.names]
         whole = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
         return np.ascontiguousarray(whole.T) if parts.transposed else whole
@@ -105,6 +129,12 @@ class Clip(Mapping[str, np.ndarray]):
         return len(self._parts)
 
 
+def _image_towers(one: NameMap, other: NameMap) -> list[tuple[str, TensorParts | None]]:
+    """The names in either image tower, with what they are in the other one."""
+    names = sorted(name for name in {*one.parts, *other.parts} if name.startswith("visual."))
+    return [(name, other.parts.get(name)) for name in names]
+
+
 class _Safetensors:
     """A safetensors file."""
 
@@ -115,6 +145,7 @@ class _Safetensors:
         self.path, self.total = path, path.stat().st_size
         self._file = SafetensorsFile(path)
         self.names = [name for name, entry in self._file.entries.items() if entry.dtype not in ("I64", "I32", "BOOL")]
+        self.everything = [*self._file.entries]
 
     def nbytes(self, name: str) -> int:
         return self._file.entries[name].nbytes
@@ -133,11 +164,13 @@ class _Shards:
         self.path = index
         weight_map = read_weight_map(index)
         files = {name: _file(index.parent / name) for name in sorted(set(weight_map.values()))}
+        check_weight_map(index, weight_map, {shard: file.everything for shard, file in files.items()})
         self._of = {name: files[shard] for name, shard in weight_map.items()}
-        self.format = f"{next(iter(files.values())).format} in parts" if files else "nothing"
+        self.format = f"{next(iter(files.values())).format} in parts"
         self.quick_gelu: bool | None = None
         self.total = sum(file.total for file in files.values())
-        self.names = [name for name, file in self._of.items() if name in set(file.names)]
+        self.names = [name for file in files.values() for name in file.names]
+        self.everything = [*self._of]
 
     def nbytes(self, name: str) -> int:
         return self._of[name].nbytes(name)
@@ -151,7 +184,7 @@ class _Shards:
 
 def _open(path: Path) -> Tensors:
     if path.is_dir():
-        path = _in_folder(path)
+        path = _in_folder(model_folder(path))
     return _Shards(path) if path.name.endswith(".index.json") else _file(path)
 
 
@@ -159,7 +192,14 @@ def _in_folder(folder: Path) -> Path:
     for name in FILES:
         if (folder / name).is_file():
             return folder / name
-    weights = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".bin", ".pt", ".pth") and p.is_file())
+    try:
+        there = sorted(path for path in folder.iterdir() if path.is_file())
+        adapter = is_adapter_folder(folder)
+    except OSError as error:
+        raise TatrError(f"{folder}: can't be read ({error.strerror})") from error
+    if adapter:
+        raise TatrError(f"{folder}: holds an adapter (LoRA), not a whole model; {REMEDY}")
+    weights = [path for path in there if path.suffix in (".safetensors", ".bin", ".pt", ".pth")]
     if len(weights) != 1:
         names = ", ".join(p.name for p in weights[:5]) or "none"
         raise TatrError(
@@ -175,21 +215,22 @@ def _file(path: Path) -> Tensors:
             head = file.read(64)
     except OSError as error:
         raise TatrError(f"{path}: can't be read ({error.strerror})") from error
-    if head.startswith(b"version https://git-lfs"):
-        raise TatrError(f"{path}: only a pointer of Git LFS, not the file itself; run `git lfs pull` in its folder")
     if head[8:9] == b"{":
         return _Safetensors(path)
     if head.startswith((b"PK", b"\x80")):
         return TorchFile(path)
-    raise TatrError(f"{path}: unknown format (begins with {head[:8]!r}); known are {FORMATS}; {KNOWN}")
+    if pointer := pointer_kind(head):
+        raise TatrError(f"{path}: {pointer}")
+    kind = known_kind(path)
+    hint = f"this is {kind}" if kind else KNOWN
+    raise TatrError(f"{path}: unknown format (begins with {head[:8]!r}); known are {FORMATS}; {hint}")
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return json_object(path.read_bytes())
     except (OSError, ValueError) as error:
         raise TatrError(f"{path}: not a JSON file ({error}); copy it again") from error
-    return value if isinstance(value, dict) else {}
 
 
 def _stated_activation(folder: Path, family: str) -> bool | None:

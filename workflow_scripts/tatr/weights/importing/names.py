@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from tatr.errors import TatrError
+from tatr.weights.adapters import REMEDY, adapter_tensor
 
 KNOWN = (
     "known are open_clip's and OpenAI's names (visual.conv1.weight, …) and those of transformers' CLIPVisionModel and "
@@ -26,18 +27,34 @@ class NameMap:
 
     family: str
     """"open_clip" or "transformers"."""
+    root: str
+    """What stands before the names of its image tower."""
     parts: dict[str, TensorParts]
 
 
-def map_names(names: Collection[str], where: str) -> NameMap:
-    """Recognise a CLIP model by its names.
+_COPIES = {
+    r"ema|averag|swa": "seems to be a moving average",
+    r"hyper_?param|hparams|config|args": "lies in a trainer's settings",
+    r"teacher|momentum": "seems to be a teacher",
+    r"zero_?shot|pretrained|initial": "seems to be from before fine-tuning",
+}
+"""What else a file may hold than the model itself, by words in the names."""
+
+
+def kind_of_copy(root: str) -> str:
+    """What the image encoder below a name probably is, for messages."""
+    return next((kind for words, kind in _COPIES.items() if re.search(words, root.lower())), "")
+
+
+def map_names(names: Collection[str], where: str) -> list[NameMap]:
+    """Recognise CLIP models by their names; most files hold one.
 
     A model is found by its patch embedding and class embedding, with any prefix (`model.`, `module.`,
     `state_dict.`, `image_encoder.model.`). Entries under the image tower that are not known keep their names, so that
     the check against an architecture refuses them: passed over, an adapter would be lost without a word.
 
     Raises:
-        TatrError: not a CLIP model, or several.
+        TatrError: not a CLIP model.
     """
     given = set(names)
     roots = {("open_clip", root) for root in _roots(given, "conv1.weight", "class_embedding")}
@@ -45,18 +62,14 @@ def map_names(names: Collection[str], where: str) -> NameMap:
         roots |= {("open_clip", prefix[0]) for name in given if (prefix := re.match(r"(.*?\.)?visual\.(?=.)", name))}
     patch, token = "embeddings.patch_embedding.weight", "embeddings.class_embedding"
     roots |= {("transformers", root) for root in _roots(given, patch, token)}
+    if not roots and (adapter := adapter_tensor(sorted(given))):
+        raise TatrError(f"{where}: holds an adapter (LoRA: '{adapter}'), not a whole model; {REMEDY}")
     if not roots:
         first = ", ".join(map(repr, sorted(given)[:5])) or "no tensor at all"
         raise TatrError(f"{where}: no CLIP image encoder in it; found {first}; {KNOWN}")
-    if len(roots) > 1:
-        prefixes = ", ".join(repr(root) for _, root in sorted(roots))
-        raise TatrError(
-            f"{where}: holds {len(roots)} image encoders ({prefixes}); save the one you mean in a file of its own"
-        )
-    ((family, root),) = roots
-    return NameMap(
-        family, dict(sorted(_open_clip(given, root) if family == "open_clip" else _transformers(given, root)))
-    )
+    by = {"open_clip": _open_clip, "transformers": _transformers}
+    ordered = sorted(roots, key=lambda found: found[1])
+    return [NameMap(family, root, dict(sorted(by[family](given, root)))) for family, root in ordered]
 
 
 def _roots(names: set[str], first: str, second: str) -> set[str]:
@@ -87,6 +100,7 @@ _BLOCK = {
     "mlp.fc1": "mlp.c_fc",
     "mlp.fc2": "mlp.c_proj",
 }
+_QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 _VISION = {
     "embeddings.class_embedding": "class_embedding",
     "embeddings.position_embedding.weight": "positional_embedding",
@@ -126,13 +140,17 @@ def _tower(names: set[str], root: str, to: str, known: dict[str, str]) -> Iterat
             yield to + known[name], TensorParts((root + name,))
         elif layer and stem in _BLOCK:
             yield f"{to}transformer.resblocks.{number}.{_BLOCK[stem]}.{kind}", TensorParts((root + name,))
-        elif layer and stem in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"):
-            parts = [f"{layer}self_attn.{letter}_proj.{kind}" for letter in "qkv"]
-            if stem == "self_attn.q_proj" and names.issuperset(parts):
+        elif layer and stem in _QKV and kind in ("weight", "bias") and names >= (parts := _qkv(layer, kind)).keys():
+            if stem == _QKV[0]:
                 joined = f"{to}transformer.resblocks.{number}.attn.in_proj_{kind}"
                 yield joined, TensorParts(tuple(root + part for part in parts))
         elif name != "embeddings.position_ids":
             yield to + name, TensorParts((root + name,))
+
+
+def _qkv(layer: str, kind: str) -> dict[str, None]:
+    """The tensors of one layer that open_clip has as one, in its order."""
+    return dict.fromkeys(f"{layer}{stem}.{kind}" for stem in _QKV)
 
 
 def _layer(name: str) -> tuple[str, str, str]:

@@ -67,6 +67,7 @@ class TorchFile:
         self._tensors = _named(root, str(path))
         self.names = [name for name, stored in self._tensors.items() if stored.storage.type not in _COUNTERS]
         """All tensors but counters and indices."""
+        self.everything = [*self._tensors]
         module = isinstance(root, Inert) and not root.items
         self.format = "TorchScript archive" if self._archive.scripted else "pickled module" if module else "state dict"
         # Only OpenAI published CLIP as TorchScript, and its vision transformers all have QuickGELU.
