@@ -10,6 +10,7 @@ from tatr.errors import TatrError
 from tatr.merging.matrices import each_parameter
 from tatr.merging.methods import method
 from tatr.merging.random_numbers import of_entries
+from tatr.merging.votes import Votes
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector
 
@@ -26,7 +27,7 @@ def della(
     elect: Annotated[bool, "average the entries of the elected sign; else add up all entries"] = True,
     seed: Annotated[int, Interval(ge=0), "of the random numbers"] = 0,
 ) -> Iterator[np.ndarray]:
-    """v = mean over the k with sign Δ'_k = s of Δ'_k, where Δ'_k is Δ_k with entries dropped at random, s = sign Σ_k Δ'_k.
+    """v = mean of the Δ'_k that have the sign of Σ_k Δ'_k, with Δ'_k the task vectors of which entries were dropped.
 
     Source: Deep et al. 2024, "DELLA-Merging: reducing interference in model merging through magnitude-based sampling"
     (arXiv 2406.11617).
@@ -35,8 +36,8 @@ def della(
     p_r = 1 − drop − window/2 + window · r/(n − 1), and then divided by p_r, so that every entry's expectation stays.
     Rows are those of a matrix, the filters of a convolution, and a whole bias or norm; a single entry has p = 1 − drop.
     Of equal magnitudes the first ranks lower. With `window` 0 the dropping is DARE's.
-    Elect: s is the sign of the sum of what is left; a sum of zero counts as positive. `elect: false` adds up all that
-    is left, as DARE does.
+    Elect and merge: where the sum of what is left is positive, or zero, v is the mean of the tasks' positive entries,
+    elsewhere of the negative ones. `elect: false` adds up all that is left, as DARE does.
 
     Defaults: `drop` 0.3, `window` 0.14 and λ = 1.1 are those of the authors' example for language models. No results on
     merged CLIP models are published; tune all three.
@@ -69,17 +70,12 @@ def _merged(
     task_vectors: Sequence[Vector], parameter: Parameter, drops: tuple[float, float], seed: int, elect: bool
 ) -> np.ndarray:
     block = slice(parameter.offset, parameter.stop)
-    sums, counts = np.zeros((2, parameter.size)), np.zeros((2, parameter.size), np.int32)
+    votes = Votes((parameter.size,))
     for task, vector in enumerate(task_vectors):
-        left = _sparsified(vector[block].astype(np.float64), parameter.shape, drops, of_entries(block, task, seed))
-        for its_sums, its_counts, there in zip(sums, counts, (left > 0, left < 0), strict=True):
-            np.add(its_sums, left, out=its_sums, where=there)
-            its_counts += there
-    total = sums[0] + sums[1]
-    if not elect:
-        return total.astype(np.float32)
-    means = sums / np.maximum(counts, 1)
-    return np.where(total >= 0, means[0], means[1]).astype(np.float32)
+        entries = vector[block].astype(np.float64)
+        votes.add(_sparsified(entries, parameter.shape, drops, of_entries(block, task, seed)))
+    total = votes.total()
+    return (votes.means(total >= 0) if elect else total).astype(np.float32)
 
 
 def _sparsified(
