@@ -42,10 +42,14 @@ def merge(
         pretrained: θ_pre, a state dict (torch tensors or NumPy arrays by name) or a torch module.
         finetuned: per task, θ_k likewise, with the same names and shapes; tasks of a list are called model1, model2 …
         method: how they are merged, and its `settings` with their defaults; docs/merging/methods.md explains each:
-            task_arithmetic(), weight_average(), magmax(), iso_c(), tsv_m(rank_share=None), pcb(ratio=0.05, clamp=0.01),
+            task_arithmetic(), weight_average(), magmax(), model_stock(), pcb(ratio=0.05, clamp=0.01),
             ties(density=0.2, combine="sum", scope="model"), dare(drop=0.9, rescale=True, seed=0),
-            breadcrumbs(smallest=0.89, largest=0.01), consensus(information=0.4, agreeing=2),
-            lines(alpha=None, beta=0.5, outside="nearest"). The pipeline alone has those that need images: fisher,
+            della(drop=0.3, window=0.14, elect=True, seed=0), breadcrumbs(smallest=0.89, largest=0.01),
+            consensus(information=0.4, agreeing=2), localize_and_stitch(density=0.05),
+            lines(alpha=None, beta=0.5, outside="nearest"); on matrices, each with attention="stacked": iso_c(),
+            tsv_m(rank_share=None), iso_cts(common_space_fraction=0.8), cart(scale=2.0, rank_share=0.12),
+            wudi(solver="filter", steps=300, elsewhere="pretrained"), dc_merge(density=0.001),
+            ace(ridge=0.01, heterogeneity=0.3, rank_share=0.3). The pipeline alone has those that need images: fisher,
             regmean, ada_merging.
         coefficient: λ; None takes the method's usual one.
         tau: share of the parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all. The
