@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tatr.merging import decompositions
-from tatr.merging.decompositions import leading, polar
+from tatr.merging.decompositions import leading, orthogonalised, polar
 
 RNG = np.random.default_rng(0)
 
@@ -72,6 +72,27 @@ def test_of_a_zero_matrix_nothing_is_there() -> None:
     assert len(values) == 0
     assert [part.shape for part in leading(zero, 2)] == [(5, 0), (0,), (3, 0)]
     assert polar(np.empty((5, 0)))[0].shape == (5, 0)
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_components_up_to_the_noise_are_left_out(name: str) -> None:
+    matrix = MATRICES[name]()
+    values = np.linalg.svd(matrix, compute_uv=False)
+    noise = 0.3 * values[0]
+    found = leading(matrix, min(matrix.shape), noise)
+    assert len(found.values) == found.left.shape[1] == found.right.shape[1] == (values > noise).sum()
+
+
+def test_stacked_vectors_become_orthonormal_together() -> None:
+    parts = [leading(RNG.normal(size=(30, 20)), rank) for rank in (4, 0, 7)]
+    left, values, right = orthogonalised(parts)
+    assert values.tolist() == [*parts[0].values, *parts[2].values]
+    for found, stacked in ((left, [part.left for part in parts]), (right, [part.right for part in parts])):
+        basis, _, rotation = np.linalg.svd(np.hstack(stacked), full_matrices=False)
+        np.testing.assert_allclose(found, basis @ rotation, atol=1e-9)
+    # Of the same directions twice each counts half: nothing is filled in.
+    left, values, right = orthogonalised([parts[0], parts[0]])
+    np.testing.assert_allclose(left @ right.T, parts[0].left @ parts[0].right.T, atol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "full"), [("tall", False), ("zero rows", False), ("zero", False), ("steep", True)])

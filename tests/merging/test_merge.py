@@ -21,7 +21,7 @@ from tatr.merging.mask import thresholds
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import Method, load, method, names
 from tatr.vectors import layout
-from tatr.vectors.apply import applied
+from tatr.vectors.apply import applied, parts_of
 from tatr.vectors.layout import Layout, blocks
 from tatr.vectors.vector import Vector
 
@@ -169,6 +169,17 @@ def test_the_result_is_the_same_for_any_number_of_threads_and_any_blocks(
 def test_of_zero_task_vectors_the_merge_is_the_pretrained_model(generic: Method) -> None:
     found = merged(generic.name, np.zeros((4, LAYOUT.size), np.float32))
     np.testing.assert_allclose(found, np.zeros(LAYOUT.size), atol=1e-6)
+
+
+def test_tensors_without_entries_or_dimensions_and_a_task_that_changed_nothing_do_no_harm(generic: Method) -> None:
+    shapes = {"scale": (), "none": (0,), "visual.layers.0.thin": (0, 5), "visual.proj": (6, 0), "one": (1, 1)}
+    small = Layout.of(shapes | {"visual.layers.0.weight": (12, 40), "row": (1, 9), "column": (9, 1)})
+    vectors = random_tasks(count=3, size=small.size)
+    vectors[1] = 0
+    found = np.concatenate([*parts_of(direction(generic.name, MergeInputs([*vectors], layout=small)))])
+    assert found.shape == (small.size,)
+    assert np.isfinite(found).all()
+    assert found.any()
 
 
 @pytest.mark.parametrize("name", names())

@@ -78,5 +78,5 @@ def test_the_mask_restricts_the_merged_direction() -> None:
 
 def test_what_it_declares() -> None:
     method = load("iso_c")
-    assert (method.needs, list(method.parameters)) == (["layout"], [])
+    assert (method.needs, list(method.parameters)) == (["layout"], ["attention"])
     assert method.coefficient == 1.3

@@ -126,5 +126,5 @@ def test_the_mask_restricts_the_merged_direction() -> None:
 
 def test_what_it_declares() -> None:
     method = load("tsv_m")
-    assert (method.needs, list(method.parameters)) == (["layout"], ["rank_share"])
+    assert (method.needs, list(method.parameters)) == (["layout"], ["rank_share", "attention"])
     assert method.coefficient == 1

@@ -5,6 +5,7 @@ values: those below 1e-8 of the largest would drown in the rounding of float64. 
 is wanted lies above `SOUND` of the largest, or nothing lies below, it stands; else the full decomposition is taken.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,26 +25,43 @@ class Components(NamedTuple):
     """Orthonormal columns, [n, r]."""
 
 
-def leading(matrix: np.ndarray, rank: int) -> Components:
+def leading(matrix: np.ndarray, rank: int, noise: float = 0) -> Components:
     """The at most `rank` components of the largest singular values; fewer if the others are zero.
 
     Zero is what a decomposition in float64 can't tell from it: at most max(m, n) · 2.2e-16 of the largest value.
 
     Args:
         matrix: A, float64 [m, n].
-        rank: 1 … min(m, n).
+        rank: 0 … min(m, n).
+        noise: singular values up to this are zero, too.
     """
     if matrix.shape[0] < matrix.shape[1]:
-        left, values, right = leading(matrix.T, rank)
+        left, values, right = leading(matrix.T, rank, noise)
         return Components(right, values, left)
     found = _from_gram(matrix, rank)
     if found is None:
-        return _decomposed(matrix, rank)
-    _, right = found
-    left = matrix @ right
-    values = np.linalg.norm(left, axis=0)
-    left /= values
+        left, values, right = _decomposed(matrix, rank)
+    else:
+        _, right = found
+        left = matrix @ right
+        values = np.linalg.norm(left, axis=0)
+        left /= values
+    if noise and not (there := values > noise).all():
+        return Components(left[:, there], values[there], right[:, there])
     return Components(left, values, right)
+
+
+def orthogonalised(parts: Iterable[Components]) -> Components:
+    """[U_1 … U_K], [σ_1 … σ_K], [V_1 … V_K], with U and V replaced by their polar factors.
+
+    These are the nearest matrices with orthonormal columns. Where columns depend on one another linearly, they are
+    partial isometries with the same null space: no direction is filled in.
+
+    Args:
+        parts: components of several matrices of one shape.
+    """
+    left, values, right = (np.hstack(parts) for parts in zip(*parts, strict=True))
+    return Components(polar(left)[0], values, polar(right)[0])
 
 
 def polar(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

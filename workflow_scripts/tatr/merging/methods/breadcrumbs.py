@@ -50,7 +50,8 @@ def breadcrumbs(
             f"breadcrumbs: smallest = {smallest:g} and largest = {largest:g} drop everything; "
             "their sum must be less than 1"
         )
-    sums = in_order(lambda parameter: _sum(task_vectors, parameter, smallest, largest), layout.parameters)
+    with_entries = (parameter for parameter in layout.parameters if parameter.size)
+    sums = in_order(lambda parameter: _sum(task_vectors, parameter, smallest, largest), with_entries)
     return recut(sums, layout.size)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.merging.methods import method
+from tatr.merging.random_numbers import of_entries
 from tatr.vectors.vector import Vector, computed
 
 
@@ -50,6 +51,4 @@ def dare(
 
 
 def _stays(block: slice, task: int, drop: float, seed: int) -> np.ndarray:
-    # Raw output of a bit generator is the same under every version of NumPy; that of `Generator` methods need not be.
-    generator = np.random.PCG64(np.random.SeedSequence([seed, task])).advance(block.start)
-    return generator.random_raw(block.stop - block.start) >= np.uint64(int(drop * 2**64))
+    return of_entries(block, task, seed) >= np.uint64(int(drop * 2**64))

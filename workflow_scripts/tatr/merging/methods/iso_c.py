@@ -5,24 +5,25 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tatr.merging.decompositions import polar
-from tatr.merging.matrices import each_parameter
 from tatr.merging.methods import method
-from tatr.vectors.layout import Layout, Parameter
+from tatr.merging.task_matrices import Attention, TaskMatrices, each_matrix
+from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector
 
 
 @method("Iso-C", coefficient=1.3)
-def iso_c(task_vectors: Sequence[Vector], layout: Layout) -> Iterator[np.ndarray]:
+def iso_c(task_vectors: Sequence[Vector], layout: Layout, *, attention: Attention = "stacked") -> Iterator[np.ndarray]:
     """v = σ̄ · U Vᵀ per matrix, where Σ_k Δ_k = U diag(σ) Vᵀ and σ̄ is the mean of σ; the mean (1/K) Σ_k Δ_k elsewhere.
 
     Source: Marczak et al. 2025, "No task left behind: isotropic model merging with common and task-specific subspaces"
     (arXiv 2502.04959). A sum of task vectors is large in the few directions that tasks share; with equal singular
-    values every direction that any task uses counts alike. (Their Iso-CTS, which adds task-specific subspaces, is
-    another method.)
+    values every direction that any task uses counts alike. Their Iso-CTS, which adds task-specific subspaces, is
+    `iso_cts`.
 
     Matrices are the parameters with two dimensions, as in the authors' code: attention and MLP weights, and also the
     positional embedding and the output projection. Attention's queries, keys and values are one stacked matrix, as
-    open_clip stores them. Everything else, the four-dimensional `conv1.weight` too, is averaged.
+    open_clip stores them; `attention: separate` takes them apart. Everything else, the four-dimensional `conv1.weight`
+    too, is averaged.
 
     Defaults: λ = 1.3 is ours. The authors choose it on validation data, again for each backbone and number of tasks.
     Published recipes for eight tasks lie above 1, up to 1.5; search around that.
@@ -44,17 +45,10 @@ def iso_c(task_vectors: Sequence[Vector], layout: Layout) -> Iterator[np.ndarray
     however many tasks there are; threads take as many matrices at once as fit into 256 MiB.
     """
     # In float64: the sum, its factor, and what it takes to compute one of the two.
-    return each_parameter(
-        lambda parameter: _isotropic(task_vectors, parameter), layout, lambda parameter: 24 * parameter.size
-    )
+    return each_matrix(_isotropic, task_vectors, layout, attention, bytes_of=lambda parameter: 24 * parameter.size)
 
 
-def _isotropic(task_vectors: Sequence[Vector], parameter: Parameter) -> np.ndarray:
-    total = np.zeros(parameter.size)
-    for vector in task_vectors:
-        total += vector[parameter.offset : parameter.stop]
-    if len(parameter.shape) != 2:
-        return (total / len(task_vectors)).astype(np.float32)
-    isometry, values = polar(total.reshape(parameter.shape))
-    isometry *= values.sum() / min(parameter.shape)
-    return isometry.astype(np.float32)
+def _isotropic(matrices: TaskMatrices) -> np.ndarray:
+    isometry, values = polar(matrices.total())
+    isometry *= values.sum() / min(matrices.shape)
+    return isometry

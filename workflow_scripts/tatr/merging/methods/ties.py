@@ -77,7 +77,7 @@ def elect(
     """
     size = len(task_vectors[0])
     if scope == "tensor":
-        parameters = layout.parameters
+        parameters = [parameter for parameter in layout.parameters if parameter.size]
         rows = in_order(lambda parameter: _of_tensor(task_vectors, parameter, density), parameters)
         return Elected(task_vectors, [parameter.offset for parameter in parameters], np.array([*rows]).T)
     kept = share_of(density, size)

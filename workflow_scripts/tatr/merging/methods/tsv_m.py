@@ -7,10 +7,10 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.errors import TatrError
-from tatr.merging.decompositions import leading, polar
-from tatr.merging.matrices import each_parameter
+from tatr.merging.decompositions import leading, orthogonalised
 from tatr.merging.methods import method
-from tatr.vectors.layout import Layout, Parameter
+from tatr.merging.task_matrices import Attention, TaskMatrices, each_matrix
+from tatr.vectors.layout import Layout
 from tatr.vectors.order_statistics import share_of
 from tatr.vectors.vector import Vector
 
@@ -23,6 +23,7 @@ def tsv_m(
     rank_share: Annotated[
         float | None, Interval(gt=0, le=1), "share of each task's singular components that is kept; null for 1/K"
     ] = None,
+    attention: Attention = "stacked",
 ) -> Iterator[np.ndarray]:
     """v = U⊥ diag(σ) V⊥ᵀ per matrix, of all tasks' leading singular components; (1/K) Σ_k Δ_k elsewhere.
 
@@ -38,8 +39,9 @@ def tsv_m(
 
     Matrices are the parameters with two dimensions, as in the authors' code: attention and MLP weights, and also the
     positional embedding and the output projection. Attention's queries, keys and values are one stacked matrix, as
-    open_clip stores them. Everything else, the four-dimensional `conv1.weight` too, is averaged, and so is a matrix
-    with fewer rows or columns than there are tasks: it has no direction for each of them.
+    open_clip stores them; `attention: separate` takes them apart. Everything else, the four-dimensional `conv1.weight`
+    too, is averaged, and so is a matrix with fewer rows or columns than there are tasks: it has no direction for each
+    of them.
 
     Trust region: the mask applies to v, so that a dropped parameter stays at θ_pre exactly (Eq. 9 of arXiv 2501.15065).
     Masking the task vectors before the decomposition would not achieve that, as every entry of the recombined matrix
@@ -69,27 +71,20 @@ def tsv_m(
             f"give at most 1/{count} = {1 / count:.4g}, or null for just that"
         )
     # In float64: the vectors kept on either side, their orthonormal ones, and what it takes to compute one of the four.
-    return each_parameter(
-        lambda parameter: _merged(task_vectors, parameter, rank_share), layout, lambda parameter: 28 * parameter.size
+    return each_matrix(
+        lambda matrices: _merged(matrices, rank_share),
+        task_vectors,
+        layout,
+        attention,
+        bytes_of=lambda parameter: 28 * parameter.size,
     )
 
 
-def _merged(task_vectors: Sequence[Vector], parameter: Parameter, rank_share: float | None) -> np.ndarray:
-    parts = (vector[parameter.offset : parameter.stop] for vector in task_vectors)
-    if len(parameter.shape) != 2 or min(parameter.shape) < len(task_vectors):
-        return _mean(parts, len(task_vectors), parameter)
-    size = min(parameter.shape)
-    rank = size // len(task_vectors) if rank_share is None else max(1, share_of(rank_share, size))
-    kept = [leading(part.reshape(parameter.shape).astype(np.float64), rank) for part in parts]
-    left, values, right = (np.hstack(parts) for parts in zip(*kept, strict=True))
-    del kept  # these take 64 MiB for the largest matrices of ViT-L/14
-    left, right = polar(left)[0], polar(right)[0]
+def _merged(matrices: TaskMatrices, rank_share: float | None) -> np.ndarray:
+    size, count = min(matrices.shape), len(matrices)
+    if size < count:
+        return matrices.mean()
+    rank = size // count if rank_share is None else max(1, share_of(rank_share, size))
+    left, values, right = orthogonalised(leading(matrix, rank) for matrix in matrices)
     left *= values
-    return (left @ right.T).astype(np.float32)
-
-
-def _mean(parts: Iterator[np.ndarray], count: int, parameter: Parameter) -> np.ndarray:
-    total = np.zeros(parameter.size)
-    for part in parts:
-        total += part
-    return (total / count).astype(np.float32)
+    return left @ right.T
