@@ -32,6 +32,10 @@ class Method:
     """`(task_vectors, *needs, **settings)` → v, float32 [N]."""
     coefficient: float
     """λ where the config gives none."""
+    calibration: float | None = None
+    """α of `tatr.merging.calibration` where the config gives none; None for 1/K."""
+    equal_singular_values: bool = False
+    """Whether the singular values of each of its matrices are equal, so that its singular vectors are arbitrary."""
 
     @property
     def needs(self) -> list[str]:
@@ -53,9 +57,11 @@ class Method:
             check(f"{self.name}: {name}", value, self.parameters[name].annotation)
 
 
-def method(title: str, *, coefficient: float) -> Callable[[Callable[..., Direction]], Method]:
-    """Declare a function a merging method."""
-    return lambda function: Method(function.__name__, title, function, coefficient)
+def method(
+    title: str, *, coefficient: float, calibration: float | None = None, equal_singular_values: bool = False
+) -> Callable[[Callable[..., Direction]], Method]:
+    """Declare a function a merging method; what is declared are the fields of `Method`."""
+    return lambda function: Method(function.__name__, title, function, coefficient, calibration, equal_singular_values)
 
 
 def names() -> list[str]:
