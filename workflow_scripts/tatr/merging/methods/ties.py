@@ -43,8 +43,8 @@ def ties(
     Defaults: density 0.2 and one threshold per task are the authors'. The sum with λ = 0.3 is what papers on merged
     CLIP models report. The authors take the mean and search λ from 0.8 to 2.5: a mean of a few agreeing entries is
     much smaller than their sum, so give λ with `combine: mean`.
-    Weights: w_k Δ'_k takes the place of Δ'_k, so weights count in the election, too; the mean is a weighted one. What is
-    trimmed stays the same.
+    Weights: w_k Δ'_k takes the place of Δ'_k, so weights count in the election, too; the mean is a weighted one. What
+    is trimmed stays the same.
     Trust region: the mask applies to v (Eq. 11 of arXiv 2501.15065). It does not change which entries are trimmed or
     which sign is elected.
     Differences from published codes: the authors' keeps one entry more per task, sums in float32, so that a sign may
