@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tatr.errors import TatrError
-from tatr.merging import calibration
+from tatr.merging.addend import check_calibration
 from tatr.merging.calibration import alpha_of, calibrated, calibrated_matrix
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import load, names
@@ -171,8 +171,8 @@ def test_alpha_is_the_given_one_or_the_methods_or_one_over_the_tasks() -> None:
     assert alpha_of(load("task_arithmetic"), 8) == 1 / 8
     assert alpha_of(load("tsv_m"), 8) == 1
     assert alpha_of(load("tsv_m"), 8, 0.5) == 0.5
-    with pytest.raises(TatrError, match=r"calibration: 'svd' is unknown; expected one of svc"):
-        calibration.check_name("svd")
+    with pytest.raises(TatrError, match=r"calibration: 'svd' is unknown; expected svc"):
+        check_calibration("svd", "ties")
 
 
 def test_methods_whose_singular_values_are_equal_say_so_and_are_refused() -> None:

@@ -113,9 +113,3 @@ def refusal(method: Method) -> str | None:
         f"{method.name} makes all singular values of a matrix equal, so its singular vectors, which calibration looks "
         "at, are arbitrary; calibrate another method, or leave calibration out"
     )
-
-
-def check_name(name: str) -> None:
-    """Raise unless there is such a calibration."""
-    if name not in NAMES:
-        raise TatrError(f"calibration: {name!r} is unknown; expected one of {', '.join(NAMES)}")

@@ -42,6 +42,11 @@ class ByTensor:
         """Read what `settings` gave."""
         return cls(tuple((pattern, value) for pattern, value in settings["patterns"]), settings["otherwise"])
 
+    def __str__(self) -> str:
+        """As tables show it."""
+        stated = [f"{value:g} ({pattern})" for pattern, value in self.patterns]
+        return ", ".join(stated if self.patterns[-1][0] == "*" else [*stated, f"{self.otherwise:g} elsewhere"])
+
     @property
     def settings(self) -> dict[str, Any]:
         """As settings of a job; a list, as the order of patterns counts."""
@@ -69,6 +74,18 @@ class ByTensor:
 
     def _first(self, name: str) -> str | None:
         return next((pattern for pattern, _ in self.patterns if fnmatchcase(name, pattern)), None)
+
+
+def coefficient_of(given: float | Mapping[str, float] | None, default: float) -> float | ByTensor:
+    """λ as a caller gave it: a number, or by patterns; None takes the method's default."""
+    if isinstance(given, Mapping):
+        return ByTensor.of(given, default)
+    return default if given is None else given
+
+
+def stated(coefficient: float | ByTensor) -> str:
+    """λ as text."""
+    return str(coefficient) if isinstance(coefficient, ByTensor) else f"{coefficient:g}"
 
 
 def per_tensor(coefficient: float | ByTensor, layout: Layout) -> list[float]:

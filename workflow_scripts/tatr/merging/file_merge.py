@@ -17,14 +17,19 @@ from tatr.attempts import Attempt
 from tatr.digests import FollowingDigest
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
+from tatr.merging.addend import addend, check_calibration
+from tatr.merging.calibration import alpha_of
+from tatr.merging.coefficients import ByTensor, coefficient_of, per_tensor, stated
 from tatr.merging.mask import Threshold, end_of_region, mask
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.merging.mergeable_tensors import sort_tensors
-from tatr.merging.methods import load
+from tatr.merging.methods import load, refusal_of_weights
 from tatr.merging.reading_meter import ReadingMeter
 from tatr.merging.sensitivities import Sensitivity
 from tatr.merging.state_tensors import by_name
 from tatr.merging.task_vector import task_vector
+from tatr.merging.weights import Weights
+from tatr.merging.weights import in_order as weights_of
 from tatr.vectors.apply import applied
 from tatr.vectors.gathered import Gathered, overlaps
 from tatr.vectors.layout import Layout, all_finite
@@ -50,7 +55,9 @@ def merge_files(
     output: Path | str,
     *,
     method: str = "task_arithmetic",
-    coefficient: float | None = None,
+    coefficient: float | Mapping[str, float] | None = None,
+    weights: Mapping[str, float] | None = None,
+    calibration: str | None = None,
     tau: float | None = None,
     sensitivity: str | None = None,
     ignore: Sequence[str] = (),
@@ -65,7 +72,10 @@ def merge_files(
         output: the folder to make. It gets the base's file names, tensors, types and metadata, the base's config and
             tokenizer, and `merge.json`.
         method: one that needs no data; `help(tatr.merge)` names them, with their settings.
-        coefficient: λ; None takes the method's usual one.
+        coefficient: λ; None takes the method's usual one. Or λ by patterns of tensors' names, of which the first that
+            matches counts, as in `tatr.merge`.
+        weights: by model, of those that count more or less than 1; methods that add up or average take them.
+        calibration: "svc" calibrates the singular values of λ·v (docs/merging/calibration.md); None does not.
         tau: share of the merged parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all.
         sensitivity: how sensitive they are, a name of `tatr.merging.sensitivities` that needs no data; None takes
             `zero_shot` (Eq. 7 of arXiv 2501.15065).
@@ -80,7 +90,9 @@ def merge_files(
             an argument is out of range.
     """
     models = by_name(finetuned, "finetuned")
-    return prepare(base, models, output, method, coefficient, tau, ignore, settings, sensitivity).run()
+    return prepare(
+        base, models, output, method, coefficient, tau, ignore, settings, sensitivity, weights, calibration
+    ).run()
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,7 @@ class FileMerge:
     models: Mapping[str, ModelFiles]
     output: Path
     method: str
-    coefficient: float
+    coefficient: float | ByTensor
     tau: float | None
     sensitivity: Sensitivity | None
     """What makes the trust region; None for none."""
@@ -100,6 +112,9 @@ class FileMerge:
     """Of the tensors that are merged, in the order of the base's files."""
     unmerged: Mapping[str, str]
     """Tensors that stay as they are in the base, and why."""
+    weights: Weights = None
+    """Of the models, in order."""
+    calibration: str | None = None
     meter: ReadingMeter = field(default_factory=ReadingMeter)
 
     @property
@@ -133,6 +148,11 @@ class FileMerge:
         return record
 
     @property
+    def alpha(self) -> float:
+        """Of the calibration."""
+        return alpha_of(load(self.method), len(self.models))
+
+    @property
     def _all(self) -> dict[str, ModelFiles]:
         """The base, whose name is empty, and all models."""
         return {"": self.base, **self.models}
@@ -163,8 +183,8 @@ class FileMerge:
     def _write(self, folder: Path, base: Vector, vectors: Sequence[Vector], region: Vector | None) -> dict[str, str]:
         """Write all files; their digests."""
         self.meter.phase("merge")
-        merged_direction = direction(self.method, MergeInputs(vectors, self.layout), self.settings)
-        parts = applied(base, merged_direction, self.coefficient, region)
+        inputs = MergeInputs(vectors, self.layout, weights=self.weights)
+        parts = applied(base, *addend(self.method, inputs, self.settings, self.coefficient, self.calibration), region)
 
         def merged() -> Iterator[np.ndarray]:
             for block in self.layout.blocks():
@@ -198,7 +218,9 @@ class FileMerge:
         # Of a bfloat16 that is infinite or NaN all bits of the exponent are ones.
         fits = not (stored & 0x7F80 == 0x7F80).any() if dtype == "BF16" else all_finite(stored)
         if not fits:
-            raise TatrError(f"{self.output}: '{name}' would hold values that {dtype} can't (λ = {self.coefficient:g})")
+            raise TatrError(
+                f"{self.output}: '{name}' would hold values that {dtype} can't (λ = {stated(self.coefficient)})"
+            )
         return stored
 
     def _companions(self) -> list[Path]:
@@ -215,7 +237,9 @@ class FileMerge:
             "models": {name: {"path": str(self.models[name].path), "files": files} for name, files in digests.items()},
             "method": self.method,
             "settings": self.all_settings,
-            "coefficient": self.coefficient,
+            "coefficient": self.coefficient if isinstance(self.coefficient, float | int) else self.coefficient.settings,
+            "weights": self.weights and dict(zip(self.models, self.weights, strict=True)),
+            "calibration": self.calibration and {"method": self.calibration, "alpha": self.alpha},
             "tau": self.tau,
             "sensitivity": self.sensitivity and self.sensitivity.name,
             "threshold": epsilon if epsilon is None or math.isfinite(epsilon) else None,
@@ -230,11 +254,13 @@ def prepare(
     finetuned: Mapping[str, Path | str],
     output: Path | str,
     method: str,
-    coefficient: float | None,
+    coefficient: float | Mapping[str, float] | None,
     tau: float | None,
     ignore: Sequence[str],
     settings: Mapping[str, Any],
     sensitivity: str | None = None,
+    weights: Mapping[str, float] | None = None,
+    calibration: str | None = None,
 ) -> FileMerge:
     """Open all files and compare names, shapes, types and unmergeable tensors; arguments as in `merge_files`."""
     chosen, output = load(method), Path(output)
@@ -246,6 +272,10 @@ def prepare(
         taken = ", ".join(chosen.parameters) or "none"
         raise TatrError(f"{method}: takes no setting {', '.join(sorted(unknown))} (its settings: {taken})")
     chosen.check(settings)
+    check_calibration(calibration, method)
+    of_models = weights_of(weights, finetuned)
+    if of_models and (reason := refusal_of_weights(chosen)):
+        raise TatrError(f"weights: {reason}")
     if tau is not None and not 0 <= tau < 1:
         raise TatrError(f"tau = {tau:g}: expected a share of the parameters, from 0 to below 1 (0.01 for 1 %)")
     if sensitivity is not None and sensitivities.load(sensitivity).needs_images:
@@ -261,8 +291,11 @@ def prepare(
     layout = Layout.of({name: opened.entries[name].shape for name in merged})
     if (free := free_space(output)) < opened.nbytes:
         raise TatrError(f"{output}: needs {opened.nbytes / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on this disk")
-    coefficient = chosen.coefficient if coefficient is None else coefficient
-    return FileMerge(opened, models, output, method, coefficient, tau, made_by, settings, layout, unmerged)
+    scale = coefficient_of(coefficient, chosen.coefficient)
+    per_tensor(scale, layout)
+    return FileMerge(
+        opened, models, output, method, scale, tau, made_by, settings, layout, unmerged, of_models, calibration
+    )
 
 
 def free_space(path: Path) -> int:

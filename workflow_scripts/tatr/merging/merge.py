@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tatr.errors import TatrError
-from tatr.merging.methods import Method, check_weights, load
+from tatr.merging.methods import Method, load, refusal_of_weights
 from tatr.merging.weights import Weights
 from tatr.vectors.apply import Direction
 from tatr.vectors.layout import Layout
@@ -71,10 +71,8 @@ def _check(method: Method, inputs: MergeInputs, settings: Mapping[str, Any]) -> 
             f"{inputs.layout.size:,}; they belong to different encoders"
         )
     if inputs.weights is not None:
-        try:
-            check_weights(method)
-        except ValueError as error:
-            raise TatrError(f"weights: {error}") from None
+        if reason := refusal_of_weights(method):
+            raise TatrError(f"weights: {reason}")
         if len(inputs.weights) != len(task_vectors):
             raise TatrError(f"{method.name}: {len(task_vectors)} task vectors but {len(inputs.weights)} weights")
     method.check(settings)

@@ -71,11 +71,12 @@ def method(
     return lambda function: Method(function.__name__, title, function, coefficient, calibration, equal_singular_values)
 
 
-def check_weights(method: Method) -> None:
-    """Raise a ValueError unless tasks may have weights in a method."""
-    if not method.takes_weights:
-        taking = [name for name in names() if load(name).takes_weights]
-        raise ValueError(f"{method.name} has no weights of tasks; methods that have: {', '.join(taking)}")
+def refusal_of_weights(method: Method) -> str | None:
+    """Why tasks can't have weights in a method, if so."""
+    if method.takes_weights:
+        return None
+    taking = [name for name in names() if load(name).takes_weights]
+    return f"{method.name} has no weights of tasks; methods that have: {', '.join(taking)}"
 
 
 def names() -> list[str]:
