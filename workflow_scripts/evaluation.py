@@ -4,7 +4,7 @@ The setting `unseen` names tasks that are not merged: no choice looks at their v
 answered for each test image is kept beside the scores.
 
 Masks restrict v to trust regions. Several are those of several τ, in the order of the setting `taus`. They belong to
-one direction, or to one each where a method learns inside the region.
+one direction, or to one each where a method learns inside the region. The setting `by_tensor` has λ per tensor.
 """
 
 from tatr.workflow.job import Job
@@ -16,12 +16,13 @@ def run(job: Job) -> None:
     from tatr.measuring.evaluation import evaluate
     from tatr.measuring.predictions import FILE, save_predictions
     from tatr.training.devices import choose
-    from tatr.workflow.directions import open_directions
+    from tatr.workflow.directions import open_directions, scaled_by_tensor
     from tatr.workflow.opening import open_encoder, open_task
 
     job.device = choose()
     encoder = open_encoder(job.one("backbone"))
     directions = open_directions(job.vectors("directions"), job.vectors("masks"), encoder.layout.digest)
+    directions = scaled_by_tensor(directions, job.settings, encoder.layout)
     tasks = [open_task(head, images, job.device) for head, images in job.by_task("heads", "images")]
     modules = load_modules(job.one("surgery") / "surgery.safetensors", job.device) if job.inputs["surgery"] else None
     taus, precision = job.settings.get("taus", ()), job.settings.get("precision", "fp32")
@@ -39,7 +40,7 @@ STEP = Step(
     kind="evaluation",
     reads={
         "backbone": "backbone",
-        "directions": ("merge", "task_vector"),
+        "directions": ("merge", "calibration", "task_vector"),
         "masks": "mask",
         "surgery": "surgery",
         "heads": "head",

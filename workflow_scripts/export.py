@@ -25,7 +25,7 @@ def run(job: Job) -> None:
     from tatr.vectors.layout import Layout
     from tatr.weights.encoder_file import EncoderFile, save_tensors
     from tatr.weights.safetensors_file import SafetensorsFile
-    from tatr.workflow.directions import open_directions
+    from tatr.workflow.directions import open_directions, scaled_by_tensor
 
     backbone, evaluation = job.one("backbone"), job.one("evaluation")
     scores = json.loads((evaluation / "scores.json").read_text(encoding="utf-8"))
@@ -39,7 +39,8 @@ def run(job: Job) -> None:
     layout = Layout.load(backbone / "layout.json")
     pretrained = EncoderFile(backbone / "encoder.safetensors", layout)
     paths = [artefact / "vector.zarr" for artefact in (direction, mask) if artefact]
-    (vector,) = open_directions(paths[:1], paths[1:], layout.digest)
+    opened = open_directions(paths[:1], paths[1:], layout.digest)
+    (vector,) = scaled_by_tensor(opened, evaluation.manifest.settings, layout)
     text = SafetensorsFile(backbone / "text.safetensors")
     job.add(WEIGHTS, write_weights(job.folder / WEIGHTS, pretrained, vector, scores["coefficient"], layout, text))
     config = open_clip_config(json.loads((backbone / "model.json").read_text(encoding="utf-8")))
@@ -100,7 +101,7 @@ STEP = Step(
     reads={
         "backbone": "backbone",
         "evaluation": "evaluation",
-        "directions": "merge",
+        "directions": ("merge", "calibration"),
         "masks": "mask",
         "surgery": "surgery",
         "heads": "head",

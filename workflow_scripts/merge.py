@@ -16,6 +16,7 @@ def run(job: Job) -> None:
     from tatr.errors import TatrError
     from tatr.merging.merge import MergeInputs, direction
     from tatr.merging.methods import load
+    from tatr.merging.weights import in_order
     from tatr.vectors.apply import parts_of
     from tatr.vectors.store import open_vectors
     from tatr.workflow.vector_saving import add_vector
@@ -37,6 +38,7 @@ def run(job: Job) -> None:
     inputs = MergeInputs(
         vectors,
         layout_of(job, digest) if "layout" in needs and job.inputs["backbone"] else None,
+        weights=in_order(job.settings.get("weights"), tasks_of(task_vectors)),
         coefficients=learnt(job, task_vectors) if "coefficients" in needs and job.inputs["coefficients"] else None,
         **measured,
     )
@@ -57,11 +59,15 @@ def learnt(job: Job, task_vectors: Sequence["Artefact"]) -> list[list[float]]:
     from tatr.errors import TatrError
 
     content = json.loads((job.one("coefficients") / "coefficients.json").read_text(encoding="utf-8"))
-    tasks = [vector.manifest.settings.get("task") for vector in task_vectors]
+    tasks = tasks_of(task_vectors)
     if content["tasks"] != tasks:
         raise TatrError(f"--coefficients: learnt for {', '.join(content['tasks'])}, not for {tasks}")
     coefficients: list[list[float]] = content["coefficients"]
     return coefficients
+
+
+def tasks_of(task_vectors: Sequence["Artefact"]) -> list[str]:
+    return [str(vector.manifest.settings.get("task")) for vector in task_vectors]
 
 
 STEP = Step(

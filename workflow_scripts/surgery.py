@@ -12,17 +12,18 @@ def run(job: Job) -> None:
     from tatr.training.surgery import train_modules
     from tatr.vectors.store import open_vectors
     from tatr.weights.encoder_file import save_tensors
-    from tatr.workflow.directions import open_directions
+    from tatr.workflow.directions import open_directions, scaled_by_tensor
     from tatr.workflow.opening import open_encoder
 
     job.device = choose()
-    recipe = job.recipe(Surgery, "coefficient")
+    recipe = job.recipe(Surgery, "coefficient", "by_tensor")
     pairs = job.by_task("task_vectors", "images")
     if not pairs:
         raise TatrError("--task-vectors: give the manifests of the task vectors that were merged")
     encoder = open_encoder(job.one("backbone"))
     layout = encoder.layout.digest
-    (direction,) = open_directions([job.one("direction") / "vector.zarr"], job.vectors("mask"), layout)
+    directions = open_directions([job.one("direction") / "vector.zarr"], job.vectors("mask"), layout)
+    (direction,) = scaled_by_tensor(directions, job.settings, encoder.layout)
     vectors = open_vectors([vector / "vector.zarr" for vector, _ in pairs], layout)
     tasks = [
         (str(images.manifest.settings["task"]), vector, images / "images.zarr")
@@ -42,7 +43,7 @@ STEP = Step(
     kind="surgery",
     reads={
         "backbone": "backbone",
-        "direction": "merge",
+        "direction": ("merge", "calibration"),
         "mask": "mask",
         "task_vectors": "task_vector",
         "images": "images",

@@ -25,6 +25,7 @@ STAGES = (
     "mask",
     "adaptation",
     "merge",
+    "calibration",
     "surgery",
     "evaluation",
     "landscape",

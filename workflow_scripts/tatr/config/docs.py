@@ -8,7 +8,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from tatr.config.analyses import settings_of_analysis
-from tatr.config.merges import Merge, SurgerySection, TrustRegion, settings_of
+from tatr.config.merges import CalibrationSection, Merge, SurgerySection, TrustRegion, settings_of
 from tatr.config.messages.words import bare, expected, is_section, members, of_field
 from tatr.config.models import Config
 from tatr.config.section import Section
@@ -90,10 +90,12 @@ def _section(section: type[Section], depth: int, skip: tuple[str, ...] = ()) -> 
 
 
 def _merge(depth: int) -> Iterator[str]:
-    first, *rest = _section(Merge, depth + 1, ("trust_region", "surgery", "name", "settings"))
+    first, *rest = _section(Merge, depth + 1, ("calibration", "trust_region", "surgery", "name", "settings"))
     indent = "  " * (depth + 1)
     yield f"{'  ' * depth}- {first.lstrip()}"
     yield from rest
+    yield _commented(f"{indent}calibration:", "or null, the default: calibrate nothing; or svc alone")
+    yield from _section(CalibrationSection, depth + 2)
     yield _commented(f"{indent}trust_region:", "or null, the default: merge without one")
     yield from _section(TrustRegion, depth + 2)
     yield _commented(f"{indent}surgery:", "or null, the default: train no modules")

@@ -68,6 +68,7 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
     mistakes += _unknown_tasks(raw, tasks)
     if config:
         mistakes += [*_undrawn(config), *_long_warmups(config), *_same_rows(config, origins), *_clashing_seeds(config)]
+        mistakes += [*_weights_of_others(config, origins)]
         mistakes += [*checkpoint_mistakes(config), *analysis_mistakes(config)]
     told = {mistake.keys for mistake in mistakes}
     mistakes += [*_texts(raw, ()), *(found for found in written.mistakes() if found.keys not in told)]
@@ -278,6 +279,15 @@ def _clashing_seeds(config: Config) -> Iterator[Mistake]:
                     f"{shown(task)}: tables over several seeds have a column of that name; give the task another name"
                 )
                 yield Mistake((key, index), text)
+
+
+def _weights_of_others(config: Config, origins: list[int]) -> Iterator[Mistake]:
+    """Weights of tasks that are not merged."""
+    for origin, merge in zip(origins, config.merges, strict=True):
+        for task in merge.weights or {}:
+            if task not in config.suite:
+                text = f"is not merged{nearest(task, config.suite)}"
+                yield Mistake(("merges", origin, "weights", task), text)
 
 
 def _same_rows(config: Config, origins: list[int]) -> Iterator[Mistake]:

@@ -1,6 +1,7 @@
 """The rows of the table, checked: a merge, its trust region, what is searched on validation, its surgery."""
 
 import math
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
@@ -8,13 +9,18 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from tatr.config.section import Section, as_number, section_of
 from tatr.digests import canonical
 from tatr.merging import sensitivities
-from tatr.merging.methods import Method, load, names
+from tatr.merging.calibration import NAMES as CALIBRATIONS
+from tatr.merging.calibration import Alpha, refusal
+from tatr.merging.coefficients import ByTensor
+from tatr.merging.methods import Method, load, names, refusal_of_weights
+from tatr.settings import meaning
 from tatr.training.recipes.surgery import Surgery
 
 if TYPE_CHECKING:
-    SensitivityName = str
+    SensitivityName = CalibrationName = str
 else:  # type checkers can't know what modules there are
     SensitivityName = Literal[tuple(sensitivities.names())]
+    CalibrationName = Literal[tuple(CALIBRATIONS)]
 
 
 class Search(Section):
@@ -37,7 +43,26 @@ class ShareSearch(Search):
 
 
 def _coefficient(raw: Any) -> Any:  # noqa: ANN401
+    if isinstance(raw, dict) and "search" not in raw:
+        return _patterns(raw)
     return _value_or(Search, raw)
+
+
+def _patterns(raw: dict[Any, Any]) -> dict[str, float]:
+    if not raw:
+        raise ValueError("{}: expected a number, {search: [number, number, ...]} or {PATTERN: number}")
+    numbers = {str(pattern): as_number(str(value)) for pattern, value in raw.items() if not isinstance(value, bool)}
+    for pattern, value in raw.items():
+        if str(pattern).isalpha() and get_close_matches(str(pattern), ["search"]):
+            raise ValueError(f"{pattern}: unknown key (did you mean 'search'?)")
+        number = numbers.get(str(pattern))
+        if number is None or not math.isfinite(number):
+            raise ValueError(f"'{pattern}': {value!r}: expected λ of the tensors that are called so, a number")
+    return {pattern: number for pattern, number in numbers.items() if number is not None}
+
+
+def _calibration(raw: Any) -> Any:  # noqa: ANN401
+    return {"method": raw} if isinstance(raw, str) else raw
 
 
 def _tau(raw: Any) -> Any:  # noqa: ANN401
@@ -105,13 +130,29 @@ class SurgerySection(section_of(Surgery, without=("seed",))):  # type: ignore[mi
     """A module per task that corrects the merged model's features, trained on unlabelled images (Yang et al. 2024)."""
 
 
+class CalibrationSection(Section):
+    """The singular values of λ·v calibrated, before the trust region (docs/merging/calibration.md)."""
+
+    method: CalibrationName = Field("svc", description="svc: damps directions along which tasks add up to too much")
+    alpha: Alpha = Field(None, description=meaning(Alpha))
+
+
 class Merge(Section):
     """One merge. A list anywhere in it stands for one merge per value, and is expanded before this is read."""
 
     method: str = Field(description="how the task vectors are combined")
-    coefficient: Annotated[float | Search | None, BeforeValidator(_coefficient)] = Field(
-        None, description="λ, or {search: [...]}: the best of these on validation; null takes the method's default"
+    coefficient: Annotated[float | Search | dict[str, float] | None, BeforeValidator(_coefficient)] = Field(
+        None,
+        description="λ, or {search: [...]}: the best of these on validation, or {PATTERN: λ} by names of tensors; null "
+        "takes the method's default",
     )
+    weights: dict[str, Annotated[float, Field(gt=0)]] | None = Field(
+        None, description="{TASK: weight} of tasks that count more or less than 1, in methods that add up or average"
+    )
+    calibration: Annotated[
+        CalibrationSection | None,
+        BeforeValidator(_calibration, json_schema_input_type=CalibrationName | CalibrationSection | None),
+    ] = Field(None, description="svc, or {method: svc, alpha: ...}; null calibrates nothing")
     trust_region: TrustRegion | None = Field(None, description="null merges without one")
     surgery: SurgerySection | None = Field(None, description="null trains no modules")
     name: str | None = Field(
@@ -145,6 +186,29 @@ class Merge(Section):
             return raw
         return settings_of(load(info.data["method"])).model_validate(raw).model_dump(mode="json")
 
+    @field_validator("weights")
+    @classmethod
+    def _check_weights(cls, weights: dict[str, float] | None, info: ValidationInfo) -> dict[str, float] | None:
+        if weights and "method" in info.data and (reason := refusal_of_weights(load(info.data["method"]))):
+            raise ValueError(reason)
+        return weights or None
+
+    @field_validator("calibration")
+    @classmethod
+    def _check_calibration(
+        cls, calibration: CalibrationSection | None, info: ValidationInfo
+    ) -> CalibrationSection | None:
+        if calibration is None or "method" not in info.data:
+            return calibration
+        if reason := refusal(load(info.data["method"])):
+            raise ValueError(reason)
+        if isinstance(info.data.get("coefficient"), Search):
+            raise ValueError(
+                "what is calibrated depends on λ, so λ can't be searched on validation here; give coefficient as a "
+                "value (or as a list: one row each)"
+            )
+        return calibration
+
     @field_validator("surgery")
     @classmethod
     def _check_surgery(cls, surgery: SurgerySection | None, info: ValidationInfo) -> SurgerySection | None:
@@ -164,8 +228,9 @@ class Merge(Section):
     @property
     def but_for_region(self) -> str:
         """All that counts but the trust region, as JSON: equal for rows that differ in that (and in names) only."""
-        surgery = self.surgery.model_dump(mode="json") if self.surgery else None
-        return canonical([self.method, self.settings, self.coefficients, surgery])
+        others = self.model_dump(mode="json", include={"surgery", "weights", "calibration"})
+        coefficients = self.by_tensor.settings if self.by_tensor else self.coefficients
+        return canonical([self.method, self.settings, coefficients, others])
 
     @property
     def without_region(self) -> "Merge":
@@ -184,8 +249,22 @@ class Merge(Section):
         return (self.surgery.model_dump() if self.surgery else self.settings).get("split")
 
     @property
+    def by_tensor(self) -> ByTensor | None:
+        """λ by patterns of tensors' names, if it is not one for all."""
+        if not isinstance(self.coefficient, dict):
+            return None
+        return ByTensor.of(self.coefficient, load(self.method).coefficient)
+
+    @property
+    def factors(self) -> list[float]:
+        """Candidates for what the direction is added with: λ, or 1 where λ is in the direction already."""
+        return [1.0] if self.calibration else self.coefficients
+
+    @property
     def coefficients(self) -> list[float]:
-        """Candidates for λ; one means no search."""
+        """Candidates for λ; one means no search. 1 where each tensor has its own."""
+        if isinstance(self.coefficient, dict):
+            return [1.0]
         if isinstance(self.coefficient, Search):
             return self.coefficient.search
         return [load(self.method).coefficient if self.coefficient is None else self.coefficient]
@@ -200,6 +279,10 @@ class Merge(Section):
         """A name made from the settings, whatever name it is given."""
         name = load(self.method).title
         name += "".join(f", {key} {value}" for key, value in self.changed_settings.items() if key != "split")
+        name += "".join(f", {task} × {weight:g}" for task, weight in (self.weights or {}).items())
+        if self.calibration:
+            name += f" + {CALIBRATIONS[self.calibration.method]}"
+            name += f", α {self.calibration.alpha:g}" if self.calibration.alpha is not None else ""
         searched = []
         if region := self.trust_region:
             name += f" + {region.made_by.title}"
@@ -211,6 +294,8 @@ class Merge(Section):
         name += " + Surgery" if self.surgery else ""
         if isinstance(self.coefficient, Search):
             searched.append("λ")
+        elif self.by_tensor:
+            name += f", λ {self.by_tensor}"
         elif self.coefficients != [1.0]:
             name += f", λ {self.coefficients[0]:g}"
         return f"{name}, {' and '.join(searched)} on validation" if searched else name

@@ -40,7 +40,7 @@ class Section(BaseModel):
     def _respell(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
         """YAML reads 1e-2 as text and pydantic takes `true` for 1: read numbers as numbers, and nothing else."""
         kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))
-        if kinds & {int, float} and any(isinstance(v, bool) for v in (value if isinstance(value, list) else [value])):
+        if kinds & {int, float} and any(isinstance(v, bool) for v in _parts(value)):
             raise ValueError  # described by what the field expects
         if int in kinds and isinstance(value, str):
             number = as_number(value)
@@ -74,6 +74,12 @@ def _checked_by(rule: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return value
 
     return checked
+
+
+def _parts(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else [value]
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:  # noqa: ANN401

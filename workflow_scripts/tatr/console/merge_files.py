@@ -5,6 +5,7 @@ Each model is a file, or a folder as on Hugging Face (shards and their index). N
 
 import argparse
 import logging
+import math
 import os
 import re
 import resource
@@ -51,11 +52,13 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
             _models(given["finetuned"]),
             given["output"],
             method.name,
-            given["coefficient"],
+            _coefficient(given["coefficient"]),
             given["tau"],
             given["ignore"],
             settings,
             given["sensitivity"],
+            _by_name("--weight", given["weight"]),
+            given["calibration"],
         )
         _print_plan(merge)
         record = merge.run()
@@ -77,6 +80,7 @@ def _method(arguments: Sequence[str] | None) -> "Method":
 
 def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
     from tatr.merging import sensitivities
+    from tatr.merging.calibration import NAMES as CALIBRATIONS
     from tatr.merging.file_merge import NEEDS_DATA
     from tatr.merging.methods import load, names
 
@@ -93,7 +97,21 @@ def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder to make")
     parser.add_argument("--method", default="task_arithmetic", help=f"one of {', '.join(free)} (default: %(default)s)")
     parser.add_argument(
-        "--coefficient", type=float, metavar="λ", help=f"of θ_pre + λ·v (default: {method.coefficient:g})"
+        "--coefficient",
+        action="append",
+        metavar="λ",
+        help=f"of θ_pre + λ·v (default: {method.coefficient:g}); or 'PATTERN=λ' for some tensors ('*.ln_*=0'), several "
+        "times: the first pattern that matches counts",
+    )
+    parser.add_argument(
+        "--weight",
+        action="append",
+        default=[],
+        metavar="NAME=WEIGHT",
+        help="how much a model counts in a sum or an average, if not 1; may be given several times",
+    )
+    parser.add_argument(
+        "--calibration", choices=[*CALIBRATIONS], help="calibrate the singular values of λ·v (default: no)"
     )
     parser.add_argument(
         "--tau", type=float, metavar="τ", help="leave this share of the parameters as it is: trust region (default: no)"
@@ -149,6 +167,35 @@ def _settings(method: "Method", texts: Mapping[str, str]) -> dict[str, Any]:
         raise TatrError(f"--{name.replace('_', '-')}: {what}: expected {allowed}") from error
 
 
+def _coefficient(given: Sequence[str] | None) -> float | dict[str, float] | None:
+    """λ: one number; or one per pattern, and a number for all other tensors."""
+    if given is None:
+        return None
+    plain = [text for text in given if "=" not in text]
+    if len(plain) > 1:
+        raise TatrError(f"--coefficient: {' and '.join(plain)}: give one λ, or 'PATTERN=λ' for some tensors")
+    patterns = [text for text in given if text not in plain]
+    found = _by_name("--coefficient", [*patterns, *(f"*={text}" for text in plain)])
+    return found if patterns else found["*"]
+
+
+def _by_name(option: str, given: Sequence[str]) -> dict[str, float]:
+    """The numbers of an option that is given as NAME=NUMBER, in order."""
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, number = text.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = float("nan")
+        if not name or not math.isfinite(value):
+            raise TatrError(f"{option}: {text.removeprefix('*=')!r}: expected a number, or NAME=NUMBER")
+        if name in found:
+            raise TatrError(f"{option}: '{name}' is given twice")
+        found[name] = value
+    return found
+
+
 def _models(given: Sequence[str]) -> dict[str, Path]:
     from tatr.weights.hub_cache import name_of
 
@@ -164,6 +211,8 @@ def _models(given: Sequence[str]) -> dict[str, Path]:
 
 
 def _print_plan(merge: "FileMerge") -> None:
+    from tatr.merging.calibration import NAMES as CALIBRATIONS
+    from tatr.merging.coefficients import stated
     from tatr.merging.file_merge import free_space
     from tatr.merging.methods import load
 
@@ -181,13 +230,16 @@ def _print_plan(merge: "FileMerge") -> None:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         unmerged.append(f"{', '.join(names[:3])}{more} ({reason})")
     lines["from the base"] = ", ".join(unmerged) or "nothing"
-    stated = ", ".join(
-        [f"λ = {merge.coefficient:g}", *(f"{name} = {value}" for name, value in merge.all_settings.items())]
-    )
+    said = [f"λ = {stated(merge.coefficient)}", *(f"{name} = {value}" for name, value in merge.all_settings.items())]
     if left := merge.companions.left:
         more = f" and {len(left) - 5} more" if len(left) > 5 else ""
         lines["not copied"] = f"{', '.join(left[:5])}{more} (of {merge.companions.folder})"
-    lines["method"] = f"{method.title}, {stated}"
+    lines["method"] = f"{method.title}, {', '.join(said)}"
+    if merge.weights:
+        pairs = zip(merge.models, merge.weights, strict=True)
+        lines["weights"] = ", ".join(f"{name} {weight:g}" for name, weight in pairs)
+    if merge.calibration:
+        lines["calibration"] = f"{CALIBRATIONS[merge.calibration]}, α = {merge.alpha:g}"
     lines["trust region"] = _region(merge)
     of = "the sensitivity" if merge.tau is None else "τ"
     lines["reads"] = "" if merge.sensitivity is None else f"all models once for {of}'s threshold; "

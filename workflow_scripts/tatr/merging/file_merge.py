@@ -21,15 +21,20 @@ from tatr.attempts import Attempt
 from tatr.digests import FollowingDigest
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
+from tatr.merging.addend import addend, check_calibration
+from tatr.merging.calibration import alpha_of
+from tatr.merging.coefficients import ByTensor, coefficient_of, per_tensor, stated
 from tatr.merging.companions import Companions, companions_of
 from tatr.merging.mask import Threshold, end_of_region, mask
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.merging.mergeable_tensors import sort_tensors
-from tatr.merging.methods import load
+from tatr.merging.methods import load, refusal_of_weights
 from tatr.merging.reading_meter import ReadingMeter
 from tatr.merging.sensitivities import Sensitivity
 from tatr.merging.state_tensors import by_name
 from tatr.merging.task_vector import task_vector
+from tatr.merging.weights import Weights
+from tatr.merging.weights import in_order as weights_of
 from tatr.vectors.apply import applied
 from tatr.vectors.gathered import Gathered, overlaps
 from tatr.vectors.layout import Layout, all_finite
@@ -54,7 +59,9 @@ def merge_files(
     output: Path | str,
     *,
     method: str = "task_arithmetic",
-    coefficient: float | None = None,
+    coefficient: float | Mapping[str, float] | None = None,
+    weights: Mapping[str, float] | None = None,
+    calibration: str | None = None,
     tau: float | None = None,
     sensitivity: str | None = None,
     ignore: Sequence[str] = (),
@@ -69,7 +76,10 @@ def merge_files(
         output: the folder to make. It gets the base's file names, tensors, types and metadata, the base's config and
             tokenizer, and `merge.json`.
         method: one that needs no data; `help(tatr.merge)` names them, with their settings.
-        coefficient: λ; None takes the method's usual one.
+        coefficient: λ; None takes the method's usual one. Or λ by patterns of tensors' names, of which the first that
+            matches counts, as in `tatr.merge`.
+        weights: by model, of those that count more or less than 1; methods that add up or average take them.
+        calibration: "svc" calibrates the singular values of λ·v (docs/merging/calibration.md); None does not.
         tau: share of the merged parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all.
         sensitivity: how sensitive they are, a name of `tatr.merging.sensitivities` that needs no data; None takes
             `zero_shot` (Eq. 7 of arXiv 2501.15065).
@@ -84,7 +94,9 @@ def merge_files(
             an argument is out of range.
     """
     models = by_name(finetuned, "finetuned")
-    return prepare(base, models, output, method, coefficient, tau, ignore, settings, sensitivity).run()
+    return prepare(
+        base, models, output, method, coefficient, tau, ignore, settings, sensitivity, weights, calibration
+    ).run()
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ class FileMerge:
     models: Mapping[str, ModelFiles]
     output: Path
     method: str
-    coefficient: float
+    coefficient: float | ByTensor
     tau: float | None
     sensitivity: Sensitivity | None
     """What makes the trust region; None for none."""
@@ -106,6 +118,9 @@ class FileMerge:
     """Tensors that stay as they are in the base, and why."""
     companions: Companions
     """What lies beside the base's weights."""
+    weights: Weights = None
+    """Of the models, in order."""
+    calibration: str | None = None
     meter: ReadingMeter = field(default_factory=ReadingMeter)
 
     @property
@@ -170,6 +185,11 @@ class FileMerge:
             logger.warning("%s: is the base itself (Δ = 0); leave it out, unless it is to count in an average", text)
 
     @property
+    def alpha(self) -> float:
+        """Of the calibration."""
+        return alpha_of(load(self.method), len(self.models))
+
+    @property
     def _all(self) -> dict[str, ModelFiles]:
         """The base, whose name is empty, and all models."""
         return {"": self.base, **self.models}
@@ -200,8 +220,8 @@ class FileMerge:
     def _write(self, folder: Path, base: Vector, vectors: Sequence[Vector], region: Vector | None) -> dict[str, str]:
         """Write all files; their digests."""
         self.meter.phase("merge")
-        merged_direction = direction(self.method, MergeInputs(vectors, self.layout), self.settings)
-        parts = applied(base, merged_direction, self.coefficient, region)
+        inputs = MergeInputs(vectors, self.layout, weights=self.weights)
+        parts = applied(base, *addend(self.method, inputs, self.settings, self.coefficient, self.calibration), region)
 
         def merged() -> Iterator[np.ndarray]:
             for block in self.layout.blocks():
@@ -235,7 +255,9 @@ class FileMerge:
         # Of a bfloat16 that is infinite or NaN all bits of the exponent are ones.
         fits = not (stored & 0x7F80 == 0x7F80).any() if dtype == "BF16" else all_finite(stored)
         if not fits:
-            raise TatrError(f"{self.output}: '{name}' would hold values that {dtype} can't (λ = {self.coefficient:g})")
+            raise TatrError(
+                f"{self.output}: '{name}' would hold values that {dtype} can't (λ = {stated(self.coefficient)})"
+            )
         return stored
 
     def _record(self, digests: dict[str, dict[str, str]], threshold: Threshold | None) -> dict[str, Any]:
@@ -246,7 +268,9 @@ class FileMerge:
             "models": {name: {"path": str(self.models[name].path), "files": files} for name, files in digests.items()},
             "method": self.method,
             "settings": self.all_settings,
-            "coefficient": self.coefficient,
+            "coefficient": self.coefficient if isinstance(self.coefficient, float | int) else self.coefficient.settings,
+            "weights": self.weights and dict(zip(self.models, self.weights, strict=True)),
+            "calibration": self.calibration and {"method": self.calibration, "alpha": self.alpha},
             "tau": self.tau,
             "sensitivity": self.sensitivity and self.sensitivity.name,
             "threshold": epsilon if epsilon is None or math.isfinite(epsilon) else None,
@@ -263,11 +287,13 @@ def prepare(
     finetuned: Mapping[str, Path | str],
     output: Path | str,
     method: str,
-    coefficient: float | None,
+    coefficient: float | Mapping[str, float] | None,
     tau: float | None,
     ignore: Sequence[str],
     settings: Mapping[str, Any],
     sensitivity: str | None = None,
+    weights: Mapping[str, float] | None = None,
+    calibration: str | None = None,
 ) -> FileMerge:
     """Open all files and compare names, shapes, types and unmergeable tensors; arguments as in `merge_files`."""
     chosen, output = load(method), Path(output)
@@ -279,6 +305,10 @@ def prepare(
         taken = ", ".join(chosen.parameters) or "none"
         raise TatrError(f"{method}: takes no setting {', '.join(sorted(unknown))} (its settings: {taken})")
     chosen.check(settings)
+    check_calibration(calibration, method)
+    of_models = weights_of(weights, finetuned)
+    if of_models and (reason := refusal_of_weights(chosen)):
+        raise TatrError(f"weights: {reason}")
     if tau is not None and not 0 <= tau < 1:
         raise TatrError(f"tau = {tau:g}: expected a share of the parameters, from 0 to below 1 (0.01 for 1 %)")
     if sensitivity is not None and sensitivities.load(sensitivity).needs_images:
@@ -293,12 +323,17 @@ def prepare(
     layout = Layout.of({name: opened.entries[name].shape for name in merged})
     if (free := free_space(output)) < opened.nbytes:
         raise TatrError(f"{output}: needs {opened.nbytes / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on this disk")
-    coefficient = chosen.coefficient if coefficient is None else coefficient
+    scale = coefficient_of(coefficient, chosen.coefficient)
+    per_tensor(scale, layout)
     companions = companions_of(opened.path, [file.path for file in opened.files])
     if companions.lacking:
         lacking = ", ".join(companions.lacking)
         logger.warning("%s: lacks code that its config names (auto_map): %s; copy it into the result", base, lacking)
-    return FileMerge(opened, models, output, method, coefficient, tau, made_by, settings, layout, unmerged, companions)
+    return FileMerge(
+        *(opened, models, output, method, scale, tau, made_by, settings, layout, unmerged, companions),
+        of_models,
+        calibration,
+    )
 
 
 def _ignoring(name: str) -> str:

@@ -1,18 +1,22 @@
 """One parameter after another on the job's threads, as methods on matrices work."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tatr.vectors.apply import Direction, parts_of
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.threads import in_order
-from tatr.vectors.vector import recut
+from tatr.vectors.vector import recut, regrouped
 
 ROOM = 2**28
 """Bytes that all parameters in work may take together. A single one may take more."""
+
+Item = TypeVar("Item")
 
 
 def each_parameter(
@@ -28,13 +32,38 @@ def each_parameter(
         layout: of v.
         bytes_of: the most that `function` holds at once; as few run together as have room for it.
     """
+    return _computed(function, layout.parameters, bytes_of, layout)
+
+
+def each_part(
+    function: Callable[[Parameter, np.ndarray], np.ndarray],
+    direction: Direction,
+    layout: Layout,
+    bytes_of: Callable[[Parameter], float],
+) -> Iterator[np.ndarray]:
+    """Blocks of the direction that is function(parameter, v) at every parameter, of another direction v of either kind.
+
+    Args:
+        function: float32 entries at a parameter, of any shape, of those of v there, float32 [size].
+        direction: v; one that comes in blocks is read once, and a parameter per thread is in memory.
+        layout: of both.
+        bytes_of: as in `each_parameter`.
+    """
+    parts = regrouped(parts_of(direction), (parameter.size for parameter in layout.parameters))
+    pairs = zip(layout.parameters, parts, strict=True)
+    return _computed(lambda pair: function(*pair), pairs, lambda pair: bytes_of(pair[0]), layout)
+
+
+def _computed(
+    function: Callable[[Item], np.ndarray], items: Iterable[Item], bytes_of: Callable[[Item], float], layout: Layout
+) -> Iterator[np.ndarray]:
     room = _Room(ROOM)
 
-    def within_room(parameter: Parameter) -> np.ndarray:
-        with room.taken(bytes_of(parameter)):
-            return function(parameter)
+    def within_room(item: Item) -> np.ndarray:
+        with room.taken(bytes_of(item)):
+            return function(item)
 
-    return one_blas_thread(recut(in_order(within_room, layout.parameters), layout.size))
+    return one_blas_thread(recut(in_order(within_room, items), layout.size))
 
 
 def one_blas_thread(parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

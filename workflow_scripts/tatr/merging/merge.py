@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tatr.errors import TatrError
-from tatr.merging.methods import Method, load
+from tatr.merging.methods import Method, load, refusal_of_weights
+from tatr.merging.weights import Weights
 from tatr.vectors.apply import Direction
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector
@@ -27,6 +28,8 @@ class MergeInputs:
     """Per task: Gram matrices of the inputs of its linear maps (`tatr.merging.linear_maps`)."""
     coefficients: Sequence[Sequence[float]] | np.ndarray | None = None
     """Per task: what was learnt for each parameter tensor, [K, tensors]."""
+    weights: Weights = None
+    """Per task; only methods that add up or average have them (`Method.takes_weights`)."""
 
 
 def direction(method: str, inputs: MergeInputs, settings: Mapping[str, Any] | None = None) -> Direction:
@@ -38,13 +41,14 @@ def direction(method: str, inputs: MergeInputs, settings: Mapping[str, Any] | No
         settings: the method's.
 
     Raises:
-        TatrError: vectors of different lengths, none at all, settings the method does not take or that are out of
-            range, or something missing that it needs.
+        TatrError: vectors of different lengths, none at all, settings or weights that the method does not take or that
+            are out of range, or something missing that it needs.
     """
     chosen, settings = load(method), settings or {}
     _check(chosen, inputs, settings)
     needed = [getattr(inputs, name) for name in chosen.needs]
-    return chosen.formula(inputs.task_vectors, *needed, **settings)
+    weights = {} if inputs.weights is None else {"weights": inputs.weights}
+    return chosen.formula(inputs.task_vectors, *needed, **weights, **settings)
 
 
 def _check(method: Method, inputs: MergeInputs, settings: Mapping[str, Any]) -> None:
@@ -66,4 +70,9 @@ def _check(method: Method, inputs: MergeInputs, settings: Mapping[str, Any]) -> 
             f"{method.name}: task vectors of {len(task_vectors[0]):,} entries but a layout of "
             f"{inputs.layout.size:,}; they belong to different encoders"
         )
+    if inputs.weights is not None:
+        if reason := refusal_of_weights(method):
+            raise TatrError(f"weights: {reason}")
+        if len(inputs.weights) != len(task_vectors):
+            raise TatrError(f"{method.name}: {len(task_vectors)} task vectors but {len(inputs.weights)} weights")
     method.check(settings)

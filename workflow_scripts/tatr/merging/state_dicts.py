@@ -1,20 +1,23 @@
 """Merging state dicts in memory: the library's front door, for any architecture and without the pipeline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
+from tatr.merging.addend import addend
+from tatr.merging.coefficients import coefficient_of
 from tatr.merging.mask import end_of_region, mask
-from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.merge import MergeInputs
 from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import load
 from tatr.merging.sensitivities import Sensitivity
 from tatr.merging.state_tensors import StateDict, StateTensors, by_name, state_dict
 from tatr.merging.task_vector import task_vector
-from tatr.vectors.apply import applied
+from tatr.merging.weights import in_order as weights_of
+from tatr.vectors.apply import Direction, applied
 from tatr.vectors.gathered import Gathered
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector, remembered
@@ -28,7 +31,9 @@ def merge(
     finetuned: Mapping[str, Model] | Sequence[Model],
     *,
     method: str = "task_arithmetic",
-    coefficient: float | None = None,
+    coefficient: float | Mapping[str, float] | None = None,
+    weights: Mapping[str, float] | None = None,
+    calibration: str | None = None,
     tau: float | None = None,
     gradients: Mapping[str, StateDict] | Sequence[StateDict] | None = None,
     sensitivity: str | None = None,
@@ -51,7 +56,10 @@ def merge(
             wudi(solver="filter", steps=300, elsewhere="pretrained"), dc_merge(density=0.001),
             ace(ridge=0.01, heterogeneity=0.3, rank_share=0.3). The pipeline alone has those that need images: fisher,
             regmean, ada_merging.
-        coefficient: λ; None takes the method's usual one.
+        coefficient: λ; None takes the method's usual one. Or λ by patterns of tensors' names, such as
+            {"*.ln_*": 0, "*.resblocks.[0-5].*": 0.2}: the first that matches counts; where none does, the usual one.
+        weights: by task, of those that count more or less than 1; methods that add up or average take them.
+        calibration: "svc" calibrates the singular values of λ·v (docs/merging/calibration.md); None does not.
         tau: share of the parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all. The
             sensitivities `positive` and `negative` decide by themselves and take none.
         gradients: per task, the mean absolute per-exemplar gradient at θ_pre (see `tatr.mean_absolute_gradient`).
@@ -72,7 +80,13 @@ def merge(
     base = _tensors(pretrained, "pretrained")
     models = {name: _tensors(model, f"finetuned '{name}'") for name, model in by_name(finetuned, "finetuned").items()}
     measured = {"gradients": gradients, "signed_gradients": signed_gradients}
-    merged = _merged(base, models, ignore, method, settings, coefficient, sensitivity, tau, measured)
+    chosen = coefficient_of(coefficient, load(method).coefficient)
+    of_tasks = weights_of(weights, models)
+
+    def merged_direction(vectors: Sequence[Vector], layout: Layout) -> tuple[Direction, float]:
+        return addend(method, MergeInputs(vectors, layout, weights=of_tasks), settings, chosen, calibration)
+
+    merged = _merged(base, models, ignore, merged_direction, sensitivity, tau, measured)
     return {name: _like(tensor, merged[name]) if name in merged else tensor for name, tensor in base.state.items()}
 
 
@@ -84,14 +98,16 @@ def _merged(
     base: StateTensors,
     models: Mapping[str, StateTensors],
     ignore: Sequence[str],
-    method: str,
-    settings: Mapping[str, Any],
-    coefficient: float | None,
+    merged_direction: Callable[[Sequence[Vector], Layout], tuple[Direction, float]],
     sensitivity: str | None,
     tau: float | None,
     measured: Mapping[str, Any],
 ) -> dict[str, np.ndarray]:
-    """The tensors that are merged, in float32. Arguments as in `merge`, `measured` holds both kinds of gradients."""
+    """The tensors that are merged, in float32.
+
+    Arguments as in `merge`; of task vectors `merged_direction` gives what is added with which factor, and `measured`
+    holds both kinds of gradients.
+    """
     names, unmerged = sort_tensors(base, models, ignore, "ignore=[{!r}]".format)
     layout = Layout.of({name: base.entries[name].shape for name in names})
     origin = remembered(_flat(layout, base.state, "pretrained"))
@@ -100,10 +116,9 @@ def _merged(
     chosen = sensitivities.of_region(sensitivity, tau, usual)
     in_order = {what: _in_order(given, models, unmerged, layout, what) for what, given in measured.items()}
     kept = _trust_region(chosen, tau, task_vectors=vectors, **in_order) if chosen else None
-    merged_direction = direction(method, MergeInputs(vectors, layout), settings)
-    coefficient = load(method).coefficient if coefficient is None else coefficient
+    v, factor = merged_direction(vectors, layout)
     flat = np.empty(layout.size, np.float32)
-    for block, part in zip(layout.blocks(), applied(origin, merged_direction, coefficient, kept), strict=True):
+    for block, part in zip(layout.blocks(), applied(origin, v, factor, kept), strict=True):
         flat[block] = part
     return layout.unflatten(flat)
 

@@ -10,7 +10,7 @@ from tatr.report.export import Lineage
 from tatr.report.markdown import table
 from tatr.report.usage import classes, use
 
-METHOD = ("method", "settings", "trust_region", "surgery", "tasks")
+METHOD = ("method", "settings", "trust_region", "surgery", "tasks", "weights", "calibration", "by_tensor")
 """The settings that have words of their own in the card; all others are listed by their names."""
 
 
@@ -62,7 +62,11 @@ def _metadata(base: str) -> str:
 def _facts(settings: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[str]:
     yield f"Method: {_shown(settings.get('method', 'not stated'))}"
     yield f"Settings of the method: {_shown(settings.get('settings') or 'none')}"
-    yield f"λ: {scores['coefficient']:g}"
+    yield f"λ: {_lambda(settings, scores)}"
+    if weights := settings.get("weights"):
+        yield f"Weights of tasks: {_shown(weights)}; of all others 1"
+    if calibration := settings.get("calibration"):
+        yield f"Calibration of λ·v: {_shown(calibration)}"
     region = settings.get("trust_region")
     yield f"Trust region: {_shown(region) if region else 'none'}"
     if (tau := scores["tau"]) is not None:
@@ -74,6 +78,12 @@ def _facts(settings: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[s
     yield f"Tasks: {_shown(settings.get('tasks') or list(scores['scores']))}"
     for name in sorted(settings.keys() - {*METHOD, "row", "base_model"}):
         yield f"{name}: {_shown(settings[name])}"
+
+
+def _lambda(settings: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+    if by_tensor := settings.get("by_tensor"):
+        return f"by names of tensors, the first pattern that matches: {_shown(by_tensor)}"
+    return f"{settings.get('calibration', {}).get('coefficient', scores['coefficient']):g}"
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401

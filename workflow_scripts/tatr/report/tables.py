@@ -88,7 +88,7 @@ def methods_table(
         if unseen:
             others = {task: 100 * accuracies.get(task, np.nan) for task in unseen}
             percent |= others | {UNSEEN_AVERAGE: sum(others.values()) / len(others)}
-        coefficient = float("nan") if row["reference"] else results[0]["coefficient"]
+        coefficient = float("nan") if row["reference"] else row.get("coefficient", results[0]["coefficient"])
         tau = float("nan") if results[0]["tau"] is None else results[0]["tau"]
         line = {"method": row["name"], **percent, "normalised": _normalised(accuracies, individual, tasks)}
         line |= {"coefficient": coefficient, "tau": tau}

@@ -161,12 +161,16 @@ def recut(parts: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
         parts: that together have `size` entries.
         size: N.
     """
+    return regrouped(parts, (block.stop - block.start for block in blocks(size)))
+
+
+def regrouped(parts: Iterable[np.ndarray], lengths: Iterable[int]) -> Iterator[np.ndarray]:
+    """Consecutive parts of any shape and length as consecutive parts of the given lengths, each [length]."""
     waiting: list[np.ndarray] = []
     parts = iter(parts)
-    for block in blocks(size):
-        wanted = block.stop - block.start
+    for wanted in lengths:
         while (there := sum(len(part) for part in waiting)) < wanted:
             waiting.append(next(parts).reshape(-1))
-        whole = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+        whole = waiting[0] if len(waiting) == 1 else np.concatenate([np.empty(0, np.float32), *waiting])
         yield whole[:wanted]
         waiting = [whole[wanted:]] if there > wanted else []

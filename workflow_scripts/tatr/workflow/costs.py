@@ -8,7 +8,18 @@ from tatr.report.costs import costs_table, load_record, stages_table
 from tatr.workflow.artefact import Artefact
 from tatr.workflow.provenance import made_by, made_from
 
-COSTED = ("adaptation", "fisher", "gradient", "gram", "mask", "merge", "sensitivity", "signed_gradient", "surgery")
+COSTED = (
+    "adaptation",
+    "calibration",
+    "fisher",
+    "gradient",
+    "gram",
+    "mask",
+    "merge",
+    "sensitivity",
+    "signed_gradient",
+    "surgery",
+)
 """Kinds of jobs that count: a merge's own, not those of models, images, heads and evaluations."""
 
 

@@ -1,11 +1,14 @@
 """Directions and their trust regions, as the steps read them that use a merge."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tatr.errors import TatrError
+from tatr.merging.coefficients import ByTensor, scaled_vector
+from tatr.vectors.layout import Layout
 from tatr.vectors.store import open_vectors
 from tatr.vectors.vector import Vector, mapped
 
@@ -33,3 +36,14 @@ def open_directions(directions: Sequence[Path], masks: Sequence[Path], layout: s
     if not regions:
         return [*vectors]
     return [mapped(np.multiply, vectors[min(index, len(vectors) - 1)], mask) for index, mask in enumerate(regions)]
+
+
+def scaled_by_tensor(directions: Sequence[Vector], settings: Mapping[str, Any], layout: Layout) -> list[Vector]:
+    """λ·v, where a step's settings have λ per tensor (`by_tensor`); else the directions as they are.
+
+    Raises:
+        TatrError: a pattern of names matches nothing.
+    """
+    if "by_tensor" not in settings:
+        return [*directions]
+    return [scaled_vector(direction, ByTensor.load(settings["by_tensor"]), layout) for direction in directions]

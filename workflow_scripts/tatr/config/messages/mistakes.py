@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from tatr.config.merges import Merge, Search, TrustRegion, settings_of
+from tatr.config.merges import CalibrationSection, Merge, Search, TrustRegion, settings_of
 from tatr.config.messages.words import bare, expected, is_section, members, name_expected, of_field
 from tatr.config.models import Config, ExemplarsSection, FineTuningSection
 from tatr.config.section import Section
@@ -33,6 +33,7 @@ SECTIONS: dict[str, type[Section]] = {
     "finetuning": FineTuningSection,
     "exemplars": ExemplarsSection,
     "a merge": Merge,
+    "a merge's calibration": CalibrationSection,
 }
 """Where a misplaced key may belong."""
 

@@ -2,7 +2,8 @@
 
 A method is a function, named like its module, that takes the task vectors (and what else it needs of
 `tatr.merging.merge.MergeInputs`, as further positional arguments) and gives a merged direction v: a vector if each
-block of it can be computed by itself, else an iterator over its blocks; the merged model is θ_pre + λ·v.
+block of it can be computed by itself, else an iterator over its blocks; the merged model is θ_pre + λ·v. One in which
+tasks may have weights takes `weights: Weights = None` as the last of these arguments.
 
 Its keyword-only arguments are its settings in the config, `Annotated` with bounds (an `annotated_types.Interval`) and
 what they mean. Its docstring is its page: the formula first.
@@ -32,11 +33,20 @@ class Method:
     """`(task_vectors, *needs, **settings)` → v, float32 [N]."""
     coefficient: float
     """λ where the config gives none."""
+    calibration: float | None = None
+    """α of `tatr.merging.calibration` where the config gives none; None for 1/K."""
+    equal_singular_values: bool = False
+    """Whether the singular values of each of its matrices are equal, so that its singular vectors are arbitrary."""
 
     @property
     def needs(self) -> list[str]:
         """What it takes in addition to the task vectors, fields of `tatr.merging.merge.MergeInputs`."""
-        return [p.name for p in self._signature if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+        return [name for name in self._positional[1:] if name != "weights"]
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether tasks may have weights (`tatr.merging.weights`)."""
+        return "weights" in self._positional
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -44,8 +54,9 @@ class Method:
         return keywords(self.formula)
 
     @property
-    def _signature(self) -> list[inspect.Parameter]:
-        return [*inspect.signature(self.formula).parameters.values()]
+    def _positional(self) -> list[str]:
+        parameters = inspect.signature(self.formula).parameters.values()
+        return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise unless every setting is of the type and within the bounds that its parameter is annotated with."""
@@ -53,9 +64,19 @@ class Method:
             check(f"{self.name}: {name}", value, self.parameters[name].annotation)
 
 
-def method(title: str, *, coefficient: float) -> Callable[[Callable[..., Direction]], Method]:
-    """Declare a function a merging method."""
-    return lambda function: Method(function.__name__, title, function, coefficient)
+def method(
+    title: str, *, coefficient: float, calibration: float | None = None, equal_singular_values: bool = False
+) -> Callable[[Callable[..., Direction]], Method]:
+    """Declare a function a merging method; what is declared are the fields of `Method`."""
+    return lambda function: Method(function.__name__, title, function, coefficient, calibration, equal_singular_values)
+
+
+def refusal_of_weights(method: Method) -> str | None:
+    """Why tasks can't have weights in a method, if so."""
+    if method.takes_weights:
+        return None
+    taking = [name for name in names() if load(name).takes_weights]
+    return f"{method.name} has no weights of tasks; methods that have: {', '.join(taking)}"
 
 
 def names() -> list[str]:

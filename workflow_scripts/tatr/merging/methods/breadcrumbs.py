@@ -8,6 +8,7 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.methods import method
+from tatr.merging.weights import Weights
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.order_statistics import share_of
 from tatr.vectors.threads import in_order
@@ -18,6 +19,7 @@ from tatr.vectors.vector import Vector, recut
 def breadcrumbs(
     task_vectors: Sequence[Vector],
     layout: Layout,
+    weights: Weights = None,
     *,
     smallest: Annotated[float, Interval(ge=0, lt=1), "share of each tensor that is dropped as negligible"] = 0.89,
     largest: Annotated[float, Interval(ge=0, lt=1), "share of each tensor that is dropped as outliers"] = 0.01,
@@ -34,6 +36,7 @@ def breadcrumbs(
     Defaults: the configuration that is reported as the paper's best for CLIP ViT-B/32 (issue 7 of the authors'
     repository rezazzr/breadcrumbs): 10 % kept, the largest 1 % dropped, λ = 1. Such a sparse sum needs a larger λ than
     Task Arithmetic's 0.3. The authors' search ran over 5 % to 20 % kept, 0.1 % to 1 % dropped and λ up to 1.
+    Weights: what is kept of Δ_k is multiplied by w_k; the same entries are kept.
     Trust region: the mask applies to v. It does not change which entries count as small or large.
     Differences from published codes: the authors' takes the shares of every row (the last axis) of a tensor, the paper
     speaks of layers; here they are taken of whole tensors, as in mergekit. In the authors' code `top_k_keep` is
@@ -50,16 +53,23 @@ def breadcrumbs(
             f"breadcrumbs: smallest = {smallest:g} and largest = {largest:g} drop everything; "
             "their sum must be less than 1"
         )
+    factors = [np.float32(1)] * len(task_vectors) if weights is None else [np.float32(weight) for weight in weights]
     with_entries = (parameter for parameter in layout.parameters if parameter.size)
-    sums = in_order(lambda parameter: _sum(task_vectors, parameter, smallest, largest), with_entries)
+    sums = in_order(lambda parameter: _sum(task_vectors, factors, parameter, smallest, largest), with_entries)
     return recut(sums, layout.size)
 
 
-def _sum(task_vectors: Sequence[Vector], parameter: Parameter, smallest: float, largest: float) -> np.ndarray:
+def _sum(
+    task_vectors: Sequence[Vector],
+    factors: Sequence[np.float32],
+    parameter: Parameter,
+    smallest: float,
+    largest: float,
+) -> np.ndarray:
     total = np.zeros(parameter.size, np.float32)
-    for vector in task_vectors:
+    for vector, factor in zip(task_vectors, factors, strict=True):
         entries = vector[parameter.offset : parameter.stop]
-        np.add(total, entries, out=total, where=_stays(np.abs(entries), smallest, largest))
+        np.add(total, factor * entries, out=total, where=_stays(np.abs(entries), smallest, largest))
     return total
 
 

@@ -11,7 +11,7 @@ from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector
 
 
-@method("Iso-C", coefficient=1.3)
+@method("Iso-C", coefficient=1.3, equal_singular_values=True)
 def iso_c(task_vectors: Sequence[Vector], layout: Layout, *, attention: Attention = "stacked") -> Iterator[np.ndarray]:
     """v = σ̄ · U Vᵀ per matrix, where Σ_k Δ_k = U diag(σ) Vᵀ and σ̄ is the mean of σ; the mean (1/K) Σ_k Δ_k elsewhere.
 

@@ -17,7 +17,7 @@ ROUNDING = 1e-7
 """Share of a task's matrix (Frobenius norm) up to which singular values of a part of it are float32's rounding."""
 
 
-@method("Iso-CTS", coefficient=1.5)
+@method("Iso-CTS", coefficient=1.5, equal_singular_values=True)
 def iso_cts(
     task_vectors: Sequence[Vector],
     layout: Layout,

@@ -10,6 +10,7 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.methods import method
+from tatr.merging.weights import Weights, weighted
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector, computed, total
 
@@ -21,6 +22,7 @@ NUMBERED = re.compile(r"(|.*?\.)(\d+)\.")
 def lines(
     task_vectors: Sequence[Vector],
     layout: Layout,
+    weights: Weights = None,
     *,
     alpha: Annotated[float | None, Interval(ge=0), "α, the scale of the first residual block; null for 1/K"] = None,
     beta: Annotated[float, Interval(ge=0), "β, how much more the last residual block is scaled than the first"] = 0.5,
@@ -46,6 +48,8 @@ def lines(
     comes after is told by the layout's order, except that open_clip lists the output projection `proj` first. With a
     single block all have the scale α.
 
+    Weights: w_k Δ_k takes the place of Δ_k; the scales stay, with `alpha: null` 1/K.
+
     Trust region: the mask applies to v. The scales are the same for all tasks, so masking each task vector first
     would give the same.
 
@@ -58,7 +62,7 @@ def lines(
         TatrError: no parameter's name has a number.
     """
     scales = _scales(layout, 1 / len(task_vectors) if alpha is None else alpha, beta, outside)
-    summed = total(task_vectors)
+    summed = total(weighted(task_vectors, weights))
 
     def part(block: slice) -> np.ndarray:
         entries = summed[block]

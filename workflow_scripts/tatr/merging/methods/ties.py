@@ -10,6 +10,7 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.methods import method
+from tatr.merging.weights import Weights
 from tatr.vectors.layout import Layout, Parameter, blocks
 from tatr.vectors.order_statistics import nth_smallest_of_each, share_of
 from tatr.vectors.threads import in_order
@@ -20,6 +21,7 @@ from tatr.vectors.vector import Vector, computed, joined, mapped, strips
 def ties(
     task_vectors: Sequence[Vector],
     layout: Layout,
+    weights: Weights = None,
     *,
     density: Annotated[
         float, Interval(gt=0, le=1), "share of each task vector that is kept, the largest entries"
@@ -41,6 +43,8 @@ def ties(
     Defaults: density 0.2 and one threshold per task are the authors'. The sum with λ = 0.3 is what papers on merged
     CLIP models report. The authors take the mean and search λ from 0.8 to 2.5: a mean of a few agreeing entries is
     much smaller than their sum, so give λ with `combine: mean`.
+    Weights: w_k Δ'_k takes the place of Δ'_k, so weights count in the election, too; the mean is a weighted one. What
+    is trimmed stays the same.
     Trust region: the mask applies to v (Eq. 11 of arXiv 2501.15065). It does not change which entries are trimmed or
     which sign is elected.
     Differences from published codes: the authors' keeps one entry more per task, sums in float32, so that a sign may
@@ -53,16 +57,21 @@ def ties(
     Raises:
         TatrError: the density is so small that nothing is kept.
     """
-    elected = elect(task_vectors, layout, density, scope)
+    elected = elect(task_vectors, layout, density, scope, weights)
+    shares = [1.0] * len(task_vectors) if combine == "mean" and weights is None else weights
 
     def merged(block: slice) -> np.ndarray:
-        return joined([_combined(entries, combine) for entries in elected.strips(block)])
+        return joined([_combined(entries, shares if combine == "mean" else None) for entries in elected.strips(block)])
 
     return computed(merged, *task_vectors)
 
 
 def elect(
-    task_vectors: Sequence[Vector], layout: Layout, density: float, scope: Literal["model", "tensor"] = "model"
+    task_vectors: Sequence[Vector],
+    layout: Layout,
+    density: float,
+    scope: Literal["model", "tensor"] = "model",
+    weights: Weights = None,
 ) -> "Elected":
     """Trim all task vectors and elect signs; thresholds are computed here, the rest block by block on access.
 
@@ -71,6 +80,7 @@ def elect(
         layout: of the vectors; only `scope` "tensor" looks at it.
         density: share of entries kept per task, in (0, 1].
         scope: whether one threshold is taken over the model or over each parameter tensor.
+        weights: of the tasks, by which what is left of each task vector is multiplied.
 
     Raises:
         TatrError: the density is so small that nothing is kept.
@@ -79,21 +89,24 @@ def elect(
     if scope == "tensor":
         parameters = [parameter for parameter in layout.parameters if parameter.size]
         rows = in_order(lambda parameter: _of_tensor(task_vectors, parameter, density), parameters)
-        return Elected(task_vectors, [parameter.offset for parameter in parameters], np.array([*rows]).T)
+        return Elected(task_vectors, [parameter.offset for parameter in parameters], np.array([*rows]).T, weights)
     kept = share_of(density, size)
     if not kept:
         raise TatrError(f"ties: density = {density:g} keeps none of {size:,} entries; give a larger one")
     magnitudes = [mapped(np.abs, vector) for vector in task_vectors]
     found = nth_smallest_of_each(magnitudes, [[size - kept]] * len(task_vectors))
-    return Elected(task_vectors, [0], np.array([[ranked.value for ranked in its] for its in found]))
+    return Elected(task_vectors, [0], np.array([[ranked.value for ranked in its] for its in found]), weights)
 
 
 class Elected:
     """The entries of task vectors that are kept and have the elected sign, zero elsewhere."""
 
-    def __init__(self, task_vectors: Sequence[Vector], starts: Sequence[int], thresholds: np.ndarray) -> None:
-        """Of Δ_k, with thresholds [K, len(starts)], each from one of the starts to the next."""
+    def __init__(
+        self, task_vectors: Sequence[Vector], starts: Sequence[int], thresholds: np.ndarray, weights: Weights = None
+    ) -> None:
+        """Of Δ_k, with thresholds [K, len(starts)], each from one of the starts to the next; times weights [K]."""
         self.task_vectors, self.starts = task_vectors, starts
+        self.factors = None if weights is None else np.array(weights, np.float32)[:, None]
         self.thresholds = thresholds.astype(np.float32)
         self._majority: np.float32 | None = None
         self._lock = Lock()
@@ -122,6 +135,8 @@ class Elected:
                 inside = entries[:, max(self.starts[index] - first, 0) : min(ends[index], stop) - first]
                 # Much faster than assigning zero where a mask says so.
                 inside *= np.abs(inside) >= self.thresholds[:, index, None]
+            if self.factors is not None:
+                entries *= self.factors
             yield entries
 
     def _majority_sign(self) -> np.float32:
@@ -136,11 +151,13 @@ class Elected:
         return sum(int(_signs(entries).sum(dtype=np.float64)) for entries in self._trimmed(block))
 
 
-def _combined(entries: np.ndarray, combine: str) -> np.ndarray:
+def _combined(entries: np.ndarray, weights: Weights) -> np.ndarray:
+    """The sum of the entries, weighted already; with weights their mean."""
     total: np.ndarray = entries.sum(axis=0) + np.float32(0)  # + 0 turns the zeros of negative entries into 0.0
-    if combine == "sum":
+    if weights is None:
         return total
-    mean: np.ndarray = total / np.maximum(np.count_nonzero(entries, axis=0), 1).astype(np.float32)
+    shares = sum(weight * (row != 0) for weight, row in zip(weights, entries, strict=True))
+    mean: np.ndarray = total / np.where(shares == 0, 1, shares).astype(np.float32)
     return mean
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tatr.clip.architecture import Architecture, OtherTower
 from tatr.config.models import Config
 from tatr.errors import Problems, TatrError, system_error
+from tatr.merging.coefficients import per_tensor
 from tatr.workflow.plan import analyses, ingredients, inputs, merges, results, tables
 from tatr.workflow.plan.artefacts import RESULTS, Draft, Planned
 from tatr.workflow.plan.backbone import BackboneSource, find
@@ -94,6 +95,7 @@ def _planned(config: Config, backbones: Path, look: bool) -> Plan:
     drafts = [Draft(config.with_seed(seed), source, artefacts, problems=problems) for seed in config.all_seeds]
     first = drafts[0]
     _check_tower(first)
+    _check_patterns(first)
     table = results.tables(drafts)
     looked_at = analyses.planned(drafts)
     drawn = results.figures(first, table, looked_at)
@@ -131,3 +133,15 @@ def _check_tower(draft: Draft) -> None:
                 f"{key}: needs the layers of a standard vision transformer, which the image encoder of {source.label} "
                 "is not; leave it out, or use a backbone such as ViT-B-32-quickgelu"
             )
+
+
+def _check_patterns(draft: Draft) -> None:
+    """Raise here where λ is given for tensors that the image encoder doesn't have; of unusual ones a job finds out."""
+    architecture = Architecture.of(draft.source.model, draft.source.label)
+    if isinstance(architecture.vision, OtherTower):
+        return
+    for index, merge in enumerate(draft.config.merges):
+        try:
+            per_tensor(merge.by_tensor or 1.0, architecture.layout())
+        except TatrError as error:
+            raise TatrError(f"merges[{index}].{error}") from None

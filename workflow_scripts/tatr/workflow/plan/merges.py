@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tatr.config.merges import Merge, TrustRegion
+from tatr.merging.calibration import alpha_of
 from tatr.merging.methods import load
 from tatr.workflow.plan import measurements
 from tatr.workflow.plan.artefacts import Draft, Planned
@@ -46,9 +47,18 @@ def adaptation(draft: Draft, merge: Merge, tau: float | None) -> Planned:
 
 
 def directions(draft: Draft, merge: Merge) -> list[Planned]:
-    """The direction v of a merge: one, whatever its trust regions, unless it is learnt inside of each."""
+    """The direction v of a merge, or λ·v calibrated: one for all its trust regions, unless it is learnt inside each."""
     distinct = {planned.name: planned for planned in (_direction(draft, merge, tau) for tau in merge.taus)}
-    return [*distinct.values()]
+    return [_calibrated(draft, merge, direction) if merge.calibration else direction for direction in distinct.values()]
+
+
+def _calibrated(draft: Draft, merge: Merge, direction: Planned) -> Planned:
+    assert merge.calibration
+    alpha = alpha_of(load(merge.method), len(draft.tasks), merge.calibration.alpha)
+    inputs = {"direction": [direction], "task_vectors": task_vectors(draft), "backbone": [backbone(draft)]}
+    settings = {"method": merge.calibration.method, "alpha": alpha, "coefficient": merge.coefficients[0]}
+    label = f"{direction.label}_lambda-{_lambda(merge)}{_calibration_label(merge)}"
+    return draft.add("calibration", label, settings | _by_tensor(merge), inputs)
 
 
 def _direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
@@ -62,14 +72,17 @@ def _direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
         "coefficients": [adaptation(draft, merge, tau)] if "coefficients" in needs else [],
     }
     label = _label(draft, merge, tau) if "coefficients" in needs else _method_label(merge)
-    settings = {"method": merge.method, "settings": merge.settings}
+    settings: dict[str, Any] = {"method": merge.method, "settings": merge.settings}
+    # Of those that are merged: an analysis may leave tasks out.
+    if weights := {task: w for task in draft.tasks if (w := (merge.weights or {}).get(task, 1)) != 1}:
+        settings["weights"] = weights
     return draft.add("merge", label, settings, inputs, _module(merge))
 
 
 def surgery(draft: Draft, merge: Merge) -> Planned:
     """Modules that correct a merged model's features, trained on unlabelled images."""
-    (coefficient,), (tau,) = merge.coefficients, merge.taus
-    settings = asdict(draft.config.surgery_of(merge)) | {"coefficient": coefficient}
+    (factor,), (tau,) = merge.factors, merge.taus
+    settings = asdict(draft.config.surgery_of(merge)) | {"coefficient": factor} | _scale(merge)
     inputs = {
         "backbone": [backbone(draft)],
         "direction": directions(draft, merge),
@@ -77,16 +90,16 @@ def surgery(draft: Draft, merge: Merge) -> Planned:
         "task_vectors": task_vectors(draft),
         "images": [images(draft, task) for task in draft.tasks],
     }
-    return draft.add("surgery", f"{_label(draft, merge, tau)}_lambda-{coefficient:g}", settings, inputs)
+    return draft.add("surgery", f"{_row_label(draft, merge, tau)}_lambda-{_lambda(merge)}", settings, inputs)
 
 
 def evaluation(draft: Draft, merge: Merge) -> Planned:
     """Scores of a merge on the suite and on the unseen tasks; with surgery on the suite, whose tasks have modules."""
-    coefficient = "search" if len(merge.coefficients) > 1 else f"{merge.coefficients[0]:g}"
     tau = merge.taus[0] if len(merge.taus) == 1 else "search"
-    label = f"{_label(draft, merge, tau)}_lambda-{coefficient}{'_surgery' if merge.surgery else ''}"
+    label = f"{_row_label(draft, merge, tau)}_lambda-{_lambda(merge)}{'_surgery' if merge.surgery else ''}"
     masks = [planned for tau in merge.taus for planned in _masks(draft, merge, tau)]
-    settings = {"coefficients": merge.coefficients} | ({"taus": merge.taus} if len(merge.taus) > 1 else {})
+    settings = {"coefficients": merge.factors} | ({"taus": merge.taus} if len(merge.taus) > 1 else {})
+    settings |= _scale(merge)
     modules = [surgery(draft, merge)] if merge.surgery else []
     unseen = [] if modules else draft.unseen
     return _evaluation(draft, label, settings, directions(draft, merge), draft.tasks, unseen, masks, modules)
@@ -124,7 +137,11 @@ def references(draft: Draft) -> dict[str, list[Planned]]:
 def export(draft: Draft, merge: Merge) -> Planned:
     """A merge as a checkpoint for open_clip, made only on demand."""
     measured = evaluation(draft, merge)
-    settings = merge.model_dump(mode="json", include={"method", "settings", "trust_region", "surgery"})
+    modifiers = [key for key in ("weights", "calibration") if getattr(merge, key)]
+    settings = merge.model_dump(mode="json", include={"method", "settings", "trust_region", "surgery", *modifiers})
+    if merge.calibration:
+        settings["calibration"] |= {"coefficient": merge.coefficients[0]}
+    settings |= _by_tensor(merge)
     if region := merge.trust_region:
         settings["trust_region"] |= {"exemplars": draft.config.gradient_count(region)}
         if region.taus == [None]:
@@ -182,9 +199,36 @@ def _region_label(draft: Draft, region: TrustRegion, tau: float | str | None = N
 
 
 def _method_label(merge: Merge) -> str:
-    return merge.method + "".join(f"_{key}-{value}" for key, value in merge.changed_settings.items())
+    label = merge.method + "".join(f"_{key}-{value}" for key, value in merge.changed_settings.items())
+    return label + "".join(f"_{task}-{weight:g}" for task, weight in (merge.weights or {}).items())
 
 
-def _label(draft: Draft, merge: Merge, tau: float | str | None) -> str:
+def _label(draft: Draft, merge: Merge, tau: float | str | None, calibration: str = "") -> str:
     region = f"+{_region_label(draft, merge.trust_region, tau)}" if merge.trust_region else ""
-    return f"{_method_label(merge)}{region}"
+    return f"{_method_label(merge)}{calibration}{region}"
+
+
+def _row_label(draft: Draft, merge: Merge, tau: float | str | None) -> str:
+    return _label(draft, merge, tau, _calibration_label(merge))
+
+
+def _calibration_label(merge: Merge) -> str:
+    if not merge.calibration:
+        return ""
+    alpha = merge.calibration.alpha
+    return f"+{merge.calibration.method}" + ("" if alpha is None else f"_alpha-{alpha:g}")
+
+
+def _lambda(merge: Merge) -> str:
+    if merge.by_tensor:
+        return "by-tensor"
+    return "search" if len(merge.coefficients) > 1 else f"{merge.coefficients[0]:g}"
+
+
+def _by_tensor(merge: Merge) -> dict[str, Any]:
+    return {"by_tensor": merge.by_tensor.settings} if merge.by_tensor else {}
+
+
+def _scale(merge: Merge) -> dict[str, Any]:
+    """What steps must know of λ where it is one per tensor, and the direction doesn't have it yet."""
+    return {} if merge.calibration else _by_tensor(merge)

@@ -96,12 +96,14 @@ def _row(draft: Draft, merge: Merge, plain: Mapping[str, Merge]) -> dict[str, An
     row = {"name": merge.row_name, "evaluations": [evaluation(draft, merge).name], "reference": False}
     if merge.trust_region and (without := plain.get(merge.but_for_region)):
         row["without"] = [evaluation(draft, without).name]
+    if merge.calibration:  # the evaluation adds what has λ in it already
+        row["coefficient"] = merge.coefficients[0]
     return row | ({"unlabelled": merge.unlabelled} if merge.unlabelled else {})
 
 
 def _paper_row(draft: Draft, merge: Merge, paper: str | None) -> Match | None:
     """The paper's row of a merge, if it has one."""
-    if paper is None:
+    if paper is None or merge.weights or merge.calibration or merge.by_tensor:
         return None
     settings = merge.model_dump(mode="json", include={"method", "settings", "surgery"})
     settings |= {"coefficients": merge.coefficients, "trust_region": None}

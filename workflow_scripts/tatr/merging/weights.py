@@ -1,0 +1,52 @@
+"""Weights of tasks: how much each task counts in methods that add up or average task vectors."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from tatr.errors import TatrError
+from tatr.vectors.vector import Vector, mapped
+
+Weights = Sequence[float] | None
+"""Per task, above 0; None for all alike. A method that takes `weights` next to its task vectors says what they do."""
+
+
+def weighted(task_vectors: Sequence[Vector], weights: Weights) -> list[Vector]:
+    """w_k Δ_k of each task, float32 [N]."""
+    if weights is None:
+        return [*task_vectors]
+    return [_times(vector, weight) for vector, weight in zip(task_vectors, weights, strict=True)]
+
+
+def with_mean_one(weights: Weights) -> Weights:
+    """The weights times K / Σ_k w_k, so that (1/K) Σ_k w_k Δ_k is a weighted mean."""
+    return None if weights is None else [len(weights) * weight / math.fsum(weights) for weight in weights]
+
+
+def in_order(weights: Mapping[str, float] | None, tasks: Iterable[str], where: str = "weights") -> Weights:
+    """Weights of named tasks in the order of the tasks; 1 for those that are not named, None if all are alike.
+
+    Args:
+        weights: by task.
+        tasks: that are merged.
+        where: begins the message.
+
+    Raises:
+        TatrError: a task is unknown, or a weight is no number above 0.
+    """
+    tasks = [*tasks]
+    for task, weight in (weights or {}).items():
+        if task not in tasks:
+            raise TatrError(f"{where}: '{task}' is not merged; expected {', '.join(tasks)}")
+        is_number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
+        if not (is_number and math.isfinite(weight) and weight > 0):
+            raise TatrError(
+                f"{where}: {task}: {weight!r}: expected a number above 0; leave out a task that is not to count"
+            )
+    found = [float((weights or {}).get(task, 1)) for task in tasks]
+    return found if any(weight != 1 for weight in found) else None
+
+
+def _times(vector: Vector, weight: float) -> Vector:
+    return vector if weight == 1 else mapped(lambda part: np.float32(weight) * part, vector)
