@@ -13,6 +13,7 @@ from tatr.config.messages.checkpoint_mistakes import checkpoint_mistakes
 from tatr.config.messages.mistakes import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
 from tatr.config.models import Config
 from tatr.config.section import Section
+from tatr.config.suites import SUITES, tasks_of
 from tatr.config.tasks import Data
 from tatr.errors import TatrError
 from tatr.report.plain_text import counted
@@ -40,6 +41,8 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
         TatrError: one line per mistake, with the key's path, the value and what is allowed.
     """
     mistakes = [mistake for file in files for mistake in keys_written_twice(Path(file))]
+    if isinstance(raw.get("suite"), str) and raw["suite"] in SUITES:
+        raw = {**raw, "suite": tasks_of(raw["suite"])}
     tasks = _with_known(raw.get("tasks"), known_tasks, _data(raw.get("data")))
     written = raw.get("merges")
     entries = [*enumerate(written)] if isinstance(written, list) else []
