@@ -14,6 +14,7 @@ from tatr.config.messages.checkpoint_mistakes import checkpoint_mistakes
 from tatr.config.messages.mistakes import ANYTHING, Keys, Mistake, mistakes_of, nearest, shown
 from tatr.config.models import Config
 from tatr.config.section import Section
+from tatr.config.suites import SUITES, tasks_of
 from tatr.config.tasks import Data
 from tatr.config.written import Written, is_aside, read_yaml
 from tatr.data.tiny8 import TASKS
@@ -51,6 +52,8 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
     check_size(raw)
     check_rows(raw.get("merges"))
     raw = {key: value for key, value in raw.items() if not is_aside(key)}
+    if isinstance(raw.get("suite"), str) and raw["suite"] in SUITES:
+        raw = {**raw, "suite": tasks_of(raw["suite"])}
     written = Written(map(Path, files))
     tasks = _with_known(raw.get("tasks"), known_tasks, _data(raw.get("data")))
     merges = raw.get("merges")

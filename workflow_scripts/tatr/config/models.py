@@ -7,11 +7,12 @@ from collections import Counter
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model, field_validator
+from pydantic import BeforeValidator, Field, create_model, field_validator
 
 from tatr.config.analyses import Analyses
 from tatr.config.merges import Merge, TrustRegion
 from tatr.config.section import LARGEST_SEED, Section, section_of
+from tatr.config.suites import SUITES, tasks_of
 from tatr.config.tasks import AnyTask, Data
 from tatr.config.weights import AnyBackbone, Checkpoints, Sanity
 from tatr.report import analyses
@@ -22,6 +23,10 @@ from tatr.training.recipes.surgery import Surgery
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")]
 """Of a task or a run: letters, digits and _, as it becomes part of file names."""
+
+
+Suite = Annotated[list[str], BeforeValidator(tasks_of, json_schema_input_type=list[str] | Literal[tuple(SUITES)])]
+"""Tasks, or the name of a suite."""
 
 
 class TrainingSection(section_of(FineTuning, without=("seed",))):  # type: ignore[misc]  # a base that is made here
@@ -89,7 +94,11 @@ class Config(Section):
     backbone: AnyBackbone = Field(
         "tiny-clip", description="a folder of backbones/ or a path to one; or {name: ..., weights: ...} of open_clip"
     )
-    suite: list[str] = Field(min_length=2, description="the tasks to merge", examples=[["cars", "digits", "textures"]])
+    suite: Suite = Field(
+        min_length=2,
+        description=f"the tasks to merge; or the name of a suite: {', '.join(SUITES)}",
+        examples=[["cars", "digits", "textures"]],
+    )
     unseen: list[str] = Field(
         [],
         description="tasks that are not merged, but evaluated in every row; nothing is chosen on them",

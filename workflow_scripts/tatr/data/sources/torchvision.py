@@ -31,8 +31,9 @@ from tatr.errors import TatrError
 
 EXPECTED = {
     "CIFAR10": "cifar-10-batches-py/data_batch_1 … test_batch",
+    "CIFAR100": "cifar-100-python/train, test and meta",
     "DTD": "dtd/dtd/images and dtd/dtd/labels",
-    "EMNIST": "EMNIST/raw/emnist-letters-train-images-idx3-ubyte and three files like it",
+    "EMNIST": "EMNIST/raw/emnist-SPLIT-train-images-idx3-ubyte and three files like it",
     "EuroSAT": "eurosat/2750/AnnualCrop and nine folders like it",
     "FER2013": "fer2013/fer2013.csv or fer2013/icml_face_data.csv",
     "FashionMNIST": "FashionMNIST/raw/train-images-idx3-ubyte and three files like it",
@@ -53,6 +54,7 @@ EXPECTED = {
 
 SEEN = {
     "CIFAR10": ("cifar-10-batches-py",),
+    "CIFAR100": ("cifar-100-python",),
     "FER2013": ("fer2013",),
     "Flowers102": ("flowers-102/jpg", "flowers-102/setid.mat"),
     "Food101": ("food-101/images", "food-101/meta"),
@@ -74,7 +76,7 @@ _NAMES = {
 """What labels mean where a class of torchvision doesn't say; from the data sets' own descriptions."""
 
 _NO_PICKLES = ("Flowers102", "STL10", "SVHN")
-"""Classes whose checksums guard against damage alone. Others unpickle (CIFAR10): only official files are safe."""
+"""Classes whose checksums guard against damage alone. Others unpickle (CIFAR): only official files are safe."""
 
 MOST = 2**30
 """Bytes that a packed file may hold; the largest official one, of EMNIST, holds half as many."""
