@@ -15,7 +15,8 @@ PAPER = ("SUN397", "Cars", "RESISC45", "EuroSAT", "SVHN", "GTSRB", "MNIST", "DTD
 CLASSES = {
     "sun397": 397, "stanford_cars": 196, "resisc45": 45, "eurosat": 10, "svhn": 10, "gtsrb": 43, "mnist": 10,
     "dtd": 47, "cifar10": 10, "cifar100": 100, "stl10": 10, "food101": 101, "flower102": 102, "oxford_iiit_pet": 37,
-    "pcam": 2, "fer2013": 7, "rendered_sst2": 2, "emnist_letters": 26, "emnist_digits": 10, "fashion_mnist": 10, "kmnist": 10,
+    "pcam": 2, "fer2013": 7, "rendered_sst2": 2, "emnist_letters": 26, "emnist_digits": 10, "fashion_mnist": 10,
+    "kmnist": 10,
 }  # fmt: skip
 SOURCES = [(task, source) for task in TASKS for source in TASKS[task]["sources"]]
 
