@@ -13,6 +13,8 @@ from small import CONFIGS, ROWS_OF_ANALYSES, VISION, small_config, write_config
 from small_clip import write_checkpoint
 
 from tatr.config.loading import expand
+from tatr.config.suites import SUITES
+from tatr.console.arguments import plan_of
 
 ROOT = Path(__file__).parents[2]
 NO_NETWORK = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
@@ -70,6 +72,18 @@ def test_the_whole_plan_is_made_without_data_weights_or_network(
     expected["task_vector"] = expected["finetuning"]
     assert jobs == expected | {"total": sum(expected.values())}
     assert [path.name for path in tmp_path.iterdir()] == [".snakemake"]
+
+
+@pytest.mark.parametrize("backbone", ["b32", "b16", "l14"])
+@pytest.mark.parametrize("tasks", [8, 14, 20])
+def test_the_suites_of_the_literature_are_planned_without_data(tasks: int, backbone: str) -> None:
+    plan = plan_of(CONFIGS / f"vision{tasks}_vit_{backbone}.yaml")
+    assert len(plan.config.suite) == tasks
+    assert plan.config.name == f"vision{tasks}_vit_{backbone}"
+    assert {p.settings["task"] for p in plan.of_kind("images")} == {*SUITES[f"vision{tasks}"]}
+    trained = {p.settings["steps"] for p in plan.of_kind("finetuning")}
+    assert min(trained) > 1000
+    assert len(plan.config.merges) == 1 * 2 + 7 * 3 + 6 * 2
 
 
 def test_data_that_should_be_on_disk_are_all_looked_for_before_anything_is_fetched(tmp_path: Path) -> None:
