@@ -64,8 +64,8 @@ ANALYSIS_CASES = [
     Case(
         "row-renamed",
         "rename a row",
-        "table, figures, and the analyses that name rows",
-        OF_ROWS | TABLE,
+        "table, figures and report",
+        TABLE,
         lambda config: [
             config["merges"][2].update(name="four"),
             config["analyses"]["contrasts"].update(pairs=[["four", "plain"]]),

@@ -107,8 +107,8 @@ def _text(file: Path) -> str:
     for event in yaml.parse(text, LOADER):  # the parser, unlike what builds on it, has no recursion
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            line = event.start_mark.line + 1
-            raise TatrError(f"{file}, line {line}: is nested more than {DEEPEST} levels deep; no configuration is")
+            line = f", line {event.start_mark.line + 1}" if event.start_mark else ""
+            raise TatrError(f"{file}{line}: is nested more than {DEEPEST} levels deep; no configuration is")
     return text
 
 
@@ -153,7 +153,7 @@ def _entry(node: yaml.Node | None, key: Any) -> tuple[yaml.Node | None, yaml.Nod
         return None
     entries = [(name, value) for name, value in node.value if _is(_parsed(name), key)]
     if entries:
-        return entries[-1]  # type: ignore[no-any-return]
+        return entries[-1]
     for name, value in node.value:
         if name.tag == "tag:yaml.org,2002:merge":
             for section in value.value if isinstance(value, yaml.SequenceNode) else [value]:
@@ -172,7 +172,7 @@ def _parsed(node: yaml.Node) -> Any:  # noqa: ANN401
     if node.tag == "tag:yaml.org,2002:str":
         return node.value
     try:
-        return yaml.constructor.SafeConstructor().construct_document(node)  # type: ignore[no-untyped-call]
+        return yaml.constructor.SafeConstructor().construct_document(node)
     except (yaml.YAMLError, ValueError):
         return node.value
 
