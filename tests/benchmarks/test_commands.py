@@ -30,7 +30,10 @@ def test_digests(run: Command, tmp_path: Path) -> None:
 
 
 def test_planning(run: Command, tmp_path: Path) -> None:
-    out = run("planning.py", "--share", 0.001, "--work", tmp_path)
+    out = run("planning.py", "--share", 0.001, "--largest", 100, "--work", tmp_path)
+    curve = re.findall(r"^ +(\d+) (\w+) *: +[\d.]+ s, processor +[\d.]+ s$", out, re.MULTILINE)
+    assert [size for size, kind in curve if kind == "rows"] == ["10", "100"]
+    assert {kind for _, kind in curve} == {"rows", "tasks", "classes", "shards"}
     assert len(re.findall(r"^ +\w+: +[\d,]+ images +[\d.]+ s, processor +[\d.]+ s$", out, re.MULTILINE)) == 8
     assert re.search(r"^ +all: ", out, re.MULTILINE)
     assert list(tmp_path.iterdir()) == []

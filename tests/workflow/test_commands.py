@@ -236,6 +236,18 @@ def test_a_full_disk_is_one_clear_error(
     assert "free some space and run again" in message
 
 
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_what_may_not_be_written_is_one_clear_error(
+    code: int, attempt: Callable[..., str], task_vectors: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    message = attempt("merge", "--task-vectors", *task_vectors, "--settings", '{"method": "task_arithmetic"}')
+    assert f"out: can't be read or written ({os.strerror(code)}); change its permissions" in message
+
+
 def test_code_that_changed_since_it_was_planned_does_not_run(attempt: Callable[..., str], sensitivity: Path) -> None:
     line = ("mask", "--sensitivity", sensitivity, "--settings", '{"tau": 0.1}', "--code")
     message = attempt(*line, "mask:0123456789abcdef")

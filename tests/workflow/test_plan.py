@@ -8,6 +8,7 @@ import pytest
 from small_clip import WEIGHTS, write_backbone, write_checkpoint
 
 from tatr.config.loading import load_config, read_tasks
+from tatr.config.merges import Merge
 from tatr.errors import TatrError
 from tatr.workflow.plan import Plan, Planned, build
 
@@ -448,11 +449,15 @@ class TestPlaces:
             planned()
 
 
-@pytest.mark.parametrize("rows", [200])
-def test_rows_of_large_sweeps_know_the_row_without_a_trust_region(rows: int) -> None:
+def test_rows_of_large_sweeps_know_the_row_without_a_trust_region_and_are_compared_with_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, described, compared = 200, Merge.but_for_region.fget, []
+    monkeypatch.setattr(Merge, "but_for_region", property(lambda merge: compared.append(merge) or described(merge)))
     coefficients = [(row + 1) / 100 for row in range(rows)]
     plan = planned(merges=[{"method": "ties", "coefficient": coefficients, "trust_region": [None, {"tau": 0.1}]}])
     table = plan.table_settings["rows"][2:]
     without = {row["evaluations"][0] for row in table if "without" not in row}
     assert [row["without"][0] in without for row in table if "without" in row] == [True] * rows
     assert len({row["without"][0] for row in table if "without" in row}) == rows
+    assert 0 < len(compared) <= 10 * rows

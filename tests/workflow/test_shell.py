@@ -77,7 +77,8 @@ def test_links_are_told_by_a_file_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("project", "work"), [("a{b", "x"), ("a}", "x"), ("a\nb", "x"), ("x", "$a"), ("x", "`"), ("x", '"')]
+    ("project", "work"),
+    [("a{b", "x"), ("a}", "x"), ("a\nb", "x"), ("x", "$a"), ("x", "`"), ("x", '"'), ("\udce9", "x"), ("x", "\udce9")],
 )
 def test_where_snakemake_runs_no_jobs_is_refused(project: str, work: str) -> None:
     with pytest.raises(TatrError, match=r"Snakemake can't run jobs where .* path has .*; rename the folder, or "):
@@ -87,6 +88,19 @@ def test_where_snakemake_runs_no_jobs_is_refused(project: str, work: str) -> Non
 def test_other_places_are_as_good_as_any() -> None:
     for name in ("it's", 'a "b"', "$(touch x)", "ü 猫", "a b", "a;b"):
         check_places(Path("/a", name), Path("/b/it's; {ü} & 猫"))
+
+
+@pytest.mark.parametrize("name", [".", "results", "logs", ".snakemake", "results/mask"])
+def test_a_folder_that_may_not_be_written_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_places(tmp_path, tmp_path / "new")
+    for folder in ("results/mask", "logs", ".snakemake"):
+        (tmp_path / folder).mkdir(parents=True)
+    check_places(tmp_path, tmp_path)
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path / name)
+    with pytest.raises(TatrError, match=rf"^{tmp_path / name}: can't be written; change its permissions, or run in"):
+        check_places(tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tatr.errors import TatrError
 from tatr.report import analyses
 from tatr.report.analyses import Labelled
 from tatr.report.analyses_page import page
-from tatr.report.plots import drawn, load, with_intervals
+from tatr.report.plots import drawn, load, renamed, with_intervals
 from tatr.report.statistics import mean_over_seeds
 from tatr.report.style import FORMS, rendered
 from tatr.vectors.layout import Layout
@@ -187,3 +187,21 @@ def test_what_analyses_need_is_planned_opened_and_read(name: str) -> None:
         assert need in opening.OPENED
         assert need in planned.NEEDS
         assert need in step.reads
+
+
+def test_rows_and_curves_get_their_own_names() -> None:
+    table = pd.DataFrame(
+        {
+            "row": ["Ties", "Ties (2)", "MagMax"],
+            "other": ["MagMax", "Ties", "mine"],
+            "curve": ["Ties + gradient, n 8", "Ties, density 0.1 + gradient", "MagMax + gradient"],
+            "task": ["Ties"] * 3,
+        }
+    )
+    names = {"Ties": "MagMax", "MagMax": "Ties", "Ties (2)": "third"}
+    found = renamed(table, names)
+    assert [*found["row"]] == ["MagMax", "third", "Ties"]
+    assert [*found["other"]] == ["Ties", "MagMax", "mine"]
+    assert [*found["curve"]] == ["MagMax + gradient, n 8", "Ties, density 0.1 + gradient", "Ties + gradient"]
+    assert [*found["task"]] == ["Ties"] * 3
+    assert renamed(table, {}).equals(table)

@@ -2,6 +2,7 @@
 
 import codecs
 import locale
+import os
 import re
 from pathlib import Path
 from shlex import quote
@@ -10,6 +11,9 @@ from tatr.errors import TatrError
 
 LONG = 30_000
 """Characters from which on an argument is passed as a file: Linux takes no longer one than 128 KiB, in UTF-8."""
+
+WRITTEN = ("results", "logs", ".snakemake")
+"""Folders that a run writes to, where it runs."""
 
 PREFIX = """set -euo pipefail
 WEIGHTS=%(weights)s
@@ -57,18 +61,21 @@ def check_encoding() -> None:
 
 
 def check_places(project: Path, work: Path) -> None:
-    """Refuse folders with whose names Snakemake can't run jobs.
+    """Refuse folders with whose names Snakemake can't run jobs, and those that a run would write to and may not.
 
     Args:
         project: of the Snakefile; Snakemake takes braces in paths of rules for wildcards.
         work: where it runs; a long command becomes a script there, which Snakemake calls in double quotes.
 
     Raises:
-        TatrError: such a character is in one of them.
+        TatrError: such a character is in one of them; or something can't be written.
     """
-    for folder, characters, what in ((project, r"[{}\x00-\x1f]", "project"), (work, r'["$`\\\x00-\x1f]', "folder")):
-        if found := re.search(characters, str(folder)):
+    for folder, characters, what in ((project, "{}", "project"), (work, r'"$`\\', "folder")):
+        if found := re.search(f"[{characters}\x00-\x1f\ud800-\udfff]", str(folder)):
             raise TatrError(
                 f"{str(folder)!r}: Snakemake can't run jobs where the {what}'s path has {found[0]!r}; rename the "
                 f"folder, or {'move the project' if folder is project else 'run in another one'}"
             )
+    for folder in (work, *(work / name for name in WRITTEN), *work.glob("results/*/")):
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            raise TatrError(f"{folder}: can't be written; change its permissions, or run in another folder")
