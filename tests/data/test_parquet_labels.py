@@ -3,6 +3,7 @@
 import logging
 import re
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,18 @@ def test_paths_without_images(tmp_path: Path, kind: str) -> None:
         load(write(tmp_path, LABELS, columns[kind]))
     assert f"{tmp_path}/train.parquet: column 'image' holds" in str(caught.value)
     assert "write the images' own bytes into the files, or take the images from folders" in str(caught.value)
+
+
+def test_files_of_different_kinds_of_columns(tmp_path: Path) -> None:
+    for number, image in enumerate(([PNG] * 30, [{"bytes": PNG}] * 30)):
+        write(tmp_path / str(number), LABELS, pa.array(image))
+        (tmp_path / str(number) / "train.parquet").rename(tmp_path / f"train-{number:05}-of-00002.parquet")
+    (tmp_path / "1/test.parquet").rename(tmp_path / "test.parquet")
+    shutil.rmtree(tmp_path / "0")
+    with pytest.raises(
+        TatrError, match=r"train-00001-of-00002\.parquet: its images are in image\.bytes, those of .* in i"
+    ):
+        load(tmp_path)
 
 
 def test_too_many_images_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
