@@ -74,6 +74,8 @@ def test_names_of_the_source_serve_where_no_others_are_given() -> None:
     assert prompt_names(["sea_lake", "forest"], "t", "here") == ["sea lake", "forest"]
     with pytest.raises(TatrError, match=r"tasks\.t\.classnames: must be given, since here doesn't name its classes"):
         prompt_names(None, "t", "here")
+    with pytest.raises(TatrError, match=r"tasks\.t\.classnames: must be given, .* two classes called 'sea lake'"):
+        prompt_names(["sea_lake", "forest", "sea lake"], "t", "here")
 
 
 def test_classes_without_names_are_called_by_their_labels() -> None:

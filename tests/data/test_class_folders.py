@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image, features
 
 from tatr.data.class_folders import SHARE, FoundImages, find_images, judge_unused
+from tatr.data.decoding import Decoding, write_pictures
 from tatr.data.pictures import ImageFiles, endings, open_picture
 from tatr.data.sources import folder as source
 from tatr.errors import TatrError
@@ -301,3 +303,30 @@ def test_thousands_of_classes_and_of_links(tmp_path: Path, monkeypatch: pytest.M
     images = find_images([tmp_path / f"set/{label}" for label in range(2000)], {".png"}).images
     assert {len(paths) for paths in images} == {2}
     assert len(listed) == len(set(listed)) == 2000
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems know no such names")
+def test_names_that_are_no_text(root: Path, tmp_path: Path) -> None:
+    (root / "ant/00.png").rename(root / "ant" / os.fsdecode(b"\xff.png"))
+    (root / "ant/01.png").rename(root / "ant/a\nb.png")
+    (root / "ant" / os.fsdecode(b"\xfe.txt")).write_text("")
+    splits, _, unused = load(root)
+    assert unused == {"ending": [f"{root}/ant/\\udcfe.txt"]}
+    (tmp_path / "made").mkdir()
+    _, counts = write_pictures(splits, CLASSES, Decoding("t", 4), tmp_path / "made", tmp_path / "saved", "key")
+    assert sum(counts[split] for split in splits) == 60
+    (root / "ant").rename(root / os.fsdecode(b"\xff"))
+    with pytest.raises(TatrError, match=r"class folder '\\udcff' has a name that is no UTF-8; rename it"):
+        load(root)
+
+
+def test_classes_that_are_divided_are_not_mixed_up(root: Path) -> None:
+    for name in CLASSES:
+        for number in NUMBERS:
+            inner = root / name / ("Test" if number < "10.png" else "train")
+            inner.mkdir(exist_ok=True)
+            (root / name / number).rename(inner / number)
+    with pytest.raises(
+        TatrError, match=r"its class folders are divided \(Test, train\), which tasks\.t\.test_fraction"
+    ):
+        load(root)

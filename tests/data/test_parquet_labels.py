@@ -3,6 +3,7 @@
 import logging
 import re
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,18 @@ def test_paths_without_images(tmp_path: Path, kind: str) -> None:
     assert "write the images' own bytes into the files, or take the images from folders" in str(caught.value)
 
 
+def test_files_of_different_kinds_of_columns(tmp_path: Path) -> None:
+    for number, image in enumerate(([PNG] * 30, [{"bytes": PNG}] * 30)):
+        write(tmp_path / str(number), LABELS, pa.array(image))
+        (tmp_path / str(number) / "train.parquet").rename(tmp_path / f"train-{number:05}-of-00002.parquet")
+    (tmp_path / "1/test.parquet").rename(tmp_path / "test.parquet")
+    shutil.rmtree(tmp_path / "0")
+    with pytest.raises(
+        TatrError, match=r"train-00001-of-00002\.parquet: its images are in image\.bytes, those of .* in i"
+    ):
+        load(tmp_path)
+
+
 def test_too_many_images_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, LABELS)
     monkeypatch.setattr(hub, "MOST", 1000)
@@ -162,6 +175,18 @@ def test_too_many_images_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert load(tmp_path).splits["test"].decode(7).size == (32, 32)
 
 
+@pytest.mark.parametrize("struct", [False, True])
+def test_a_small_file_does_not_fill_the_memory(tmp_path: Path, struct: bool) -> None:
+    """An image that a file holds once may be named by many rows."""
+    image = [PNG + bytes(10**6)] * 900
+    column = pa.array([{"bytes": one, "path": ""} for one in image]) if struct else pa.array(image)
+    write(tmp_path, LABELS * 30, column)
+    assert (tmp_path / "test.parquet").stat().st_size < 100_000
+    test = load(tmp_path).splits["test"]
+    assert test.decode(899).size == (32, 32)
+    assert sum(images.nbytes for images in test._read.values()) < 2 * 10**6
+
+
 def test_hundreds_of_files_are_open_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"class {i}" for i in range(1000)]
     for number in range(300):
@@ -169,7 +194,7 @@ def test_hundreds_of_files_are_open_one_at_a_time(tmp_path: Path, monkeypatch: p
         for split in ("train", "test"):
             pq.write_table(table, tmp_path / f"{split}-{number:05}-of-00300.parquet")
     opened, file = list[Path](), pq.ParquetFile
-    monkeypatch.setattr(pq, "ParquetFile", lambda path: (opened.append(path), file(path))[1])
+    monkeypatch.setattr(pq, "ParquetFile", lambda path, **how: (opened.append(path), file(path, **how))[1])
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = len([*Path("/proc/self/fd").iterdir()]) if Path("/proc/self/fd").exists() else 64
     resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))

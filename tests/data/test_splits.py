@@ -273,6 +273,9 @@ class Named:
     def __init__(self, root: Path, split: str) -> None:
         self.targets, self.classes = LABELS, list(CLASSES)
 
+    def __len__(self) -> int:
+        return len(self.targets)
+
 
 @pytest.mark.parametrize("keys", [{}, {"validation_fraction": 0.25}, {"limit": 8}])
 def test_all_sources_set_the_same_images_aside(
@@ -291,7 +294,7 @@ def test_all_sources_set_the_same_images_aside(
         "torchvision": torchvision.load(DEFAULTS["torchvision"] | common | parts | {"dataset": "Named"} | keys),
     }
     expected = three_splits(Labelled(np.array(LABELS)), Labelled(np.array(LABELS)), CLASSES, settings(**keys), "here")
-    for source, (splits, _) in of_source.items():
+    for source, (splits, _, _) in of_source.items():
         for split in ("train", "validation"):
             np.testing.assert_array_equal(splits[split].indices, expected[split].indices, err_msg=source)
             np.testing.assert_array_equal(splits[split].labels, expected[split].labels, err_msg=source)
@@ -310,6 +313,9 @@ def test_folders_and_torchvision_set_the_same_test_images_aside(
             paths = sorted((root / "train").rglob("*.png"))[::-1]
             self.samples = [(path, CLASSES.index(path.parent.name)) for path in paths]
             self.targets = [label for _, label in self.samples]
+
+        def __len__(self) -> int:
+            return len(self.targets)
 
     monkeypatch.setattr("torchvision.datasets.Undivided", Undivided, raising=False)
     keys = {"task": "t", "classnames": list(CLASSES), "source_classnames": None, "counts": None, "test_fraction": 0.3}

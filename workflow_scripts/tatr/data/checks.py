@@ -6,6 +6,7 @@ A wrong class order is the most common silent mistake with zero-shot heads: ever
 import logging
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -120,11 +121,14 @@ def prompt_names(names: Sequence[str] | None, task: str, where: str) -> list[str
         where: what was read, for messages.
 
     Raises:
-        TatrError: the source has none.
+        TatrError: the source has none, or two that read alike.
     """
     if names is None:
         raise TatrError(f"tasks.{task}.classnames: must be given, since {where} doesn't name its classes")
-    return [name.replace("_", " ") for name in names]
+    prompts = [name.replace("_", " ") for name in names]
+    if twice := [name for name, count in Counter(prompts).items() if count > 1]:
+        raise TatrError(f"tasks.{task}.classnames: must be given, since {where} has two classes called '{twice[0]}'")
+    return prompts
 
 
 def numbered(names: Sequence[str] | None, settings: Mapping[str, Any], *labels: np.ndarray) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
+from tatr.data.path_text import text_of
 from tatr.errors import TatrError
 
 REASONS = {
@@ -54,7 +55,7 @@ class FoundImages:
     def note(self, reason: str, *paths: str) -> None:
         """Add to what is not used."""
         if paths:
-            self.unused.setdefault(reason, []).extend(paths)
+            self.unused.setdefault(reason, []).extend(map(text_of, paths))
 
     def instead(self, folder: Path) -> str:
         """What a folder without images holds, for messages."""

@@ -10,6 +10,8 @@ from typing import IO, NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
+from tatr.data.path_text import text_of
+
 WITHOUT_PIXELS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 """Formats that Pillow recognises, but reads by another program or not at all."""
 
@@ -100,7 +102,7 @@ class ImageFiles:
 
     def where(self, index: int) -> str:
         """Its path."""
-        return str(self.paths[index])
+        return text_of(self.paths[index])
 
 
 @dataclass(frozen=True)

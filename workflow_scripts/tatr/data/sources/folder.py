@@ -17,6 +17,7 @@ from tatr.data.class_folders import (
     note_outside,
 )
 from tatr.data.class_order import in_order
+from tatr.data.path_text import text_of
 from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits, endings
 from tatr.data.split_lists import listed_splits, unlisted
 from tatr.data.splits import judged, set_aside
@@ -100,10 +101,10 @@ def _divided(
     found: FoundImages, classes: Sequence[str], root: Path, settings: Mapping[str, Any]
 ) -> tuple[Pictures, Pictures]:
     """Training and test images of folders that are not divided."""
-    files = _files(found.images)
+    files, key = _files(found.images), f"tasks.{settings['task']}"
     if settings["lists"] is None:
-        key = f"tasks.{settings['task']}.test_fraction"
-        return set_aside(files, settings["test_fraction"], classes, key, str(root))
+        _refuse_inner_splits(files.paths, root, key)
+        return set_aside(files, settings["test_fraction"], classes, f"{key}.test_fraction", str(root))
     train, test = listed_splits(files.paths, root, settings["lists"])
     found.note("unlisted", *unlisted(files.paths, train, test))
     return Selection(files, train), Selection(files, test)
@@ -130,6 +131,18 @@ def _refuse_splits(root: Path, given: str, key: str) -> None:
             f"{root}: its folders are called like splits, not like classes ({', '.join(names)}); a data set that is "
             f"divided has folders 'train' and 'test' that hold one folder per class, and {given} divides a folder of "
             "classes"
+        )
+
+
+def _refuse_inner_splits(paths: Sequence[str | Path], root: Path, key: str) -> None:
+    """Raise an error if classes are divided, not the whole: ROOT/CLASS/train/*."""
+    below = (str(path).removeprefix(f"{root}/").split("/") for path in paths)
+    inner = in_order({parts[1] for parts in below if len(parts) > 2 and parts[1].casefold() in SPLITS})
+    if len(inner) > 1:
+        raise TatrError(
+            f"{root}: its class folders are divided ({', '.join(inner)}), which {key}.test_fraction would mix up; put "
+            f"the classes into the splits ({root / 'train/CLASS'}, {root / 'test/CLASS'}), or name the images in "
+            f"{key}.lists"
         )
 
 
@@ -179,6 +192,8 @@ def _classes(folder: Path, without: set[str], key: str) -> list[str]:
             f"{folder}: expected at least two class folders, found {found}{_nested(folder, key)}; sort the images into "
             "one folder per class"
         )
+    if strange := [name for name in map(text_of, classes) if name not in classes]:
+        raise TatrError(f"{folder}: class folder '{strange[0]}' has a name that is no UTF-8; rename it")
     return classes
 
 

@@ -26,8 +26,8 @@ from tatr.errors import Problems, TatrError
 CACHE = 2**26
 """Bytes of encoded images that a split keeps in memory, in addition to the row group that was read last."""
 
-MOST = 2**32
-"""Bytes of images that a row group may hold, which is read at once."""
+MOST = 2**31 - 2**20
+"""Bytes of images that a row group may hold, which is read at once into an Arrow array of at most 2 GiB."""
 
 EMBED = "write the images' own bytes into the files, or take the images from folders (source: folder)"
 
@@ -45,6 +45,18 @@ class RowGroup:
     rows: int
 
 
+@dataclass(frozen=True)
+class ParquetContent:
+    """What a Parquet file holds, before any image is read."""
+
+    path: Path
+    labels: LabelColumn
+    rows: Sequence[int]
+    """Of each row group."""
+    column: str
+    """Of the images' bytes."""
+
+
 @dataclass
 class ParquetImages:
     """The images of a split, in the order of its files."""
@@ -53,6 +65,7 @@ class ParquetImages:
     labels: np.ndarray
     """int64 [n]."""
     column: str
+    """Of their bytes: IMAGE, or IMAGE.bytes in a struct."""
     _read: OrderedDict[int, pa.ChunkedArray] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -117,14 +130,8 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
     if settings["train"] == settings["test"]:
         raise TatrError(f"{key}: train and test are both split '{settings['train']}'")
     files = {split: [_open(path, settings, key) for path in paths[split]] for split in paths}
-    columns = {split: [column for column, _ in opened] for split, opened in files.items()}
-    labels, classes = labels_and_classes(columns, settings, where)
-    train, test = (
-        ParquetImages(
-            _groups([rows for _, rows in files[split]], paths[split]), labels[split], settings["image_column"]
-        )
-        for split in ("train", "test")
-    )
+    labels, classes = labels_and_classes({split: [f.labels for f in files[split]] for split in files}, settings, where)
+    train, test = (ParquetImages(_groups(files[split]), labels[split], _column(files[split])) for split in files)
     return judged(train, test, classes, settings, where)
 
 
@@ -133,30 +140,43 @@ def look(settings: Mapping[str, Any]) -> int | None:
     return len(load(settings).splits["train"]) if settings["root"] else None
 
 
-def _open(path: Path, settings: Mapping[str, Any], key: str) -> tuple[LabelColumn, list[int]]:
-    """The labels of a file, and the number of rows of each of its row groups."""
+def _open(path: Path, settings: Mapping[str, Any], key: str) -> ParquetContent:
+    """What a file says of itself, and its labels."""
     with _reading(path), pq.ParquetFile(path) as file:
         schema, metadata = file.schema_arrow, file.metadata
         _check_columns(schema, settings, key, path)
-        _check_images(metadata, settings["image_column"], key, path)
+        image = settings["image_column"]
+        column = f"{image}.bytes" if pa.types.is_struct(schema.field(image).type) else image
+        _check_images(metadata, column, key, path)
         rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-        column = file.read(columns=[settings["label_column"]]).column(0)
-        if len(column) != sum(rows):
-            raise ValueError(f"{len(column)} labels of {sum(rows)} rows")
-        return label_column(column, schema.metadata, settings["label_column"], path), rows
+        labels = file.read(columns=[settings["label_column"]]).column(0)
+        if len(labels) != sum(rows):
+            raise ValueError(f"{len(labels)} labels of {sum(rows)} rows")
+        return ParquetContent(path, label_column(labels, schema.metadata, settings["label_column"], path), rows, column)
 
 
-def _groups(rows: Sequence[Sequence[int]], paths: Sequence[Path]) -> list[RowGroup]:
+def _groups(files: Sequence[ParquetContent]) -> list[RowGroup]:
     """The row groups of all files of a split that are not empty."""
     groups, first = list[RowGroup](), 0
-    for path, of_file in zip(paths, rows, strict=True):
+    for file in files:
         offset = 0
-        for number, count in enumerate(of_file):
+        for number, count in enumerate(file.rows):
             if count:
-                groups.append(RowGroup(path, number, first + offset, offset, count))
+                groups.append(RowGroup(file.path, number, first + offset, offset, count))
             offset += count
         first += offset
     return groups
+
+
+def _column(files: Sequence[ParquetContent]) -> str:
+    """The column of the images' bytes, the same in all files."""
+    for file in files:
+        if file.column != files[0].column:
+            raise TatrError(
+                f"{file.path}: its images are in {file.column}, those of {files[0].path} in {files[0].column}; are "
+                "the files of one data set?"
+            )
+    return files[0].column
 
 
 def _check_columns(schema: pa.Schema, settings: Mapping[str, Any], key: str, path: Path) -> None:
@@ -197,7 +217,7 @@ def _check_images(metadata: pq.FileMetaData, column: str, key: str, path: Path) 
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         for chunk in (group.column(index) for index in range(group.num_columns)):
-            if chunk.path_in_schema not in (column, f"{column}.bytes"):
+            if chunk.path_in_schema != column:
                 continue
             if chunk.total_uncompressed_size > MOST:
                 raise TatrError(
@@ -208,12 +228,14 @@ def _check_images(metadata: pq.FileMetaData, column: str, key: str, path: Path) 
             missing += chunk.statistics.null_count if chunk.is_stats_set and chunk.statistics.has_null_count else 0
     if rows and missing == rows:
         raise TatrError(
-            f"{path}: column '{column}' holds no image bytes, perhaps paths alone; {EMBED}, or set {key}.image_column"
+            f"{path}: column '{column.removesuffix('.bytes')}' holds no image bytes, perhaps paths alone; {EMBED}, or "
+            f"set {key}.image_column"
         )
 
 
 def _read_images(group: RowGroup, column: str) -> pa.ChunkedArray:
-    with _reading(group.path), pq.ParquetFile(group.path) as file:
+    # Images that a file holds once and names in many rows stay so: a few kilobytes could fill the memory else.
+    with _reading(group.path), pq.ParquetFile(group.path, read_dictionary=[column]) as file:
         images = file.read_row_group(group.number, columns=[column], use_threads=False).column(0)
         if len(images) != group.rows:
             raise ValueError(f"{len(images)} images in row group {group.number}, expected {group.rows}")
