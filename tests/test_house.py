@@ -16,8 +16,9 @@ LIBRARY = SCRIPTS / "tatr"
 PROJECT = tomllib.loads((BASE / "pyproject.toml").read_text(encoding="utf-8"))
 CONTRIBUTING = (BASE / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MODULES = sorted(SCRIPTS.rglob("*.py"))
-NOT_FLOORS = {"benchmarks", "paper", "parity", "slurm"}
-"""Folders of tests of other things than one floor: benchmarks, whole configurations, other libraries, a cluster."""
+NOT_FLOORS = {"benchmarks", "corpus", "paper", "parity", "slurm"}
+"""Folders of tests of other things than one floor: benchmarks, bad input, whole configurations, other libraries, a
+cluster."""
 
 
 def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
