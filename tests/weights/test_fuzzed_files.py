@@ -33,7 +33,9 @@ TYPES = st.sampled_from(sorted(BITS)) | ANY
 TENSORS = st.fixed_dictionaries(
     {}, optional={"dtype": TYPES, "shape": SHAPES, "data_offsets": st.lists(NUMBERS, max_size=3) | ANY, "more": ANY}
 )
-HEADERS = st.dictionaries(st.sampled_from(["a", "b", "__metadata__", "\ud800", ""]), TENSORS | ANY, max_size=4) | ANY
+HEADERS = (
+    st.dictionaries(st.sampled_from(["a", "b", "__metadata__", "\ud800", "", "\n"]), TENSORS | ANY, max_size=4) | ANY
+)
 
 
 @contextmanager
@@ -140,7 +142,7 @@ def test_mutated_safetensors_are_merged_or_refused(seed: int) -> None:
 
 
 WEIGHT_MAPS = st.dictionaries(
-    st.sampled_from(["a", "b", "c", ""]),
+    st.sampled_from(["a", "b", "c", "", "\n"]),
     st.sampled_from(["one.safetensors", "two.safetensors", "../x", "", ".", "..", "no", "/", "a\0b", "é"]) | ODD,
     max_size=4,
 )

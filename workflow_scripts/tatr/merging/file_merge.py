@@ -287,8 +287,8 @@ def prepare(
     if not finetuned:
         raise TatrError("no fine-tuned models to merge")
     _check_place(output)
-    opened = ModelFiles(Path(base))
-    models = {name: ModelFiles(Path(path)) for name, path in finetuned.items()}
+    opened = _opened(base)
+    models = {name: _opened(path) for name, path in finetuned.items()}
     merged, unmerged = sort_tensors(opened, models, ignore, _ignoring)
     layout = Layout.of({name: opened.entries[name].shape for name in merged})
     if (free := free_space(output)) < opened.nbytes:
@@ -299,6 +299,13 @@ def prepare(
         lacking = ", ".join(companions.lacking)
         logger.warning("%s: lacks code that its config names (auto_map): %s; copy it into the result", base, lacking)
     return FileMerge(opened, models, output, method, coefficient, tau, made_by, settings, layout, unmerged, companions)
+
+
+def _opened(path: Path | str) -> ModelFiles:
+    try:
+        return ModelFiles(Path(path))
+    except OSError as error:
+        raise TatrError(f"{path}: can't be read ({error.strerror})") from error
 
 
 def _ignoring(name: str) -> str:
