@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tatr.weights.encoder_file import save_tensors
+from tatr.weights.hub_cache import name_of
 from tatr.workflow.code_digest import SCRIPTS
 
 Run = Callable[..., tuple[int, str, set[str]]]
@@ -96,3 +97,33 @@ def test_null_takes_the_default_and_numbers_are_spelt_as_in_a_config(
     line = ["--method", "dare", "--seed", "1e2", "--drop", "5e-1", "--output", tmp_path / "other"]
     code, printed, _ = run_script("merge-files", *models, *line)
     assert (code, "drop = 0.5, rescale = True, seed = 100" in printed) == (0, True)
+
+
+def test_warnings_and_what_is_not_copied_are_shown(run_script: Run, models: list[Path], tmp_path: Path) -> None:
+    base = tmp_path / "models--org--theta" / "snapshots" / "0a1b"
+    base.mkdir(parents=True)
+    (base.parents[1] / "refs").mkdir()
+    models[0].rename(base / "model.safetensors")
+    for name in ("README.md", "pytorch_model.bin"):
+        (base / name).write_text("x")
+    given = [base.parents[1], models[1], base.parents[1]]
+    code, printed, _ = run_script("merge-files", *given, "--output", tmp_path / "out")
+    assert code == 0
+    text = " ".join(printed.split())
+    assert f"not copied README.md, pytorch_model.bin (of {base})" in text
+    assert f"warning: {base} ('theta'): is the base itself (Δ = 0); leave it out" in text
+    assert (tmp_path / "out/merge.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runs/cars.safetensors", "cars"),
+        ("runs/cars/", "cars"),
+        ("runs/../digits", "digits"),
+        ("cache/models--org--cars", "cars"),
+        ("cache/models--org--cars/snapshots/0a1b", "cars"),
+    ],
+)
+def test_models_are_called_like_what_people_know(path: str, name: str) -> None:
+    assert name_of(Path(path)) == name

@@ -61,3 +61,12 @@ def test_what_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(TatrError, match=r"empty is no file, and no folder with files"):
         fingerprint(tmp_path / "empty", "backbone.weights")
+
+
+def test_a_repository_in_the_hubs_cache_is_its_snapshot(tmp_path: Path) -> None:
+    for folder in ("refs", "blobs", "snapshots/0a1b"):
+        (tmp_path / "models--a--b" / folder).mkdir(parents=True)
+    written(tmp_path / "models--a--b/snapshots/0a1b/model.safetensors", 50)
+    (tmp_path / "plain").mkdir()
+    written(tmp_path / "plain/model.safetensors", 50)
+    assert fingerprint(tmp_path / "models--a--b", "key") == fingerprint(tmp_path / "plain", "key")

@@ -137,6 +137,7 @@ def two(first: list[int], second: list[int]) -> str:
         (header('{"__metadata__": ["a"]}'), "metadata is not text"),
         (header(r'{"__metadata__": {"a": "\ud800"}}'), "surrogates not allowed"),
         (header(one().replace('"a"', r'"\ud800"'), b"12345678"), "surrogates not allowed"),
+        (header(one().replace('"a"', r'"a\n\u001b[2J"'), b"12345678"), r"'a\\n\\x1b\[2J' is no name of a tensor"),
         (header(one(shape={}), b"12345678"), "'a' has no valid shape"),
         (header(one(shape=[1] * 65), b"1234"), "'a' has no valid shape"),
         (header(one(shape=[2**62] * 60), b"12345678"), "'a' lies where it can't"),

@@ -317,8 +317,8 @@ def prepare(
     if not finetuned:
         raise TatrError("no fine-tuned models to merge")
     _check_place(output)
-    opened = ModelFiles(Path(base))
-    models = {name: ModelFiles(Path(path)) for name, path in finetuned.items()}
+    opened = _opened(base)
+    models = {name: _opened(path) for name, path in finetuned.items()}
     merged, unmerged = sort_tensors(opened, models, ignore, _ignoring)
     layout = Layout.of({name: opened.entries[name].shape for name in merged})
     if (free := free_space(output)) < opened.nbytes:
@@ -334,6 +334,13 @@ def prepare(
         of_models,
         calibration,
     )
+
+
+def _opened(path: Path | str) -> ModelFiles:
+    try:
+        return ModelFiles(Path(path))
+    except OSError as error:
+        raise TatrError(f"{path}: can't be read ({error.strerror})") from error
 
 
 def _ignoring(name: str) -> str:

@@ -75,13 +75,10 @@ def _single(path: Path) -> Path:
         if path.name.endswith(INDEX):
             raise TatrError(f"{path}: an index of shards; give the folder that holds it and them: {path.parent}")
         return path
-    try:
-        if is_adapter_folder(path):
-            raise TatrError(f"{path}: holds an adapter (LoRA), not a whole model; {REMEDY}")
-        files = sorted(path.glob("*.safetensors"))
-        others = sorted(file.name for file in path.iterdir() if file.suffix in PICKLED)
-    except OSError as error:
-        raise TatrError(f"{path}: can't be read ({error.strerror})") from error
+    if is_adapter_folder(path):
+        raise TatrError(f"{path}: holds an adapter (LoRA), not a whole model; {REMEDY}")
+    files = sorted(path.glob("*.safetensors"))
+    others = sorted(file.name for file in path.iterdir() if file.suffix in PICKLED)
     if len(files) == 1:
         return files[0]
     names = ", ".join(file.name for file in files[:5]) or "none"

@@ -285,6 +285,8 @@ def _entries(raw: Mapping[str, Any], begin: int) -> dict[str, Entry]:
     """The tensors that a header describes, whose bytes begin at a position of the file."""
     entries, end = {}, 0
     for name, given in sorted(raw.items(), key=lambda item: item[1]["data_offsets"]):
+        if not name.isprintable():
+            raise ValueError(f"{name!r} is no name of a tensor")
         shape, (start, stop) = given["shape"], given["data_offsets"]
         # A shape without bounds would take forever to multiply.
         short = isinstance(shape, list) and len(shape) <= DIMENSIONS

@@ -20,7 +20,14 @@ def read_weight_map(index: Path) -> dict[str, str]:
         if not isinstance(weight_map, dict) or not weight_map:
             raise ValueError("it names no tensor")
         for name, shard in weight_map.items():
-            if not isinstance(shard, str) or Path(shard).name != shard or shard in ("", "..") or "\0" in shard:
+            if not name.isprintable():
+                raise ValueError(f"{name!r} is no name of a tensor")
+            if (
+                not isinstance(shard, str)
+                or not shard.isprintable()
+                or Path(shard).name != shard
+                or shard in ("", "..")
+            ):
                 raise ValueError(f"a shard is no file of this folder: {shard!r}, of '{name}'")
     except (OSError, ValueError, KeyError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)

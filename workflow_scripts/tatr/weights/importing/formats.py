@@ -63,7 +63,10 @@ class Clip(Mapping[str, np.ndarray]):
             TatrError: unknown format, damaged, or not a CLIP model.
         """
         self.path = path
-        self._file = _open(path)
+        try:
+            self._file = _open(path)
+        except OSError as error:
+            raise TatrError(f"{path}: can't be read ({error.strerror})") from error
         names = self._one_of(map_names(self._file.names, str(self._file.path)))
         self._parts = {name: parts for name, parts in names.parts.items() if text or name.startswith("visual.")}
         if adapter := adapter_tensor(self._parts):
@@ -192,12 +195,8 @@ def _in_folder(folder: Path) -> Path:
     for name in FILES:
         if (folder / name).is_file():
             return folder / name
-    try:
-        there = sorted(path for path in folder.iterdir() if path.is_file())
-        adapter = is_adapter_folder(folder)
-    except OSError as error:
-        raise TatrError(f"{folder}: can't be read ({error.strerror})") from error
-    if adapter:
+    there = sorted(path for path in folder.iterdir() if path.is_file())
+    if is_adapter_folder(folder):
         raise TatrError(f"{folder}: holds an adapter (LoRA), not a whole model; {REMEDY}")
     weights = [path for path in there if path.suffix in (".safetensors", ".bin", ".pt", ".pth")]
     if len(weights) != 1:
@@ -210,11 +209,8 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _file(path: Path) -> Tensors:
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        raise TatrError(f"{path}: can't be read ({error.strerror})") from error
+    with path.open("rb") as file:
+        head = file.read(64)
     if head[8:9] == b"{":
         return _Safetensors(path)
     if head.startswith((b"PK", b"\x80")):

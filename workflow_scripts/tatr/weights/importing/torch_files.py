@@ -4,7 +4,6 @@ A tensor is a view of a storage: offset, size and strides. Storages are read whe
 """
 
 import math
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -62,7 +61,7 @@ class TorchFile:
             TatrError: damaged, or none of PyTorch's formats.
         """
         self.path, self.total = path, path.stat().st_size
-        self._archive = ZipArchive(path, CALLS) if zipfile.is_zipfile(path) else LegacyFile(path, CALLS)
+        self._archive = ZipArchive(path, CALLS) if _is_zip(path) else LegacyFile(path, CALLS)
         root = self._archive.root
         self._tensors = _named(root, str(path))
         self.names = [name for name, stored in self._tensors.items() if stored.storage.type not in _COUNTERS]
@@ -113,6 +112,11 @@ class TorchFile:
             self._last = ("", b"")
             self._last = (storage.key, self._archive.storage(storage))
         return self._last[1]
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"  # all of PyTorch's begin with an entry, also damaged ones
 
 
 def _named(root: Any, where: str) -> dict[str, Stored]:  # noqa: ANN401
