@@ -13,6 +13,7 @@ from tatr.merging import matrices
 from tatr.merging.linear_maps import gram_layout
 from tatr.merging.matrices import each_parameter
 from tatr.merging.merge import MergeInputs
+from tatr.merging.methods import load, names
 from tatr.vectors.layout import Layout, Parameter
 
 SHAPES = {
@@ -64,8 +65,6 @@ def test_regressions_are_nearly_as_good_as_in_float64(inputs: MergeInputs, name:
 def test_where_float32_is_not_enough_float64_takes_its_place(
     inputs: MergeInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tatr.merging.methods import load
-
     monkeypatch.setitem(load("regmean").formula.__globals__, "TOLERANCE", 1e-12)
     found = LAYOUT.unflatten(whole_direction("regmean", inputs))
     for name in NAMES:
@@ -80,7 +79,9 @@ def test_balanced_scores_are_the_formula_s_bit_for_bit(inputs: MergeInputs, rati
     np.testing.assert_array_equal(whole_direction("pcb", inputs, {"ratio": ratio}), expected)
 
 
-@pytest.mark.parametrize("method", ["iso_c", "tsv_m", "regmean", "pcb"])
+@pytest.mark.parametrize(
+    "method", ["regmean", "pcb", *(name for name in names() if "attention" in load(name).parameters)]
+)
 def test_the_number_of_threads_does_not_matter(
     inputs: MergeInputs, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

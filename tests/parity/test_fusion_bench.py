@@ -165,6 +165,43 @@ def test_iso_c_fills_rows_that_no_task_moved_there_and_leaves_them_here(fusion_b
     assert not found["w"][2].any()
 
 
+def shown(deltas: list[State]) -> list[State]:
+    """With the projection as [out, in], as all other weights are: theirs treats it as if it were."""
+    return [
+        {name: tensor.T.contiguous() if name == "visual.proj" else tensor for name, tensor in delta.items()}
+        for delta in deltas
+    ]
+
+
+@pytest.mark.parametrize("fraction", [0.8, 0.5, 0.2])
+def test_iso_cts(task_vectors: list[State], fusion_bench: Library, ours: Ours, agree: Agree, fraction: float) -> None:
+    theirs = fusion_bench("method.isotropic_merging.iso_utils").iso_cts
+    (expected,) = shown([theirs([double(delta) for delta in shown(task_vectors)], fraction, accelerator="cpu")])
+    agree(ours("iso_cts", task_vectors, {"common_space_fraction": fraction}), expected)
+
+
+def test_iso_cts_takes_the_projection_s_common_directions_from_its_inputs_there(
+    task_vectors: list[State], fusion_bench: Library, ours: Ours
+) -> None:
+    theirs = fusion_bench("method.isotropic_merging.iso_utils").iso_cts
+    expected = theirs([double(delta) for delta in task_vectors], 0.5, accelerator="cpu")
+    found = ours("iso_cts", task_vectors, {"common_space_fraction": 0.5})
+    difference = (found["visual.proj"] - expected["visual.proj"]).norm() / expected["visual.proj"].norm()
+    assert difference > 0.01
+
+
+@pytest.mark.parametrize("steps", [1, 30])
+def test_wudi(task_vectors: list[State], fusion_bench: Library, ours: Ours, agree: Agree, steps: int) -> None:
+    theirs = fusion_bench("method.wudi.wudi").wudi_merging
+    (expected,) = shown([theirs(shown(task_vectors), accelerator="cpu", iter_num=steps)])
+    found = ours("wudi", task_vectors, {"solver": "adam", "steps": steps, "elsewhere": "mean"})
+    start = {name: sum(delta[name] for delta in task_vectors) for name in found}
+    # Against how far it has moved, too: that is 1e-5 in a step.
+    for name, tensor in found.items():
+        assert (tensor - expected[name].detach()).abs().max() < 1e-7 + 1e-6 * start[name].abs().max(), name
+    assert (found["visual.proj"] - start["visual.proj"]).abs().max() > 9e-6
+
+
 def tsv_m(fusion_bench: Library, deltas: list[State]) -> State:
     theirs = fusion_bench("method.task_singular_vector.utils.TSVM_utils").compute_and_sum_svd_mem_reduction
     return theirs([double(delta) for delta in deltas], accelerator="cpu")

@@ -128,6 +128,56 @@ def test_breadcrumbs_of_a_tensor_too_small_for_outliers(theirs: Ours) -> None:
     assert found.nonzero().flatten().tolist() == [7, 8, 9]
 
 
+def alike(pretrained: State, deltas: list[State]) -> dict[str, State]:
+    """Models whose task vectors share so much that no cosine is negative."""
+    shared = {name: 2 * tensor for name, tensor in deltas[0].items()}
+    return {
+        str(task): {name: pretrained[name] + shared[name] + delta[name] for name in pretrained}
+        for task, delta in enumerate(deltas)
+    }
+
+
+def test_model_stock(pretrained: State, task_vectors: list[State], mergekit: Library, agree: Agree, ours: Ours) -> None:
+    models = alike(pretrained, task_vectors)
+    merged = mergekit("merge_methods.api").merge_state_dicts(
+        {"base": pretrained, **models}, "model_stock", parameters={}, base="base"
+    )
+    agree(merge(pretrained, models, method="model_stock"), merged)
+
+
+def test_model_stock_of_opposed_tasks_steps_away_from_their_mean_there_and_nowhere_here(mergekit: Library) -> None:
+    base = {"w": torch.zeros(2)}
+    models = {"one": {"w": torch.tensor([1.0, 1.0])}, "two": {"w": torch.tensor([-1.0, 0.5])}}
+    found = mergekit("merge_methods.api").merge_state_dicts(
+        {"base": base, **models}, "model_stock", parameters={}, base="base"
+    )
+    assert found["w"][1] < 0
+    assert not merge(base, models, method="model_stock")["w"].any()
+
+
+def test_della_keeps_entries_with_the_same_probabilities(
+    task_vectors: list[State], ours: Ours, mergekit: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sparsify, seen = mergekit("sparsify"), []
+    monkeypatch.setattr(sparsify.torch, "bernoulli", lambda chances: seen.append(chances) or torch.ones_like(chances))
+    found = ours("della", task_vectors[:1], {"drop": 0.4, "window": 0.5, "elect": False})
+    for name, tensor in task_vectors[0].items():
+        if tensor.ndim > 2:
+            continue  # ranked along another dimension there
+        sparsify.sparsify(tensor, 0.6, sparsify.SparsificationMethod.della_magprune, epsilon=0.25)
+        there = found[name] != 0
+        # What is kept is divided by its probability here.
+        torch.testing.assert_close((tensor / found[name])[there], seen[-1].view_as(tensor)[there], rtol=1e-4, atol=1e-5)
+    assert len(seen) == 8
+
+
+def test_della_elects_signs_as_ties_does(
+    pretrained: State, finetuned: dict[str, State], theirs: Ours, agree: Agree
+) -> None:
+    found = merge(pretrained, finetuned, method="della", coefficient=0.7, drop=0, window=0)
+    agree(found, theirs("ties", pretrained, finetuned, density=1.0, normalize=True, **{"lambda": 0.7}))
+
+
 DROP = 0.6
 
 

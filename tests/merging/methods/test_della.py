@@ -49,10 +49,10 @@ def test_what_is_kept_is_divided_by_its_probability(drop: float, window: float) 
 
 def test_entries_are_kept_as_often_as_their_ranks_say() -> None:
     (vector,) = random_tasks(1)
-    kept = np.mean([merged(vector[None], drop=0.5, window=0.8, seed=seed) != 0 for seed in range(400)], axis=0)
+    kept = np.mean([merged(vector[None], drop=0.5, window=0.8, seed=seed) != 0 for seed in range(200)], axis=0)
     expected = kept_with(vector, 0.5, 0.8)
-    assert np.abs(kept - expected).max() < 5 * 0.5 / 400**0.5
-    assert np.corrcoef(kept, expected)[0, 1] > 0.99
+    assert np.abs(kept - expected).max() < 5 * 0.5 / 200**0.5
+    assert np.corrcoef(kept, expected)[0, 1] > 0.98
 
 
 def test_signs_are_elected_and_what_agrees_is_averaged() -> None:

@@ -51,11 +51,12 @@ def merge(
             ties(density=0.2, combine="sum", scope="model"), dare(drop=0.9, rescale=True, seed=0),
             della(drop=0.3, window=0.14, elect=True, seed=0), breadcrumbs(smallest=0.89, largest=0.01),
             consensus(information=0.4, agreeing=2), localize_and_stitch(density=0.05),
-            lines(alpha=None, beta=0.5, outside="nearest"); on matrices, each with attention="stacked": iso_c(),
-            tsv_m(rank_share=None), iso_cts(common_space_fraction=0.8), cart(scale=2.0, rank_share=0.12),
-            wudi(solver="filter", steps=300, elsewhere="pretrained"), dc_merge(density=0.001),
-            ace(ridge=0.01, heterogeneity=0.3, rank_share=0.3). The pipeline alone has those that need images: fisher,
-            regmean, ada_merging.
+            lines(alpha=None, beta=0.5, outside="nearest"), iso_c(attention="stacked"),
+            iso_cts(common_space_fraction=0.8, attention="stacked"), tsv_m(rank_share=None, attention="stacked"),
+            wudi(solver="filter", steps=300, elsewhere="pretrained", attention="stacked"),
+            cart(scale=2.0, rank_share=0.12, attention="stacked"), dc_merge(density=0.001, attention="stacked"),
+            ace(ridge=0.01, heterogeneity=0.3, rank_share=0.3, attention="stacked"). The pipeline alone has those that
+            need images: fisher, regmean, ada_merging.
         coefficient: λ; None takes the method's usual one. Or λ by patterns of tensors' names, such as
             {"*.ln_*": 0, "*.resblocks.[0-5].*": 0.2}: the first that matches counts; where none does, the usual one.
         weights: by task, of those that count more or less than 1; methods that add up or average take them.

@@ -77,14 +77,15 @@ def own_directions(size: int, tasks: int, common_space_fraction: float) -> int:
 def _merged(matrices: TaskMatrices, common_space_fraction: float) -> np.ndarray:
     size, count = min(matrices.shape), len(matrices)
     own = own_directions(size, count, common_space_fraction)
-    common = leading(matrices.total(), size - own * count)
-    left, values, right = orthogonalised([*_own(matrices, common, own), common] if own else [common])
+    left, values, right = orthogonalised(_directions(matrices, size - own * count, own))
     left *= values.sum() / size
     return left @ right.T
 
 
-def _own(matrices: TaskMatrices, common: Components, rank: int) -> Iterator[Components]:
-    """Of each task: the leading components of what the common ones leave of it."""
-    for matrix in matrices:
+def _directions(matrices: TaskMatrices, common_rank: int, own_rank: int) -> Iterator[Components]:
+    """The common ones, then of each task the leading ones of what these leave of it."""
+    common = leading(matrices.total(), common_rank)
+    yield common
+    for matrix in matrices if own_rank else ():
         rest = matrix - common.left @ (common.left.T @ matrix)
-        yield leading(rest, rank, ROUNDING * float(np.linalg.norm(matrix)))
+        yield leading(rest, own_rank, ROUNDING * float(np.linalg.norm(matrix)))

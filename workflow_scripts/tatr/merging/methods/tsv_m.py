@@ -72,11 +72,7 @@ def tsv_m(
         )
     # In float64: the vectors kept on either side, their orthonormal ones, and what it takes to compute one of the four.
     return each_matrix(
-        lambda matrices: _merged(matrices, rank_share),
-        task_vectors,
-        layout,
-        attention,
-        bytes_of=lambda parameter: 28 * parameter.size,
+        lambda matrices: _merged(matrices, rank_share), task_vectors, layout, attention, bytes_of=lambda p: 28 * p.size
     )
 
 
