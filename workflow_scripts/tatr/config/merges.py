@@ -17,7 +17,8 @@ from tatr.settings import meaning
 from tatr.training.recipes.surgery import Surgery
 
 if TYPE_CHECKING:
-    SensitivityName = CalibrationName = str
+    SensitivityName = str
+    CalibrationName = str
 else:  # type checkers can't know what modules there are
     SensitivityName = Literal[tuple(sensitivities.names())]
     CalibrationName = Literal[tuple(CALIBRATIONS)]
