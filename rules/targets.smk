@@ -50,9 +50,9 @@ rule task_vectors:
 
 
 rule merged:
-    """All merges, not evaluated."""
+    """All merges, calibrated ones too, not evaluated."""
     input:
-        [p.manifest for p in plan.of_kind("merge")],
+        [p.manifest for p in plan.of_kind("merge", "calibration")],
 
 
 rule evaluated:

@@ -343,6 +343,14 @@ def test_own_images_config_is_short() -> None:
             "trust_region: {sensitivity: zero_shot}, surgery: {}",
             "Task Arithmetic + TATR zero-shot, τ 1 % + Surgery, λ 0.3",
         ),
+        ("calibration: svc", "Task Arithmetic + SVC, λ 0.3"),
+        (
+            "calibration: {alpha: 0.5}, trust_region: {tau: 0.01}, coefficient: 1",
+            "Task Arithmetic + SVC, α 0.5 + TATR, τ 1 %",
+        ),
+        ("weights: {cars: 2, textures: 0.5}", "Task Arithmetic, cars × 2, textures × 0.5, λ 0.3"),
+        ("coefficient: {'*.ln_*': 0, '*': 0.4}", "Task Arithmetic, λ 0 (*.ln_*), 0.4 (*)"),
+        ("coefficient: {'*.ln_*': 1e-1}", "Task Arithmetic, λ 0.1 (*.ln_*), 0.3 elsewhere"),
         ("name: Mine", "Mine"),
     ],
 )

@@ -295,6 +295,40 @@ def test_the_card_says_what_the_model_is(model: Config, inputs: Call, export: Ca
     assert "surgery" not in card.lower()
 
 
+def test_the_card_says_how_a_merge_was_modified(model: Config, inputs: Call, export: Call) -> None:
+    calibration = {"method": "svc", "alpha": 0.125, "coefficient": 0.4}
+    folder, _ = export(inputs(model, SCORES, surgery=False), weights={"cars": 2}, calibration=calibration)
+    lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    assert "- λ: 0.4" in lines  # what the evaluation adds has λ in it
+    assert '- Weights of tasks: `{"cars": 2}`; of all others 1' in lines
+    assert '- Calibration of λ·v: `{"method": "svc", "alpha": 0.125, "coefficient": 0.4}`' in lines
+
+
+def test_lambda_by_tensors_is_in_the_weights_and_in_the_card(
+    model: Config, towers: dict[str, Tensors], inputs: Call, export: Call
+) -> None:
+    given, by_tensor = inputs(model, SCORES, surgery=False), {"patterns": [["*.ln_*", 0.0]], "otherwise": 0.5}
+    measured = given["evaluation"][0].manifest
+    measured.settings["by_tensor"] = by_tensor
+    measured.save(given["evaluation"][0].folder)
+    folder, _ = export(given, by_tensor=by_tensor)
+    found = load_tensors(folder / "open_clip_model.safetensors")
+    normal = {name: tensor for name, tensor in towers["image"].items() if ".ln_" in name}
+    assert 0 < len(normal) < len(towers["image"])
+    for name, tensor in towers["image"].items():
+        if name in normal:
+            np.testing.assert_array_equal(found[name], tensor)
+    changed = [name for name in towers["image"] if name not in normal and (found[name] != towers["image"][name]).any()]
+    for name in changed:
+        kept = found[name] != towers["image"][name]
+        expected = towers["image"][name] + 0.5 * SCORES["coefficient"] * towers["v1"][name]
+        np.testing.assert_allclose(found[name][kept], expected[kept], rtol=1e-5, atol=1e-6)
+    assert changed
+    assert f"- λ: by names of tensors, the first pattern that matches: `{json.dumps(by_tensor)}`" in (
+        (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    )
+
+
 def test_the_card_tells_tasks_that_were_not_merged(model: Config, inputs: Call, export: Call) -> None:
     signs = {"correct": 1, "images": 4, "accuracy": 0.25, "loss": 1.0}
     scores = SCORES | {"scores": SCORES["scores"] | {"signs": signs}, "unseen_average": 0.25}

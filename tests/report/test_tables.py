@@ -95,6 +95,15 @@ def test_without_individual_models_of_all_tasks_nothing_is_normalised() -> None:
         assert NORMALISED not in markdown(table, {}, 1)
 
 
+def test_a_row_whose_direction_has_lambda_in_it_states_it() -> None:
+    rows = [
+        {"name": "TA", "reference": False, "evaluations": ["ta"]},
+        {"name": "TA + SVC", "reference": False, "evaluations": ["svc"], "coefficient": 0.3},
+    ]
+    table = table_of(rows, {"ta": scores(0.3, cars=0.8, digits=0.6), "svc": scores(1, cars=0.8, digits=0.6)})
+    assert table["coefficient"].tolist() == [0.3, 0.3]
+
+
 def test_references_have_no_coefficient(table: pd.DataFrame) -> None:
     assert table["coefficient"].isna().tolist() == [True, True, False, False, False]
 

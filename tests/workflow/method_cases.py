@@ -19,6 +19,8 @@ REGMEAN = {"merge:regmean_exemplars-8", "evaluation:regmean_exemplars-8_lambda-1
 BY_SIGNS = {"sensitivity:negative_n-4", "mask:negative_n-4"}
 BY_SIGNS |= {"evaluation:task_arithmetic+negative_n-4_lambda-0.3"} | TABLE
 SURGERY = {"surgery:task_arithmetic_lambda-0.3", "evaluation:task_arithmetic_lambda-0.3_surgery"} | TABLE
+CALIBRATED = {"calibration:task_arithmetic_cars-2_lambda-0.3+svc", "evaluation:task_arithmetic_cars-2+svc_lambda-0.3"}
+CALIBRATED |= TABLE
 MULTITASK = {"finetuning:all-tasks", "task_vector:all-tasks", "evaluation:all-tasks"} | TABLE
 TASKS = ("cars", "digits")
 
@@ -30,9 +32,10 @@ def adapted(label: str = ADAPTED.format(2)) -> set[str]:
 
 EVALUATED = {
     *(f"evaluation:{method}_lambda-{coefficient}" for method, coefficient in OTHERS.items()),
-    *(job for job in FISHER | REGMEAN | MULTITASK | BY_SIGNS if job.startswith("evaluation:")),
+    *(job for job in FISHER | REGMEAN | MULTITASK | BY_SIGNS | CALIBRATED if job.startswith("evaluation:")),
     *(job for job in adapted() | adapted(ADAPTED_TOO) if job.startswith("evaluation:")),
     "evaluation:pretrained",
+    "evaluation:task_arithmetic_lambda-by-tensor",
     SEARCHED,
 }
 """All evaluations but those of individual models and of Surgery."""
@@ -74,6 +77,45 @@ METHOD_CASES = [
         "the modules and their evaluation; the merge stays",
         SURGERY,
         setting("merges", 3, "surgery", "iterations", to=3),
+    ),
+    Case(
+        "calibration-alpha",
+        "change α of a calibration",
+        "it and its evaluation; the merge stays",
+        {
+            "calibration:task_arithmetic_cars-2_lambda-0.3+svc_alpha-0.5",
+            "evaluation:task_arithmetic_cars-2+svc_alpha-0.5_lambda-0.3",
+        }
+        | TABLE,
+        setting("merges", 8, "calibration", to={"method": "svc", "alpha": 0.5}),
+    ),
+    Case(
+        "calibrated-lambda",
+        "change λ of a calibrated merge",
+        "its calibration and evaluation; the merge stays",
+        {job.replace("0.3", "0.4") for job in CALIBRATED},
+        setting("merges", 8, "coefficient", to=0.4),
+    ),
+    Case(
+        "calibrated-region",
+        "put a trust region on a calibrated merge",
+        "its evaluation (another merge has that mask already); the calibration stays",
+        {"evaluation:task_arithmetic_cars-2+svc+zero_shot_tau-0.01_lambda-0.3"} | TABLE,
+        setting("merges", 8, "trust_region", to={"sensitivity": "zero_shot", "tau": 0.01}),
+    ),
+    Case(
+        "weights",
+        "change the weight of a task",
+        "the merge, its calibration and evaluation",
+        {job.replace("cars-2", "cars-3") for job in CALIBRATED | {"merge:task_arithmetic_cars-2"}},
+        setting("merges", 8, "weights", "cars", to=3),
+    ),
+    Case(
+        "lambda-by-tensor",
+        "change λ of some tensors",
+        "the evaluation; the merge stays",
+        {"evaluation:task_arithmetic_lambda-by-tensor"} | TABLE,
+        setting("merges", 9, "coefficient", to={"*.ln_*": 0.1, "*": 0.4}),
     ),
     Case(
         "tau-candidate",
@@ -123,6 +165,13 @@ METHOD_CASES = [
         "its modules and their evaluation",
         SURGERY,
         files=lambda scene: change_code(scene.module("tatr/training/surgery.py")),
+    ),
+    Case(
+        "calibration-edited",
+        "edit how singular values are calibrated (`calibration.py`)",
+        "calibrations and their evaluations",
+        CALIBRATED,
+        files=lambda scene: change_code(scene.module("tatr/merging/calibration.py")),
     ),
     Case(
         "fisher-edited",

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tatr.errors import TatrError
-from tatr.workflow.directions import open_directions
+from tatr.vectors.layout import Layout
+from tatr.workflow.directions import open_directions, scaled_by_tensor
 
 RNG = np.random.default_rng(0)
 DIRECTIONS = RNG.normal(size=(3, 20)).astype(np.float32)
@@ -46,3 +47,16 @@ def test_what_does_not_belong_together_is_refused(stores: Stores, make_vector: C
     other = make_vector("mask", "other", MASKS[0], "another layout").parent / "vector.zarr"
     with pytest.raises(TatrError, match="was made for another encoder"):
         open_directions(directions[:1], [other], "some layout")
+
+
+def test_tensors_have_coefficients_of_their_own_where_settings_say_so(stores: Stores) -> None:
+    layout = Layout.of({"a.weight": (4, 3), "a.bias": (8,)})
+    opened = open_directions(stores("merge", 1), stores("mask", 2), "some layout")
+    settings = {"by_tensor": {"patterns": [["*.bias", 0.5]], "otherwise": 2}}
+    for plain, scaled in zip(opened, scaled_by_tensor(opened, settings, layout), strict=True):
+        expected = plain[0:20] * np.repeat([2, 0.5], [12, 8])
+        np.testing.assert_allclose(scaled[0:20], expected)
+        np.testing.assert_allclose(scaled[10:15], expected[10:15])
+    assert scaled_by_tensor(opened, {}, layout) == opened
+    with pytest.raises(TatrError, match="'b': no merged tensor is called so"):
+        scaled_by_tensor(opened, {"by_tensor": {"patterns": [["b", 1]], "otherwise": 2}}, layout)

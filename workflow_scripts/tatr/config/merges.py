@@ -192,7 +192,7 @@ class Merge(Section):
     def _check_weights(cls, weights: dict[str, float] | None, info: ValidationInfo) -> dict[str, float] | None:
         if weights and "method" in info.data and (reason := refusal_of_weights(load(info.data["method"]))):
             raise ValueError(reason)
-        return weights or None
+        return weights
 
     @field_validator("calibration")
     @classmethod
@@ -229,7 +229,7 @@ class Merge(Section):
     @property
     def but_for_region(self) -> str:
         """All that counts but the trust region, as JSON: equal for rows that differ in that (and in names) only."""
-        others = self.model_dump(mode="json", include={"surgery", "weights", "calibration"})
+        others = self.model_dump(mode="json", include={"surgery", "calibration"}) | {"weights": self.task_weights}
         coefficients = self.by_tensor.settings if self.by_tensor else self.coefficients
         return canonical([self.method, self.settings, coefficients, others])
 
@@ -248,6 +248,11 @@ class Merge(Section):
     def unlabelled(self) -> str | None:
         """Which split's unlabelled images this merge learns from, if any."""
         return (self.surgery.model_dump() if self.surgery else self.settings).get("split")
+
+    @property
+    def task_weights(self) -> dict[str, float]:
+        """Weights of the tasks that have another one than 1."""
+        return {task: weight for task, weight in (self.weights or {}).items() if weight != 1}
 
     @property
     def by_tensor(self) -> ByTensor | None:
@@ -280,7 +285,7 @@ class Merge(Section):
         """A name made from the settings, whatever name it is given."""
         name = load(self.method).title
         name += "".join(f", {key} {value}" for key, value in self.changed_settings.items() if key != "split")
-        name += "".join(f", {task} × {weight:g}" for task, weight in (self.weights or {}).items())
+        name += "".join(f", {task} × {weight:g}" for task, weight in self.task_weights.items())
         if self.calibration:
             name += f" + {CALIBRATIONS[self.calibration.method]}"
             name += f", α {self.calibration.alpha:g}" if self.calibration.alpha is not None else ""

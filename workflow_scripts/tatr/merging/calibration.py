@@ -33,7 +33,7 @@ def calibrated(
 
     Source: SVC (arXiv 2602.05536, ICML 2026). In each matrix W of λ·v the singular values σ become γ ⊙ σ, see
     `calibrated_matrix`. Matrices are those of `tatr.merging.task_matrices`, attention's queries, keys and values
-    stacked; all else is λ·v. In memory is one parameter per thread, with about 40 bytes per entry.
+    stacked; all else is λ·v. In memory is one parameter per thread, with about 80 bytes per entry.
 
     Args:
         direction: v, float32 [N].
@@ -62,7 +62,7 @@ def calibrated(
         found = calibrated_matrix(matrix.T if tasks.turned else matrix, tasks, alpha).astype(np.float32)
         return found.T if tasks.turned else found
 
-    return each_part(at, direction, layout, lambda parameter: (40 if is_matrix(parameter) else 8) * parameter.size)
+    return each_part(at, direction, layout, lambda parameter: (80 if is_matrix(parameter) else 8) * parameter.size)
 
 
 def calibrated_matrix(merged: np.ndarray, tasks: Iterable[np.ndarray], alpha: float) -> np.ndarray:

@@ -74,7 +74,7 @@ def _direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
     label = _label(draft, merge, tau) if "coefficients" in needs else _method_label(merge)
     settings: dict[str, Any] = {"method": merge.method, "settings": merge.settings}
     # Of those that are merged: an analysis may leave tasks out.
-    if weights := {task: w for task in draft.tasks if (w := (merge.weights or {}).get(task, 1)) != 1}:
+    if weights := {task: weight for task, weight in merge.task_weights.items() if task in draft.tasks}:
         settings["weights"] = weights
     return draft.add("merge", label, settings, inputs, _module(merge))
 
@@ -137,11 +137,8 @@ def references(draft: Draft) -> dict[str, list[Planned]]:
 def export(draft: Draft, merge: Merge) -> Planned:
     """A merge as a checkpoint for open_clip, made only on demand."""
     measured = evaluation(draft, merge)
-    modifiers = [key for key in ("weights", "calibration") if getattr(merge, key)]
-    settings = merge.model_dump(mode="json", include={"method", "settings", "trust_region", "surgery", *modifiers})
-    if merge.calibration:
-        settings["calibration"] |= {"coefficient": merge.coefficients[0]}
-    settings |= _by_tensor(merge)
+    settings = merge.model_dump(mode="json", include={"method", "settings", "trust_region", "surgery"})
+    settings |= _modifiers(merge, directions(draft, merge)[0])
     if region := merge.trust_region:
         settings["trust_region"] |= {"exemplars": draft.config.gradient_count(region)}
         if region.taus == [None]:
@@ -200,7 +197,7 @@ def _region_label(draft: Draft, region: TrustRegion, tau: float | str | None = N
 
 def _method_label(merge: Merge) -> str:
     label = merge.method + "".join(f"_{key}-{value}" for key, value in merge.changed_settings.items())
-    return label + "".join(f"_{task}-{weight:g}" for task, weight in (merge.weights or {}).items())
+    return label + "".join(f"_{task}-{weight:g}" for task, weight in merge.task_weights.items())
 
 
 def _label(draft: Draft, merge: Merge, tau: float | str | None, calibration: str = "") -> str:
@@ -223,6 +220,14 @@ def _lambda(merge: Merge) -> str:
     if merge.by_tensor:
         return "by-tensor"
     return "search" if len(merge.coefficients) > 1 else f"{merge.coefficients[0]:g}"
+
+
+def _modifiers(merge: Merge, direction: Planned) -> dict[str, Any]:
+    """What cards say of weights, calibration and λ by tensors."""
+    found: dict[str, Any] = {"weights": merge.task_weights} if merge.task_weights else {}
+    if merge.calibration:
+        found["calibration"] = {key: direction.settings[key] for key in ("method", "alpha", "coefficient")}
+    return found | _by_tensor(merge)
 
 
 def _by_tensor(merge: Merge) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _row(draft: Draft, merge: Merge, plain: Mapping[str, Merge]) -> dict[str, An
 
 def _paper_row(draft: Draft, merge: Merge, paper: str | None) -> Match | None:
     """The paper's row of a merge, if it has one."""
-    if paper is None or merge.weights or merge.calibration or merge.by_tensor:
+    if paper is None or merge.task_weights or merge.calibration or merge.by_tensor:
         return None
     settings = merge.model_dump(mode="json", include={"method", "settings", "surgery"})
     settings |= {"coefficients": merge.coefficients, "trust_region": None}
