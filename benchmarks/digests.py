@@ -43,7 +43,7 @@ def main() -> None:
         for kind, (inputs, settings) in STEPS.items():
             names = ("x", "y") if kind == "task_vector" else ("x",)
             seconds, digests = min(run(folder, kind, name, inputs, settings) for name in names)
-            print(f"| {kind} | {seconds:.2f} | {digests:.3f} | {digests / seconds:.1%} (goal {GOAL:.0%}) |", flush=True)
+            print(f"| {kind} | {seconds:.2f} | {digests:.4f} | {digests / seconds:.1%} (goal {GOAL:.0%}) |", flush=True)
 
 
 def model(width: int) -> dict[str, object]:

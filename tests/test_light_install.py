@@ -70,7 +70,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     paths = [folder / f"{name}.safetensors" for name in ("base", "cars", "digits")]
     for seed, path in enumerate(paths):
         rng = np.random.default_rng(seed)
-        save_file({"w": rng.normal(size=(4, 5)).astype("f4"), "layers.0.b": rng.normal(size=4).astype("f4")}, path)
+        save_file({"w": rng.normal(size=(20, 30)).astype("f4"), "layers.0.b": rng.normal(size=4).astype("f4")}, path)
     return paths
 
 
@@ -95,7 +95,7 @@ def test_files_are_merged_by_every_method_that_needs_no_data(models: list[Path],
 def test_the_command_merges_files_and_helps(models: list[Path], tmp_path: Path) -> None:
     done = tatr("merge-files", *models, "--method", "ties", "--density", "0.5", "--output", tmp_path / "out")
     assert (done.returncode, done.stderr) == (0, "")
-    assert load_file(tmp_path / "out/base.safetensors")["w"].shape == (4, 5)
+    assert load_file(tmp_path / "out/base.safetensors")["w"].shape == (20, 30)
     code = """
 from tatr.console import COMMANDS, main
 for name in ("", *COMMANDS):

@@ -123,7 +123,9 @@ def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
         for field in ("predicted", "labels", "losses"):
             np.testing.assert_array_equal(getattr(found[name], field), getattr(expected, field))
     save_tensors({"a/labels": np.zeros(3), "a/losses": np.zeros(3)}, tmp_path / FILE)
-    with pytest.raises(TatrError, match=r"predictions\.safetensors: holds no predictions of 'a'; delete .* run again"):
+    with pytest.raises(
+        TatrError, match=r"predictions\.safetensors: holds no predictions of 'a'; `tatr verify --repair"
+    ):
         load_predictions(tmp_path / FILE)
 
 

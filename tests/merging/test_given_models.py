@@ -238,7 +238,7 @@ def test_scalars_alone_are_merged_and_nothing_is_refused(
         save_file({"block.0.scale": np.array(float(k), "f4")}, tmp_path / f"{k}.safetensors")
         save_file(EMPTY, tmp_path / f"empty{k}.safetensors")
     paths = [tmp_path / f"{k}.safetensors" for k in (1, 2)]
-    settings = {"density": 1.0} if method == "ties" else {}
+    settings = {"density": 1.0} if method in ("ties", "localize_and_stitch") else {}
     merge_files(tmp_path / "0.safetensors", paths, tmp_path / "scalars", method=method, **settings)
     assert load_file(tmp_path / "scalars/0.safetensors")["block.0.scale"].shape == ()
     empty = [tmp_path / f"empty{k}.safetensors" for k in (1, 2)]

@@ -14,12 +14,12 @@ SUITES = {f"vision{count}": VISION[:count] for count in (8, 14, 20)}
 
 
 def tasks_of(suite: Any) -> Any:  # noqa: ANN401
-    """The tasks that a suite's name stands for; what is no text is left as it is.
+    """The tasks that a suite's name stands for; what is no name is left as it is.
 
     Raises:
         ValueError: no suite is called so.
     """
-    if not isinstance(suite, str):
+    if not isinstance(suite, str) or not suite.isidentifier():
         return suite
     if suite not in SUITES:
         raise ValueError(f"unknown suite; expected {', '.join(SUITES)}, or a list of tasks")

@@ -132,6 +132,11 @@ def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=int, metavar="COUNT", help="CPU threads (default: OMP_NUM_THREADS, or at most 4)"
     )
+    _add_settings(parser, method)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser, method: "Method") -> None:
     group = parser.add_argument_group(f"settings of {method.name} (--help with another --method shows others)")
     for name, parameter in method.parameters.items():
         kind, *notes = get_args(parameter.annotation)
@@ -143,7 +148,6 @@ def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
             metavar="|".join(get_args(kind)) if get_origin(kind) is Literal else name.upper(),
             help=f"{text} (default: {parameter.default})".replace("%", "%%"),
         )
-    return parser
 
 
 def _settings(method: "Method", texts: Mapping[str, str]) -> dict[str, Any]:

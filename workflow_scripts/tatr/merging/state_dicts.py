@@ -57,13 +57,12 @@ def merge(
             cart(scale=2.0, rank_share=0.12, attention="stacked"), dc_merge(density=0.001, attention="stacked"),
             ace(ridge=0.01, heterogeneity=0.3, rank_share=0.3, attention="stacked"). The pipeline alone has those that
             need images: fisher, regmean, ada_merging.
-        coefficient: λ; None takes the method's usual one. Or λ by patterns of tensors' names, such as
-            {"*.ln_*": 0, "*.resblocks.[0-5].*": 0.2}: the first that matches counts; where none does, the usual one.
+        coefficient: λ, or λ by patterns of names, of which the first that matches counts ({"*.ln_*": 0, "*": 0.2}); None
+            takes the method's usual one, as do tensors that no pattern matches.
         weights: by task, of those that count more or less than 1; methods that add up or average take them.
-        calibration: "svc" calibrates the singular values of λ·v (docs/merging/calibration.md); None does not.
-        tau: share of the parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all. The
-            sensitivities `positive` and `negative` decide by themselves and take none.
-        gradients: per task, the mean absolute per-exemplar gradient at θ_pre (see `tatr.mean_absolute_gradient`).
+        calibration: "svc" calibrates the singular values of λ·v (docs/merging/calibration.md).
+        tau: share of the parameters, the most sensitive ones, that stay as in θ_pre; `positive` and `negative` take none.
+        gradients: per task, the mean absolute per-exemplar gradient at θ_pre (`tatr.mean_absolute_gradient`).
         sensitivity: how Ω is made: gradient, zero_shot, ntk, positive, negative, random, magnitude, slope; None takes
             `gradient` where gradients are given, else `zero_shot`, which uses |Δ_k| instead (Eq. 7).
         signed_gradients: per task, the mean gradient at θ_pre with its signs, for `positive` and `negative`.
@@ -71,12 +70,11 @@ def merge(
         settings: of the method.
 
     Returns:
-        The merged state dict, with the types, dtypes, devices and order of θ_pre. Tensors that are not of a
-        floating-point type (counters, say), and those that only θ_pre has, are θ_pre's.
+        The merged state dict, with the types, dtypes, devices and order of θ_pre. Tensors of integers (counters, say),
+        and those that only θ_pre has, are θ_pre's.
 
     Raises:
-        TatrError: names or shapes differ, tensors differ that can't be merged, values are not finite, or an argument is
-            out of range.
+        TatrError: names or shapes differ, tensors can't be merged or are not finite, or an argument is out of range.
     """
     base = _tensors(pretrained, "pretrained")
     models = {name: _tensors(model, f"finetuned '{name}'") for name, model in by_name(finetuned, "finetuned").items()}
