@@ -172,7 +172,7 @@ BAD = [
         "a pointer of DVC", importing(raw(b"outs:\n- md5: 0\n", "cars.safetensors")), ("cars.", "DVC", "dvc pull")
     ),
     BadInput("a web page", importing(raw(b"<html>")), ("cars.pt", "a web page", "download")),
-    BadInput("an empty file", importing(raw(b"")), ("cars.pt", "an empty file", "copy it again")),
+    BadInput("an empty file", importing(raw(b"")), ("cars.pt", "an empty file", "make it again")),
     BadInput("an interrupted download", importing(raw(bytes(500))), ("cars.pt", "zeros", "download")),
     BadInput("a text", importing(raw(b"epoch 3\n")), ("cars.pt", "unknown format", "known are")),
     BadInput("half a file", importing(half), ("cars.pt", "copy")),

@@ -133,7 +133,7 @@ BAD = [
         ("cars.safetensors", "Git LFS", "git lfs pull"),
     ),
     BadInput("a web page", merging(raw(b"<!DOCTYPE html>")), ("cars.safetensors", "a web page", "download")),
-    BadInput("an empty file", merging(raw(b"")), ("cars.safetensors", "an empty file", "copy it again")),
+    BadInput("an empty file", merging(raw(b"")), ("cars.safetensors", "an empty file", "make it again")),
     BadInput("an interrupted download", merging(raw(bytes(999))), ("cars.safetensors", "zeros", "download")),
     BadInput("a quantised model", merging(raw(b"GGUF" + bytes(40))), ("cars.safetensors", "GGUF", "made from")),
     BadInput("half a file", merging(shards(lambda f: cut(f / SHARDS[1], 90))), (SHARDS[1], "bytes", "copy or make")),

@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 
 _SAVE = "load it with the library that made it and save it as safetensors"
-_AGAIN = "download or copy it again"
+_AGAIN = "download, copy or make it again"
 _UNPACK = "unpack it"
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"Rar!")
 _POINTER = "not the file itself"
@@ -51,7 +51,7 @@ def known_kind(path: Path) -> str | None:
     if head.startswith(b"PK"):
         return _archive(path)
     if head.startswith(b"\x80"):
-        return f"a pickled file (as of torch.save), not safetensors; {_SAVE}"
+        return f"a pickled file (as of torch.save); {_SAVE}"
     if head[257:262] == b"ustar":
         return f"a tar archive; {_UNPACK}"
     start = head.lstrip().lower()
@@ -65,7 +65,7 @@ def _archive(path: Path) -> str:
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return f"a zip archive that is damaged or incomplete, as of torch.save; {_AGAIN}"
     if any(name.endswith("data.pkl") for name in names):
-        return f"a pickled file of PyTorch (torch.save), not safetensors; {_SAVE}"
+        return f"a pickled file of PyTorch (torch.save); {_SAVE}"
     if names and all(name.endswith(".npy") for name in names):
-        return f"NumPy arrays (.npz), not safetensors; {_SAVE}"
+        return f"NumPy arrays (.npz); {_SAVE}"
     return f"a zip archive; {_UNPACK}"

@@ -257,7 +257,8 @@ def _reason(path: Path, error: OSError | ValueError) -> str:
         return f"no such file{where}"
     if isinstance(error, OSError):
         return f"can't be read ({error.strerror})"
-    return known_kind(path) or f"not a complete safetensors file ({error}); copy or make it again"
+    kind = known_kind(path)
+    return f"not a complete safetensors file {f'but {kind}' if kind else f'({error}); copy or make it again'}"
 
 
 def _header(read: Callable[[int], bytes | None], size: int) -> tuple[dict[str, Entry], dict[str, str]]:
