@@ -72,6 +72,12 @@ def test_without_drops_only_the_election_is_left() -> None:
     np.testing.assert_array_equal(merged(vectors, shapes, drop=0, window=0), [-3, -3, 1, 0])
 
 
+def test_without_a_window_the_dropping_is_dare_s() -> None:
+    vectors = random_tasks()
+    expected = whole_direction("dare", MergeInputs([*vectors]), {"drop": 0.4, "seed": 3})
+    np.testing.assert_allclose(merged(vectors, drop=0.4, window=0, elect=False, seed=3), expected, atol=1e-5)
+
+
 def test_random_numbers_are_the_seed_s_the_task_s_and_the_entry_s() -> None:
     vectors = random_tasks(2)
     first, again, other = (sparsified(vectors, seed=seed) != 0 for seed in (1, 1, 2))

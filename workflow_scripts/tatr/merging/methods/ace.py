@@ -28,9 +28,9 @@ def ace(
 ) -> Iterator[np.ndarray]:
     """v = (Σ_k D_k Ŝ_k) (Σ_k Ŝ_k + 1 cᵀ)⁻¹ per matrix, Ŝ_k = D_kᵀ D_k + ε I for centred D_k; the mean elsewhere.
 
-    Source: "ACE-Merging: data-free model merging with adaptive covariance estimation" 2026 (arXiv 2603.02945), as the
-    authors' code has it. RegMean's regression needs the covariance of each map's inputs. After a short fine-tuning that
-    of the task vector's rows resembles it, and no images are needed.
+    Source: Xu et al. 2026, "ACE-Merging: data-free model merging with adaptive covariance estimation" (arXiv
+    2603.02945), as the authors' code has it. RegMean's regression needs the covariance of each map's inputs. After a
+    short fine-tuning that of the task vector's rows resembles it, and no images are needed.
 
     D_k is Δ_k minus the mean of its rows, S_k = D_kᵀ D_k, Ŝ_k = S_k + ε I, and c the mean of the rows of Σ_k S_k; 1 cᵀ
     adds it to every row. γ = var(log ‖Δ_k‖²)/mean(log ‖Δ_k‖²)² tells how much tasks differ in size; the variance is the
