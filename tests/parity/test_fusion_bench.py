@@ -287,3 +287,22 @@ def test_regmean(
         merged = from_map(weight, expected.pop(f"{weight.name}.weight").numpy().T)
         expected[weight.name] = torch.from_numpy(merged.copy()).view(weight.shape)
     agree(found, in_order(expected, task_vectors[0]))
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "tsv_m"])
+def test_calibration(
+    pretrained: State, finetuned: dict[str, State], fusion_bench: Library, agree: Agree, method: str
+) -> None:
+    theirs = fusion_bench("method.singular_value_calibration.utils")
+    plain = merge(pretrained, finetuned, method=method, coefficient=0.3)
+    expected = dict(plain)
+    for name in (name for name, tensor in plain.items() if tensor.ndim == 2):
+        # It takes the rows of a matrix for outputs; those of proj are its columns.
+        turn = Tensor.t if name == "visual.proj" else Tensor.contiguous
+        weights = [turn(state[name].double()) for state in finetuned.values()]
+        alpha = 1.0 if method == "tsv_m" else 1 / len(weights)
+        calibrated = theirs.subspace_consistency_spectral_calibration_accelerated(
+            turn(pretrained[name].double()), weights, turn(plain[name].double()), alpha, accelerator="cpu"
+        )
+        expected[name] = turn(calibrated).contiguous()
+    agree(merge(pretrained, finetuned, method=method, coefficient=0.3, calibration="svc"), expected)

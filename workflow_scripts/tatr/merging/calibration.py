@@ -31,9 +31,10 @@ def calibrated(
 ) -> Iterator[np.ndarray]:
     """λ·v with its singular values calibrated, which is added to θ_pre with the factor 1; blocks of it, float32.
 
-    Source: SVC (arXiv 2602.05536, ICML 2026). In each matrix W of λ·v the singular values σ become γ ⊙ σ, see
-    `calibrated_matrix`. Matrices are those of `tatr.merging.task_matrices`, attention's queries, keys and values
-    stacked; all else is λ·v. In memory is one parameter per thread, with about 80 bytes per entry.
+    Source: "When shared knowledge hurts: spectral over-accumulation in model merging" (SVC, arXiv 2602.05536, ICML
+    2026). In each matrix W of λ·v the singular values σ become γ ⊙ σ, see `calibrated_matrix`. Matrices are those of
+    `tatr.merging.task_matrices`, attention's queries, keys and values stacked; all else is λ·v. In memory is one
+    parameter per thread, with about 80 bytes per entry.
 
     Args:
         direction: v, float32 [N].
