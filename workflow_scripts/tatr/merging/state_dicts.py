@@ -46,22 +46,21 @@ def merge(
     Args:
         pretrained: θ_pre, a state dict (torch tensors or NumPy arrays by name) or a torch module.
         finetuned: per task, θ_k likewise, with the same names and shapes; tasks of a list are called model1, model2 …
-        method: how they are merged, and its `settings` with their defaults; docs/merging/methods.md explains each:
-            task_arithmetic(), weight_average(), magmax(), model_stock(), pcb(ratio=0.05, clamp=0.01),
-            ties(density=0.2, combine="sum", scope="model"), dare(drop=0.9, rescale=True, seed=0),
-            della(drop=0.3, window=0.14, elect=True, seed=0), breadcrumbs(smallest=0.89, largest=0.01),
-            consensus(information=0.4, agreeing=2), localize_and_stitch(density=0.05),
-            lines(alpha=None, beta=0.5, outside="nearest"), iso_c(attention="stacked"),
-            iso_cts(common_space_fraction=0.8, attention="stacked"), tsv_m(rank_share=None, attention="stacked"),
-            wudi(solver="filter", steps=300, elsewhere="pretrained", attention="stacked"),
+        method: how they are merged, with its `settings` (docs/merging/methods.md): task_arithmetic(), weight_average(),
+            magmax(), model_stock(), pcb(ratio=0.05, clamp=0.01), ties(density=0.2, combine="sum", scope="model"),
+            dare(drop=0.9, rescale=True, seed=0), della(drop=0.3, window=0.14, elect=True, seed=0),
+            breadcrumbs(smallest=0.89, largest=0.01), consensus(information=0.4, agreeing=2),
+            localize_and_stitch(density=0.05), lines(alpha=None, beta=0.5, outside="nearest"),
+            iso_c(attention="stacked"), iso_cts(common_space_fraction=0.8, attention="stacked"), tsv_m(rank_share=None,
+            attention="stacked"), wudi(solver="filter", steps=300, elsewhere="pretrained", attention="stacked"),
             cart(scale=2.0, rank_share=0.12, attention="stacked"), dc_merge(density=0.001, attention="stacked"),
             ace(ridge=0.01, heterogeneity=0.3, rank_share=0.3, attention="stacked"). The pipeline alone has those that
             need images: fisher, regmean, ada_merging.
-        coefficient: λ, or λ by patterns of names, of which the first that matches counts ({"*.ln_*": 0, "*": 0.2}); None
-            takes the method's usual one, as do tensors that no pattern matches.
+        coefficient: λ, or λ by patterns of names ({"*.ln_*": 0, "*": 0.2}: the first that matches counts); the method's
+            usual one for None, and for tensors that no pattern matches.
         weights: by task, of those that count more or less than 1; methods that add up or average take them.
         calibration: "svc" calibrates the singular values of λ·v (docs/merging/calibration.md).
-        tau: share of the parameters, the most sensitive ones, that stay as in θ_pre; `positive` and `negative` take none.
+        tau: share of the parameters, the most sensitive ones, that stay as they are; `positive`, `negative` take none.
         gradients: per task, the mean absolute per-exemplar gradient at θ_pre (`tatr.mean_absolute_gradient`).
         sensitivity: how Ω is made: gradient, zero_shot, ntk, positive, negative, random, magnitude, slope; None takes
             `gradient` where gradients are given, else `zero_shot`, which uses |Δ_k| instead (Eq. 7).
