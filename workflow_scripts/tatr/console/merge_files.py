@@ -80,7 +80,6 @@ def _method(arguments: Sequence[str] | None) -> "Method":
 
 def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
     from tatr.merging import sensitivities
-    from tatr.merging.calibration import NAMES as CALIBRATIONS
     from tatr.merging.file_merge import NEEDS_DATA
     from tatr.merging.methods import load, names
 
@@ -96,23 +95,7 @@ def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
     parser.add_argument("finetuned", nargs="+", metavar="FINETUNED", help="fine-tuned models: PATH or NAME=PATH")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder to make")
     parser.add_argument("--method", default="task_arithmetic", help=f"one of {', '.join(free)} (default: %(default)s)")
-    parser.add_argument(
-        "--coefficient",
-        action="append",
-        metavar="λ",
-        help=f"of θ_pre + λ·v (default: {method.coefficient:g}); or 'PATTERN=λ' for some tensors ('*.ln_*=0'), several "
-        "times: the first pattern that matches counts",
-    )
-    parser.add_argument(
-        "--weight",
-        action="append",
-        default=[],
-        metavar="NAME=WEIGHT",
-        help="how much a model counts in a sum or an average, if not 1; may be given several times",
-    )
-    parser.add_argument(
-        "--calibration", choices=[*CALIBRATIONS], help="calibrate the singular values of λ·v (default: no)"
-    )
+    _add_modifiers(parser, method)
     parser.add_argument(
         "--tau", type=float, metavar="τ", help="leave this share of the parameters as it is: trust region (default: no)"
     )
@@ -148,6 +131,28 @@ def _add_settings(parser: argparse.ArgumentParser, method: "Method") -> None:
             metavar="|".join(get_args(kind)) if get_origin(kind) is Literal else name.upper(),
             help=f"{text} (default: {parameter.default})".replace("%", "%%"),
         )
+
+
+def _add_modifiers(parser: argparse.ArgumentParser, method: "Method") -> None:
+    from tatr.merging.calibration import NAMES as CALIBRATIONS
+
+    parser.add_argument(
+        "--coefficient",
+        action="append",
+        metavar="λ",
+        help=f"of θ_pre + λ·v (default: {method.coefficient:g}); or 'PATTERN=λ' for some tensors ('*.ln_*=0'), several "
+        "times: the first pattern that matches counts",
+    )
+    parser.add_argument(
+        "--weight",
+        action="append",
+        default=[],
+        metavar="NAME=WEIGHT",
+        help="how much a model counts in a sum or an average, if not 1; may be given several times",
+    )
+    parser.add_argument(
+        "--calibration", choices=[*CALIBRATIONS], help="calibrate the singular values of λ·v (default: no)"
+    )
 
 
 def _settings(method: "Method", texts: Mapping[str, str]) -> dict[str, Any]:
