@@ -71,7 +71,7 @@ class Checkout:
             env=clean_environment() | environment,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1800,
             start_new_session=True,
         )
 
@@ -104,7 +104,7 @@ class Checkout:
             env=clean_environment() | environment,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1800,
         )
 
     def artefact(self, job: str) -> Path:
