@@ -45,7 +45,7 @@ there and nothing runs. Whenever something upstream runs, the table, the figure 
 
 The last column counts jobs of the run that the tests use. It has {len(EVERYTHING)} jobs: three tasks and four merges,
 one of them with a zero-shot trust region and one with a gradient-based one. The last three tables are about other runs.
-The first has two tasks, all other methods, Surgery, a τ chosen on validation, a trust region by signs, a calibrated
+The first has two tasks, other methods, Surgery, a τ chosen on validation, a trust region by signs, a calibrated
 merge of weighted tasks, λ by tensors, and one model trained on all tasks. The second has every analysis. The third has
 two tasks from images on disk, a CLIP of the user's own, one model that was fine-tuned elsewhere, and one merge.
 
