@@ -132,7 +132,9 @@ def test_a_truncated_file_is_refused(path: Path, tensors: Tensors, kept: int) ->
 
 def test_an_empty_file_is_refused(path: Path) -> None:
     path.write_bytes(b"")
-    with pytest.raises(TatrError, match=r"encoder\.safetensors: an empty file; download or copy it again"):
+    with pytest.raises(
+        TatrError, match=r"encoder\.safetensors: not a complete safetensors file but an empty file; download"
+    ):
         SafetensorsFile(path)
 
 
@@ -153,7 +155,7 @@ class Bomb:
 
 def test_a_pickle_in_place_of_safetensors_is_refused_and_not_executed(path: Path, tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({"a": Bomb(tmp_path / "executed")}))
-    with pytest.raises(TatrError, match=r"encoder\.safetensors: a pickled file .*, not safetensors"):
+    with pytest.raises(TatrError, match=r"not a complete safetensors file but a pickled file"):
         SafetensorsFile(path)
     assert not (tmp_path / "executed").exists()
     pickle.loads(path.read_bytes())  # the bomb is live: had it been unpickled, we would know

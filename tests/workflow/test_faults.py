@@ -170,12 +170,12 @@ class TestFailure:
     ) -> None:
         before = copied.manifests()
         changed = copied.with_config(tmp_path / "config.yaml", tiny_config.replace("3.0e-4", "3.0e+37"))
-        target = changed.planned("finetune:cars", changed.plan())
+        target = changed.planned("finetuning:cars", changed.plan())
 
         done = changed.snakemake(f"{target}/manifest.json")
 
         line = "lower finetuning.learning_rate"
-        (log,) = (log for log in changed.folder.glob("logs/finetune/cars-*.log") if line in log.read_text())
+        (log,) = (log for log in changed.folder.glob("logs/finetuning/cars-*.log") if line in log.read_text())
         assert done.returncode != 0
         assert line in done.stderr
         assert "Traceback" not in done.stderr

@@ -4,5 +4,5 @@ from pathlib import Path
 
 
 def text_of(path: str | Path) -> str:
-    r"""A path in which bytes that are no UTF-8 are written out, such as \\udcff."""
+    """A path in which bytes that are no UTF-8 are written out, as escapes."""
     return str(path).encode("utf-8", "backslashreplace").decode()
