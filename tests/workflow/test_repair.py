@@ -95,9 +95,23 @@ def test_an_artefact_of_another_configuration_is_named_and_left(
     done, jobs = repaired(other)
 
     assert done.returncode == 1
-    assert f"{damaged.relative_to(copied.folder)}: belongs to none of these configurations" in done.stdout
+    assert (
+        f"{damaged.relative_to(copied.folder)}: none of these configurations, with the present code, asks for it"
+        in done.stdout
+    )
     assert jobs == set()
     assert (damaged / FILE).is_file()
+
+
+def test_a_configuration_that_can_t_be_read_is_one_line(copied: Checkout, tmp_path: Path) -> None:
+    damaged = copied.artefact("mask:zero_shot_tau-0.01")
+    truncate(damaged)
+
+    done, jobs = repaired(copied.with_config(tmp_path / "other.yaml", "suite: [cars]"))
+
+    assert (done.returncode, jobs) == (1, set())
+    assert done.stderr.startswith(f"error: {tmp_path / 'other.yaml'}: the configuration has")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("folder", ["results/head", "results"])

@@ -20,6 +20,9 @@ def repair(wrong: Iterable[Path], configs: Sequence[Path], cores: str) -> int:
         wrong: their folders, and what attempts that are over have left beside them.
         configs: the configurations that they belong to.
         cores: how many CPU cores to use.
+
+    Raises:
+        TatrError: a configuration can't be read, or has mistakes.
     """
     from tatr.attempts import Remnant, remove
     from tatr.workflow.artefact import FILE
@@ -42,9 +45,10 @@ def repair(wrong: Iterable[Path], configs: Sequence[Path], cores: str) -> int:
                 return 1
     whole = [path for path in again if not list(problems(path / FILE))]
     equal = [path for path in whole if _digest(path / FILE) == again[path]]
-    print(f"{len(whole)} made again, {len(equal)} of them with the content that they had.")
+    if again:
+        print(f"{len(whole)} made again, {len(equal)} of them with the content that they had.")
     for path in left:
-        print(f"{path}: belongs to none of these configurations; name the one that made it, or delete it")
+        print(f"{path}: none of these configurations, with the present code, asks for it; name another, or delete it")
     return int(bool(left) or len(whole) < len(again))
 
 

@@ -1,10 +1,12 @@
 """Recompute the digests of all artefacts under a folder, and name what is missing, truncated or altered."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tatr.console.repair import repair
+from tatr.errors import TatrError
 
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -17,6 +19,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     given = _parser(prog).parse_args(arguments)
 
     from tatr.progress import progress
+    from tatr.report.plain_text import counted
     from tatr.workflow.artefact import FILE
     from tatr.workflow.renewal import make_current
     from tatr.workflow.verification import problems, without_manifest
@@ -30,12 +33,13 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     for artefact, problem in wrong:
         print(f"{artefact}: {problem}")
     if wrong and given.repair:
-        return repair(dict.fromkeys(artefact for artefact, _ in wrong), given.repair, given.cores)
+        try:
+            return repair(dict.fromkeys(artefact for artefact, _ in wrong), given.repair, given.cores)
+        except TatrError as error:
+            sys.exit(f"error: {error}")
     if wrong:
-        print(
-            f"\n{len(wrong)} problems. `tatr verify --repair CONFIG` makes what is wrong again; name the configurations"
-        )
-        print("that it belongs to. What was made from it runs again only where its content has changed.")
+        print(f"\n{counted(len(wrong), 'problem')}. `tatr verify --repair CONFIG` makes what is wrong again; name the")
+        print("configurations that it belongs to. What was made from it runs again only where its content has changed.")
         return 1
     print(f"{len(manifests)} artefacts verified: all content is there and has the digest its manifest states.")
     if given.touch:
