@@ -27,11 +27,15 @@ class BadInput:
     """What the message must name: the culprit, what was expected, the remedy."""
 
 
+Complaint = Callable[[BadInput], str]
+"""Brings a bad input; returns the one message about it."""
+
+
 def complaint(bad: BadInput, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> str:
-    """The one message about it; the command fails, and changes no file."""
+    """The one message about it; the command fails, changes no file and leaves nothing."""
     monkeypatch.chdir(folder)
     command = [str(word) for word in bad.write(folder)]
-    before = _files(folder)
+    before = _tree(folder)
     caplog.clear()
     with pytest.raises(SystemExit) as ended:
         _start(command, monkeypatch)
@@ -42,7 +46,7 @@ def complaint(bad: BadInput, folder: Path, monkeypatch: pytest.MonkeyPatch, capl
     assert "Traceback" not in messages[0]
     for text in bad.told:
         assert text in messages[0]
-    assert _files(folder) == before
+    assert _tree(folder) == before
     return messages[0]
 
 
@@ -61,5 +65,8 @@ def _start(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         runpy.run_path(str(SCRIPTS / f"{command[0]}.py"), run_name="__main__")
 
 
-def _files(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): file_digest(path) for path in folder.rglob("*") if path.is_file()}
+def _tree(folder: Path) -> dict[str, str]:
+    """Everything below a folder, but for folders of kinds, which outlive the attempts that made them."""
+    paths = {path.relative_to(folder): path for path in folder.rglob("*")}
+    places = {at: path for at, path in paths.items() if at.parent.name != "results" and at.name != "results"}
+    return {str(at): file_digest(path) if path.is_file() else "" for at, path in places.items()}

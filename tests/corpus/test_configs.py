@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from bad_input import BadInput, complaint
+from bad_input import BadInput, Complaint
 
 PLAIN = "suite: [cars, digits]\nmerges: [{method: ties}]\n"
 OWN = PLAIN + "tasks: {own: {source: folder, root: images, %s}}\n"
@@ -175,7 +175,5 @@ BACKBONES = [
 
 
 @pytest.mark.parametrize("bad", [*TEXTS, *SPELLINGS, *SETTINGS, *PLACES, *BACKBONES], ids=lambda bad: bad.name)
-def test_it_is_told(
-    bad: BadInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    complaint(bad, tmp_path, monkeypatch, caplog)
+def test_it_is_told(bad: BadInput, complaint: Complaint) -> None:
+    complaint(bad)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bad_input import BadInput, complaint
+from bad_input import BadInput, Complaint
 from native_files import DEFAULTS, save
 
 Command = Sequence[str | Path]
@@ -416,7 +416,5 @@ BAD = [
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
-def test_it_is_told(
-    bad: BadInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    complaint(bad, tmp_path, monkeypatch, caplog)
+def test_it_is_told(bad: BadInput, complaint: Complaint) -> None:
+    complaint(bad)
