@@ -39,7 +39,8 @@ def main() -> None:
     with scratch_folder(given.work, 4e9 * (given.width / 768) ** 2) as folder:
         (folder / "config.json").write_text(json.dumps(model(given.width)))
         for what in (["backbone"], ["task", "task0"]):
-            subprocess.run([sys.executable, ROOT / "benchmarks/rehearsal_inputs.py", folder, *what], check=True)
+            command = [sys.executable, ROOT / "benchmarks/rehearsal_inputs.py", folder, *what]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # it says how many parameters there are
         for kind, (inputs, settings) in STEPS.items():
             names = ("x", "y") if kind == "task_vector" else ("x",)
             seconds, digests = min(run(folder, kind, name, inputs, settings) for name in names)

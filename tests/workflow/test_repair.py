@@ -73,6 +73,10 @@ def test_exactly_what_is_damaged_is_made_again(copied: Checkout) -> None:
         damage(copied.artefact(job))
     dead = copied.results / f"mask/gradient.partial-{attempts._space()}-99999999-1"
     dead.mkdir()
+    living = copied.results / f"mask/random.partial-{attempts._owner()}"
+    shutil.copytree(copied.artefact("mask:zero_shot_tau-0.01"), living)
+    state = copied.results / f"finetuning/signs-0123456789ab.saved-{attempts._space()}-99999999-1"
+    state.mkdir()
 
     done, jobs = repaired(copied)
 
@@ -81,6 +85,9 @@ def test_exactly_what_is_damaged_is_made_again(copied: Checkout) -> None:
     assert jobs == {str(copied.artefact(job).relative_to(copied.results)) for job in DAMAGES}
     assert copied.manifests() == whole
     assert not dead.exists()
+    assert (living / FILE).is_file()
+    assert state.exists()
+    assert f"{state.name}: an attempt's state; the next one goes on from it" in done.stdout
     assert "verified" in copied.script("verify").stdout
     assert copied.dry_run() == set()
 

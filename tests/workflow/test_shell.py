@@ -61,6 +61,14 @@ def test_settings_of_any_length_arrive_whole(character: str, tmp_path: Path) -> 
     assert said(command, tmp_path / "scripts") == [["--settings", settings, "--code", "c", "--output", "o o"]]
 
 
+def test_a_second_long_argument_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "echo.py").write_text(ECHO, encoding="utf-8")
+    script = f"{prefix(tmp_path, sys.executable, None).format()}long=$(printf %{LONG + 1}s); tatr echo \"$long\" \"$long\""
+    done = subprocess.run(["bash", "-c", script], capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: two arguments of more than {LONG} characters\n"
+
+
 def test_a_failed_step_fails_the_rule(tmp_path: Path) -> None:
     (tmp_path / "fail.py").write_text("raise SystemExit(3)", encoding="utf-8")
     text = prefix(tmp_path, sys.executable, None).format()
@@ -98,7 +106,8 @@ def test_a_folder_that_may_not_be_written_is_refused(
     for folder in ("results/mask", "logs", ".snakemake"):
         (tmp_path / folder).mkdir(parents=True)
     check_places(tmp_path, tmp_path)
-    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path / name)
+    (tmp_path / "results/gradient").symlink_to("/")
+    monkeypatch.setattr("os.access", lambda path, mode: path not in (tmp_path / name, tmp_path / "results/gradient"))
     with pytest.raises(TatrError, match=rf"^{tmp_path / name}: can't be written; change its permissions, or run in"):
         check_places(tmp_path, tmp_path)
 

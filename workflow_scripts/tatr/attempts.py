@@ -46,13 +46,17 @@ class Remnant:
     """Host, process namespace, process and its start."""
     process: str
     """For people."""
+    is_state: bool
+    """Whether an attempt can go on from it."""
 
     @classmethod
     def of(cls, path: Path) -> "Remnant | None":
         """None if the path is of no attempt."""
         if not (name := _NAME.fullmatch(path.name)):
             return None
-        return cls(path, path.with_name(name["target"]), name["owner"], f"process {name['pid']} on {name['host']}")
+        process = f"process {name['pid']} on {name['host']}"
+        is_state = path.name == f"{name['target']}.saved-{name['owner']}"
+        return cls(path, path.with_name(name["target"]), name["owner"], process, is_state)
 
     def is_alive(self) -> bool:
         """Whether the attempt is going on. Of another host's this takes `SILENCE` seconds to say."""
@@ -113,7 +117,7 @@ class Attempt:
     def _inherit(self) -> None:
         """Take over what dead attempts saved last, and remove all else that they left."""
         dead = [remnant for remnant in remnants(self.target) if not self._goes_on(remnant)]
-        states = [remnant.path for remnant in dead if remnant.path.name.endswith(f".saved-{remnant.owner}")]
+        states = [remnant.path for remnant in dead if remnant.is_state]
         for path in sorted(states, key=lambda path: _time(path) or 0, reverse=True):
             try:
                 if not self.saved.exists():

@@ -27,7 +27,8 @@ class JoinedError(TatrError):
 def system_error(error: OSError) -> TatrError:
     """What the system says of a file, in one line."""
     path = str(error.filename or "a file")
-    return TatrError(f"{path if len(path) <= 200 else path[:200] + ' …'}: can't be read ({error.strerror})")
+    reason = error.strerror or str(error) or type(error).__name__
+    return TatrError(f"{path if len(path) <= 200 else path[:200] + ' …'}: can't be read ({reason})")
 
 
 class Problems:

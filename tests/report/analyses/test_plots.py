@@ -192,16 +192,17 @@ def test_what_analyses_need_is_planned_opened_and_read(name: str) -> None:
 def test_rows_and_curves_get_their_own_names() -> None:
     table = pd.DataFrame(
         {
-            "row": ["Ties", "Ties (2)", "MagMax"],
-            "other": ["MagMax", "Ties", "mine"],
-            "curve": ["Ties + gradient, n 8", "Ties, density 0.1 + gradient", "MagMax + gradient"],
-            "task": ["Ties"] * 3,
+            "row": ["Ties", "Ties (2)", "MagMax", "Ties + gradient"],
+            "other": ["MagMax", "Ties", "mine", "Ties + SVC"],
+            "curve": ["Ties + gradient, n 8", "Ties, density 0.1 + gradient", "MagMax + gradient", "Ties + SVC + ntk"],
+            "task": ["Ties"] * 4,
         }
     )
-    names = {"Ties": "MagMax", "MagMax": "Ties", "Ties (2)": "third"}
+    names = {"Ties": "MagMax", "MagMax": "Ties", "Ties (2)": "third", "Ties + SVC": "calibrated"}
     found = renamed(table, names)
-    assert [*found["row"]] == ["MagMax", "third", "Ties"]
-    assert [*found["other"]] == ["Ties", "MagMax", "mine"]
-    assert [*found["curve"]] == ["MagMax + gradient, n 8", "Ties, density 0.1 + gradient", "Ties + gradient"]
-    assert [*found["task"]] == ["Ties"] * 3
+    assert [*found["row"]] == ["MagMax", "third", "Ties", "Ties + gradient"]
+    assert [*found["other"]] == ["Ties", "MagMax", "mine", "calibrated"]
+    curves = ["MagMax + gradient, n 8", "Ties, density 0.1 + gradient", "Ties + gradient", "calibrated + ntk"]
+    assert [*found["curve"]] == curves
+    assert [*found["task"]] == ["Ties"] * 4
     assert renamed(table, {}).equals(table)

@@ -177,7 +177,7 @@ def _texts(node: Any, keys: Keys) -> Iterator[Mistake]:  # noqa: ANN401
             yield from _texts(key, keys) if isinstance(key, str) else ()
     elif isinstance(node, str) and (found := re.search("[\0\ud800-\udfff]", node)):
         yield Mistake(keys, f"holds {found[0]!a}, which is no character of a text or of a file's name; leave it out")
-    elif isinstance(node, str) and node.startswith("~") and keys[-1] in PATHS:
+    elif isinstance(node, str) and node.startswith("~") and keys and keys[-1] in PATHS:
         try:
             Path(node).expanduser()
         except RuntimeError:

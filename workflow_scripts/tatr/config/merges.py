@@ -52,14 +52,15 @@ def _coefficient(raw: Any) -> Any:  # noqa: ANN401
 def _patterns(raw: dict[Any, Any]) -> dict[str, float]:
     if not raw:
         raise ValueError("{}: expected a number, {search: [number, number, ...]} or {PATTERN: number}")
-    numbers = {str(pattern): as_number(str(value)) for pattern, value in raw.items() if not isinstance(value, bool)}
+    found = {}
     for pattern, value in raw.items():
         if str(pattern).isalpha() and get_close_matches(str(pattern), ["search"]):
             raise ValueError(f"{pattern}: unknown key (did you mean 'search'?)")
-        number = numbers.get(str(pattern))
+        number = None if isinstance(value, bool) else as_number(str(value))
         if number is None or not math.isfinite(number):
             raise ValueError(f"'{pattern}': {value!r}: expected λ of the tensors that are called so, a number")
-    return {pattern: number for pattern, number in numbers.items() if number is not None}
+        found[str(pattern)] = number
+    return found
 
 
 def _calibration(raw: Any) -> Any:  # noqa: ANN401

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, create_model, field_validator
 
 from tatr.config.analyses import Analyses
+from tatr.config.messages.words import LONGEST_NAME
 from tatr.config.merges import Merge, TrustRegion
 from tatr.config.section import LARGEST_SEED, Section, section_of
 from tatr.config.suites import SUITES, tasks_of
@@ -21,7 +22,7 @@ from tatr.training.recipes.exemplars import Exemplars
 from tatr.training.recipes.fine_tuning import FineTuning
 from tatr.training.recipes.surgery import Surgery
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")]
+Name = Annotated[str, Field(pattern=rf"^[A-Za-z][A-Za-z0-9_]{{0,{LONGEST_NAME - 1}}}$")]
 """Of a task or a run: letters, digits and _, as it becomes part of file names."""
 
 

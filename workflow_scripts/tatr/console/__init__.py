@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import sys
-from io import TextIOWrapper
 
 from tatr.workflow.any_terminal import spell_what_can_not_be_shown
 
@@ -34,8 +33,6 @@ def main() -> int:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help=f"one of {', '.join(COMMANDS)}")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="of the command")
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # where the terminal has no τ or λ
     chosen = parser.parse_args()
     if chosen.version:
         import tatr

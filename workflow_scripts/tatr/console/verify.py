@@ -22,12 +22,14 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     from tatr.report.plain_text import counted
     from tatr.workflow.artefact import FILE
     from tatr.workflow.renewal import make_current
-    from tatr.workflow.verification import problems, without_manifest
+    from tatr.workflow.verification import manifests, problems, states, without_manifest
 
-    manifests = sorted(given.folder.rglob(FILE))
-    wrong = [(path.parent, problem) for path in progress(manifests, "verify") for problem in problems(path)]
+    found = manifests(given.folder)
+    wrong = [(path.parent, problem) for path in progress(found, "verify") for problem in problems(path)]
     wrong += [(path, problem) for path, problem in without_manifest(given.folder)]
-    if not (manifests or wrong):
+    for state in states(given.folder):
+        print(f"{state}: an attempt's state; the next one goes on from it")
+    if not (found or wrong):
         print(f"{given.folder}: holds no artefacts (no {FILE}); run snakemake first, or name another folder")
         return 1
     for artefact, problem in wrong:
@@ -41,9 +43,9 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         print(f"\n{counted(len(wrong), 'problem')}. `tatr verify --repair CONFIG` makes what is wrong again; name the")
         print("configurations that it belongs to. What was made from it runs again only where its content has changed.")
         return 1
-    print(f"{len(manifests)} artefacts verified: all content is there and has the digest its manifest states.")
+    print(f"{len(found)} artefacts verified: all content is there and has the digest its manifest states.")
     if given.touch:
-        make_current(manifests)
+        make_current(found)
         print("Their times are in order: `snakemake -n` shows what your configuration still lacks.")
     return 0
 

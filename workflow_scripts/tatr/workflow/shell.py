@@ -20,8 +20,12 @@ WEIGHTS=%(weights)s
 tatr() (
   words=(%(python)s %(scripts)s/tatr/console)
   if [ -f %(scripts)s/"$1.py" ]; then words=(%(python)s %(scripts)s/"$1.py"); shift; fi
+  long=
   for word in "$@"; do
-    if [ ${#word} -gt %(long)s ]; then exec 9< <(printf %%s "$word"); word=/dev/fd/9; fi
+    if [ ${#word} -gt %(long)s ]; then
+      if [ "$long" ]; then echo "error: two arguments of more than %(long)s characters" >&2; exit 1; fi
+      exec 9< <(printf %%s "$word"); word=/dev/fd/9; long=$word
+    fi
     words+=("$word")
   done
   exec "${words[@]}"
@@ -76,6 +80,8 @@ def check_places(project: Path, work: Path) -> None:
                 f"{str(folder)!r}: Snakemake can't run jobs where the {what}'s path has {found[0]!r}; rename the "
                 f"folder, or {'move the project' if folder is project else 'run in another one'}"
             )
-    for folder in (work, *(work / name for name in WRITTEN), *work.glob("results/*/")):
+    # Links below results lead to what others have made, which is read.
+    own = (path for path in work.glob("results/*/") if not path.is_symlink())
+    for folder in (work, *(work / name for name in WRITTEN), *own):
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise TatrError(f"{folder}: can't be written; change its permissions, or run in another folder")

@@ -39,15 +39,36 @@ def problems(manifest: Path) -> Iterator[str]:
         yield f"{name}: surplus (the manifest does not list it)"
 
 
+def manifests(results: Path) -> list[Path]:
+    """Those of all artefacts below a folder; of what attempts are building, none."""
+    return sorted(path for path in results.rglob(FILE) if not Remnant.of(path.parent))
+
+
 def without_manifest(results: Path) -> Iterator[tuple[Path, str]]:
-    """What looks like an artefact below a folder and is none, and what attempts that are over have left."""
-    of_kinds = [path for path in (results, *results.glob("*")) if path.name in kinds() and path.is_dir()]
-    for folder in sorted(path for kind in of_kinds for path in kind.iterdir() if path.is_dir() or Remnant.of(path)):
-        remnant = Remnant.of(folder)
-        if remnant and not remnant.is_alive():
-            yield folder, f"left by {remnant.process}, which has ended (removed when it is made again)"
-        elif not (remnant or folder.is_symlink() or (folder / FILE).exists()) and any(folder.iterdir()):
-            yield folder, f"{FILE}: missing"
+    """What looks like an artefact below a folder and is none, and what attempts that are over have left in vain."""
+    for path in _of_kinds(results):
+        remnant = Remnant.of(path)
+        if remnant and not _is_awaited(remnant) and not remnant.is_alive():
+            yield path, f"left by {remnant.process}, which has ended (removed when it is made again)"
+        elif not (remnant or path.is_symlink() or (path / FILE).exists()) and any(path.iterdir()):
+            yield path, f"{FILE}: missing"
+
+
+def states(results: Path) -> Iterator[Path]:
+    """What attempts have saved below a folder, for the next one to go on from."""
+    for path in _of_kinds(results):
+        if (remnant := Remnant.of(path)) and _is_awaited(remnant):
+            yield path
+
+
+def _of_kinds(results: Path) -> list[Path]:
+    folders = [path for path in (results, *results.glob("*")) if path.name in kinds() and path.is_dir()]
+    return sorted(path for folder in folders for path in folder.iterdir() if path.is_dir() or Remnant.of(path))
+
+
+def _is_awaited(remnant: Remnant) -> bool:
+    """Whether it is a state of something that is still to be made."""
+    return remnant.is_state and not (remnant.target / FILE).exists()
 
 
 def _of_the_manifest(loaded: Manifest, folder: Path) -> Iterator[str]:

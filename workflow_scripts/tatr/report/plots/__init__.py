@@ -44,12 +44,16 @@ def renamed(table: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
         names: of rows that have one, by what they are called there.
     """
 
-    def name(called: str) -> str:
-        merge = next((merge for merge in names if called.startswith(f"{merge} + ")), called)
-        return names[called] if called in names else called.replace(merge, names.get(merge, merge), 1)
+    def curve(called: str) -> str:
+        """A curve is called by the row that it starts from, and by its trust region."""
+        rows = (row for row in sorted(names, key=len, reverse=True) if called.startswith(f"{row} + "))
+        row = next(rows, "")
+        return names.get(row, "") + called.removeprefix(row)
 
-    columns = [column for column in ("row", "other", "curve") if column in table]
-    return table.assign(**{column: [name(called) for called in table[column]] for column in columns})
+    found = {column: [names.get(called, called) for called in table[column]] for column in {"row", "other"} & {*table}}
+    if "curve" in table:
+        found["curve"] = [curve(called) for called in table["curve"]]
+    return table.assign(**found)
 
 
 def with_intervals(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:

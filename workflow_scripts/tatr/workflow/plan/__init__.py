@@ -125,7 +125,7 @@ def _check_tower(draft: Draft) -> None:
     config, source = draft.config, draft.source
     if not isinstance(Architecture.of(source.model, source.label).vision, OtherTower):
         return
-    users = {f"merges[{index}]: regmean": merge.method == "regmean" for index, merge in enumerate(config.merges)}
+    users = {f"merges, '{merge.row_name}'": merge.method == "regmean" for merge in config.merges}
     users["finetuning.checkpointing"] = any(config.finetuning_of(task).checkpointing for task in draft.tasks)
     for key, used in users.items():
         if used:
@@ -137,11 +137,13 @@ def _check_tower(draft: Draft) -> None:
 
 def _check_patterns(draft: Draft) -> None:
     """Raise here where λ is given for tensors that the image encoder doesn't have; of unusual ones a job finds out."""
+    merges = [merge for merge in draft.config.merges if merge.by_tensor]
     architecture = Architecture.of(draft.source.model, draft.source.label)
-    if isinstance(architecture.vision, OtherTower):
+    if not merges or isinstance(architecture.vision, OtherTower):
         return
-    for index, merge in enumerate(draft.config.merges):
+    layout = architecture.layout()
+    for merge in merges:
         try:
-            per_tensor(merge.by_tensor or 1.0, architecture.layout())
+            per_tensor(merge.by_tensor or 1.0, layout)
         except TatrError as error:
-            raise TatrError(f"merges[{index}].{error}") from None
+            raise TatrError(f"merges, '{merge.row_name}': {error}") from None
