@@ -1,4 +1,4 @@
-"""Write the generated files: the config's schema and defaults, a docs page per method, the table of results."""
+"""Write the generated files: the config's schema and defaults, a docs page per method, tables of results."""
 
 import argparse
 import sys
@@ -20,16 +20,19 @@ def main() -> int:
     arguments = parser.parse_args()
 
     from tatr.config.docs import default_text, schema_text
-    from tatr.config.pages import page, with_table
+    from tatr.config.pages import page, table_of_results, with_tables
+    from tatr.config.region_tables import region_tables
     from tatr.merging.methods import names
 
     texts = {"config/schema.json": schema_text(), "config/default.yaml": default_text()}
     results = BASE / "docs/report/results.csv"
     texts |= {f"docs/merging/methods/{name}.md": page(name, results) for name in names()}
     if results.is_file():
-        texts["docs/report/results.md"] = with_table(
-            (BASE / "docs/report/results.md").read_text(encoding="utf-8"), results
-        )
+        tables = {
+            "docs/report/results.md": {"table": table_of_results(results)},
+            "docs/report/trust-regions.md": region_tables(BASE / "config/tiny8_all.yaml", results),
+        }
+        texts |= {name: with_tables((BASE / name).read_text(encoding="utf-8"), made) for name, made in tables.items()}
     stale = 0
     for name, text in texts.items():
         path = arguments.folder / name

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from sealed import seal
 
+import tatr
 from tatr.digests import file_digest
+from tatr.merging.methods import load, names
 from tatr.vectors import layout as layouts
 from tatr.vectors.layout import Layout
 from tatr.vectors.store import StoredVector, write_vector
@@ -77,6 +79,16 @@ def merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., np.n
 
 def values(paths: list[Path]) -> np.ndarray:
     return np.stack([StoredVector(path.parent / "vector.zarr")[0 : LAYOUT.size] for path in paths])
+
+
+@pytest.mark.parametrize("name", [name for name in names() if {*load(name).needs} <= {"layout"}])
+def test_a_job_gives_what_the_library_gives(name: str, made: Made, merge: Callable[..., np.ndarray]) -> None:
+    given = {"backbone": made["backbone"]} if load(name).needs else {}
+    found = merge(name, task_vectors=made["task-vectors"], **given)
+    base = LAYOUT.unflatten(np.zeros(LAYOUT.size, np.float32))
+    models = {task: LAYOUT.unflatten(own) for task, own in zip(TASKS, values(made["task-vectors"]), strict=True)}
+    expected = tatr.merge(base, models, method=name, coefficient=1.0)
+    np.testing.assert_array_equal(found, LAYOUT.flatten(expected))
 
 
 def test_fisher_information_meets_the_task_vector_of_its_task(made: Made, merge: Callable[..., np.ndarray]) -> None:

@@ -9,8 +9,7 @@ from edits import change_code
 TABLE = {"tables:methods", "figures:methods", "report:methods"}
 ADAPTED = "ada_merging_iterations-{}_batch_size-8+zero_shot_tau-0.01"
 ADAPTED_TOO = "ada_merging_granularity-task_density-0.2_iterations-2_batch_size-8_split-validation"
-OTHERS = {"breadcrumbs": 1, "consensus": 0.3, "dare": 0.3, "iso_c": 1.3, "lines": 1, "magmax": 0.5, "pcb": 1.2}
-OTHERS |= {"ties": 0.3, "tsv_m": 1, "iso_cts": 1.5, "wudi": 1, "della": 1.1}
+OTHERS = {"dare": 0.3, "ties": 0.3, "tsv_m": 1}
 SEARCHED = "evaluation:task_arithmetic+zero_shot_tau-search_lambda-search"
 
 FISHER = {"merge:fisher_exemplars-4", "evaluation:fisher_exemplars-4_lambda-1"} | TABLE

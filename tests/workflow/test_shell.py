@@ -63,7 +63,7 @@ def test_settings_of_any_length_arrive_whole(character: str, tmp_path: Path) -> 
 
 def test_a_second_long_argument_is_refused(tmp_path: Path) -> None:
     (tmp_path / "echo.py").write_text(ECHO, encoding="utf-8")
-    script = f"{prefix(tmp_path, sys.executable, None).format()}long=$(printf %{LONG + 1}s); tatr echo \"$long\" \"$long\""
+    script = f'{prefix(tmp_path, sys.executable, None).format()}long=$(printf %{LONG + 1}s); tatr echo "$long" "$long"'
     done = subprocess.run(["bash", "-c", script], capture_output=True, encoding="utf-8")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"error: two arguments of more than {LONG} characters\n"

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tatr.config.merges import settings_of
@@ -100,8 +100,15 @@ def _results(method: Method, results: Path) -> Iterator[str]:
     yield from ["", markdown_table(lines, "lrrrr"), ""]
 
 
-def with_table(text: str, results: Path) -> str:
-    """The page with the benchmark's table, read from a CSV file, between its two marks."""
-    begin, end = "<!-- table: written by workflow_scripts/config_docs.py -->\n", "<!-- end of table -->"
-    before, _, rest = text.partition(begin)
-    return f"{before}{begin}\n{markdown(load_table(results), {}, 1)}\n{end}{rest.partition(end)[2]}"
+def table_of_results(results: Path) -> str:
+    """The benchmark's table, read from a CSV file, in Markdown."""
+    return markdown(load_table(results), {}, 1)
+
+
+def with_tables(text: str, tables: Mapping[str, str]) -> str:
+    """A page with each table between the two marks that have its name."""
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}: written by workflow_scripts/config_docs.py -->\n", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+    return text

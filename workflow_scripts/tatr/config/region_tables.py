@@ -1,0 +1,68 @@
+"""What trust regions add to each merge of a configuration, as tables of the docs: made from its results."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tatr.config.loading import expand
+from tatr.config.merges import Merge, TrustRegion
+from tatr.config.written import read_yaml
+from tatr.report.markdown import table as markdown_table
+from tatr.report.statistics import Interval
+from tatr.report.table_text import rounded, signed
+from tatr.report.tables import load_table
+
+CONTROLS = ("random", "magnitude", "slope")
+"""Sensitivities of regions that leave parameters out for another reason than the paper's."""
+
+
+def region_tables(config: Path, results: Path) -> dict[str, str]:
+    """Markdown of two tables: `regions`, those of the paper, and `controls`, beside them.
+
+    Args:
+        config: whose merges are compared, each with the same one without a trust region.
+        results: its methods table, as CSV.
+    """
+    merges = [Merge.model_validate(row) for entry in read_yaml(config)["merges"] for row in expand(entry)]
+    table = load_table(results)
+    measured = [merge for merge in merges if merge.row_name in table.index]
+    controlled = {merge.but_for_region for merge in measured if _is_of(merge, CONTROLS)}
+    beside = [merge for merge in measured if merge.but_for_region in controlled]
+    others = [merge for merge in measured if not _is_of(merge, CONTROLS)]
+    return {"regions": _table(others, table), "controls": _table(beside, table)}
+
+
+def _table(merges: Sequence[Merge], table: pd.DataFrame) -> str:
+    """A line per merge without a region and with a row in one, a column per region."""
+    regions = {_heading(merge.trust_region): merge.trust_region for merge in merges if merge.trust_region}
+    cells: dict[str, dict[str, str]] = {}
+    for merge in merges:
+        if merge.trust_region:
+            row = table.loc[merge.row_name]
+            change = Interval(*(float(row[f"difference{end}"]) for end in ("", "_low", "_high")))
+            cells.setdefault(merge.but_for_region, {})[_heading(merge.trust_region)] = _cell(change)
+    lines = [["merge", "without", *regions]]
+    for merge in merges:
+        if not merge.trust_region and (changes := cells.get(merge.but_for_region)):
+            row = table.loc[merge.row_name]
+            spread = f" ± {rounded(row['average_sd'], 1)}" if "average_sd" in table else ""
+            average = f"{rounded(row['average'], 1)}{spread}"
+            lines.append([merge.row_name, average, *(changes.get(region, "") for region in regions)])
+    return markdown_table(lines, "l" + "r" * (len(regions) + 1))
+
+
+def _is_of(merge: Merge, sensitivities: Collection[str]) -> bool:
+    return merge.trust_region is not None and merge.trust_region.sensitivity in sensitivities
+
+
+def _heading(region: TrustRegion) -> str:
+    taus = [tau for tau in region.taus if tau is not None]
+    return f"{region.made_by.title}, " + (f"τ {100 * taus[0]:g} %" if len(taus) == 1 else "τ on validation")
+
+
+def _cell(change: Interval) -> str:
+    if change.value != change.value:  # NaN: the table has no such pair
+        return ""
+    value, low, high = (signed(figure, 1) for figure in change)
+    return f"{f'**{value}**' if change.excludes_zero else value} [{low}, {high}]"
