@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, create_model, field_validator
 
 from tatr.config.analyses import Analyses
-from tatr.config.messages.words import LONGEST_NAME
 from tatr.config.merges import Merge, TrustRegion
+from tatr.config.messages.words import LONGEST_NAME
 from tatr.config.section import LARGEST_SEED, Section, section_of
 from tatr.config.suites import SUITES, tasks_of
 from tatr.config.tasks import AnyTask, Data

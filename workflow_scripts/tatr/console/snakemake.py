@@ -43,9 +43,8 @@ def _check_readable(config: Path) -> None:
 def _environment() -> dict[str, str]:
     """Snakemake keeps a cache below the home folder. Where that can't be written, it is kept where the run is."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or f"{os.environ.get('HOME') or '/'}/.cache")
-    there = next(
-        folder for folder in (cache, *cache.parents) if os.path.exists(folder)
-    )  # Path.exists raises where one may not look
+    # Not Path.exists, which raises where one may not look.
+    there = next(folder for folder in (cache, *cache.parents) if os.path.exists(folder))  # noqa: PTH110
     if there.is_dir() and os.access(there, os.W_OK):
         return {**os.environ}
     return {**os.environ, "XDG_CACHE_HOME": str(Path(".snakemake/cache").absolute())}
