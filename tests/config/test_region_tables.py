@@ -7,8 +7,10 @@ from tatr.config.region_tables import region_tables
 
 CONFIG = """
 merges:
-  - {method: task_arithmetic, coefficient: 0.3, trust_region: [null, {tau: [0.01, 0.1]}, {sensitivity: random, tau: 0.1}]}
-  - {method: tsv_m, coefficient: {search: [0.5, 1]}, trust_region: [null, {tau: {search: [0.01, 0.1]}}], name: null}
+  - method: task_arithmetic
+    coefficient: 0.3
+    trust_region: [null, {tau: [0.01, 0.1]}, {sensitivity: random, tau: 0.1}]
+  - {method: tsv_m, coefficient: {search: [0.5, 1]}, trust_region: [null, {tau: {search: [0.01, 0.1]}}]}
   - {method: wudi, trust_region: [null, {tau: 0.01}], calibration: [null, svc]}
   - {method: regmean}
 """
@@ -45,11 +47,10 @@ def test_each_merge_stands_beside_itself_without_a_region(tmp_path: Path) -> Non
 
 
 def test_each_table_goes_between_its_marks() -> None:
-    mark = "<!-- {}: written by workflow_scripts/config_docs.py -->\n{}<!-- end of {} -->"
-    page = f"a\n{mark.format('one', 'old', 'one')}\nb\n{mark.format('two', '', 'two')}\nc\n"
-    made = with_tables(page, {"one": "| 1 |", "two": "| 2 |"})
-    assert (
-        made
-        == f"a\n{mark.format('one', chr(10) + '| 1 |' + chr(10), 'one')}\nb\n{mark.format('two', chr(10) + '| 2 |' + chr(10), 'two')}\nc\n"
-    )
+    def page(one: str, two: str) -> str:
+        mark = "<!-- {0}: written by workflow_scripts/config_docs.py -->\n{1}<!-- end of {0} -->"
+        return f"a\n{mark.format('one', one)}\nb\n{mark.format('two', two)}\nc\n"
+
+    made = with_tables(page("old", ""), {"one": "| 1 |", "two": "| 2 |"})
+    assert made == page("\n| 1 |\n", "\n| 2 |\n")
     assert with_tables(made, {"one": "| 1 |"}) == made

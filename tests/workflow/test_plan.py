@@ -92,7 +92,7 @@ class TestBackbones:
     @pytest.mark.parametrize(
         ("keys", "key"),
         [
-            ({"merges": [{"method": "regmean"}]}, r"merges, 'RegMean),
+            ({"merges": [{"method": "regmean"}]}, "merges, 'RegMean"),
             ({"finetuning": {"checkpointing": True}}, "finetuning"),
         ],
     )
