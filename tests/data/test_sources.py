@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tatr.data.class_order import in_order
 from tatr.data.decoding import square
 from tatr.data.image_store import SPLITS
 from tatr.data.pictures import Pictures
@@ -317,6 +319,11 @@ def test_folders_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert folder.load(settings(tmp_path, test_fraction=0.2))[1] == ["9", "10", "100"]
     images, labels = load(tmp_path, test_fraction=0.2)["train"]
     np.testing.assert_array_equal(np.array([9, 10, 100])[labels], images[:, 0, 0, 0])
+
+
+def test_the_order_depends_on_the_names_alone() -> None:
+    ordered = ["001", "01", "1", "2" * 5000]  # of a length that Python takes for no number
+    assert [in_order(names) for names in permutations(ordered)] == [ordered] * 24
 
 
 def test_hidden_files_and_folders_are_no_data(divided: Path) -> None:
