@@ -352,6 +352,13 @@ def test_what_lies_in_class_folders_and_is_not_used_is_counted(tmp_path: Path) -
         look(given)
 
 
+@pytest.mark.parametrize("name", source.REFUSED)
+def test_what_is_refused_is_refused_before_anything_is_read(name: str) -> None:
+    for say in (look, load):
+        with pytest.raises(TatrError, match=rf"tasks\.t\.dataset: {name} is not supported, .*; save .* source: folder"):
+            say(settings(Path("/none/such"), name, **SPLITS))
+
+
 def test_images_that_no_list_names_are_counted(tmp_path: Path) -> None:
     native_files.write_sun397(tmp_path, ("abbey", "bar"), 10)
     path = tmp_path / "Partitions/Training_01.txt"

@@ -68,6 +68,16 @@ SEEN = {
 FILES_OF_THEIR_OWN = ("DTD", "EuroSAT", "GTSRB", "SUN397", "StanfordCars")
 """Classes of `LISTINGS` whose images have files, so that torchvision isn't needed at all."""
 
+_OPENED_BY_IT = "torchvision itself opens its image files"
+REFUSED = {
+    "LFWPairs": _OPENED_BY_IT,
+    "LFWPeople": _OPENED_BY_IT,
+    "LSUN": "torchvision opens its database through a pickle",
+    "LSUNClass": "torchvision opens its database through a pickle",
+    "Places365": _OPENED_BY_IT,
+}
+"""Classes that would run a stranger's pickle, or give images to other decoders than `open_picture` allows."""
+
 _NAMES = {
     "FER2013": ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"],
     "PCAM": ["no tumor", "tumor"],
@@ -175,17 +185,28 @@ def look(settings: Mapping[str, Any]) -> int | None:
     """
     if settings["dataset"] in LISTINGS:
         return len(_found(settings, _listed).splits["train"])
-    root = root_folder(settings, _expects(settings["dataset"]))
+    root = _root(settings)
     if missing := [path for path in SEEN.get(settings["dataset"], ()) if not (root / path).exists()]:
         name = settings["dataset"]
         raise TatrError(f"{root}: {name} is missing or incomplete (no {missing[0]}); {_expects(name)}")
     return None
 
 
+def _root(settings: Mapping[str, Any]) -> Path:
+    """The folder of a data set of a class that can be read here."""
+    name = settings["dataset"]
+    if reason := REFUSED.get(name):
+        raise TatrError(
+            f"tasks.{settings['task']}.dataset: {name} is not supported, as {reason}; save its images in one folder "
+            "per class, and set source: folder"
+        )
+    return root_folder(settings, _expects(name))
+
+
 def _found(settings: Mapping[str, Any], open_part: Callable[..., Part]) -> SourceSplits:
     """All splits of a task, whose parts are opened in one way or another."""
     name, key = settings["dataset"], f"tasks.{settings['task']}"
-    root = root_folder(settings, _expects(name))
+    root = _root(settings)
     where = f"{root} ({name})"
     undivided = bool(settings["lists"]) or settings["test_fraction"] is not None
     options = {split: settings[split] or [{}] for split in ("train", "test")}
