@@ -259,11 +259,15 @@ def test_a_test_set_without_labels_is_no_test_set(divided: Path) -> None:
     assert load(divided / "train", test_fraction=0.2)
 
 
-def test_folders_beside_train_and_test_are_named(divided: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_lies_beside_train_and_test_is_named(divided: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.copytree(divided / "test", divided / "val")
+    save(divided / "montage.png")
+    (divided / "extra").symlink_to("nowhere")
     with caplog.at_level(logging.INFO):
-        assert folder.load(settings(divided)).unused == {"beside": [f"{divided}/val"]}
-    assert "not used: beside train and test (1: val)" in caplog.text
+        assert folder.load(settings(divided)).unused == {
+            "beside": [f"{divided}/{name}" for name in ("extra", "montage.png", "val")]
+        }
+    assert "not used: beside train and test (3: extra, montage.png, val)" in caplog.text
 
 
 def test_all_that_is_wrong_with_a_task_is_said_at_once(divided: Path) -> None:

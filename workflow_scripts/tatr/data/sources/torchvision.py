@@ -22,9 +22,9 @@ import numpy as np
 from PIL import Image
 
 from tatr.data.checks import numbered, root_folder
-from tatr.data.class_folders import REASONS, judge_unused
+from tatr.data.class_folders import REASONS, is_no_class, refuse_unused, tell_unused
 from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits
-from tatr.data.split_lists import listed_splits
+from tatr.data.split_lists import listed_splits, unlisted
 from tatr.data.splits import judged, set_aside
 from tatr.data.torchvision_files import LISTINGS
 from tatr.errors import TatrError
@@ -222,14 +222,15 @@ def _found(settings: Mapping[str, Any], open_part: Callable[..., Part]) -> Sourc
     everything = [part for its in opened.values() for part in its]
     classes = _same_classes([part.classes for part in everything], where)
     unused = _together([part.unused for part in everything])
-    judge_unused(unused, sum(len(part.pictures) for part in everything), root, key)
-    parts = {split: Parts([part.pictures for part in its]) for split, its in opened.items()}
-    if not undivided:
-        return judged(parts["train"], parts["test"], classes, settings, where, unused)
-    names = numbered(classes, settings, parts["train"].labels)
-    train, test = _divided(parts["train"], names, settings, where)
-    left = np.setdiff1d(np.arange(len(parts["train"])), np.concatenate([train.indices, test.indices]))
-    unused |= {"unlisted": [parts["train"].where(int(index)) for index in left]} if len(left) else {}
+    refuse_unused(unused, sum(len(part.pictures) for part in everything), root, key)
+    whole, *others = (Parts([part.pictures for part in its]) for its in opened.values())
+    if others:
+        tell_unused(unused, root)
+        return judged(whole, others[0], classes, settings, where, unused)
+    train, test = _divided(whole, numbered(classes, settings, whole.labels), settings, where)
+    if left := unlisted(whole, train.indices, test.indices):
+        unused["unlisted"] = left
+    tell_unused(unused, root)
     return judged(train, test, classes, settings, where, unused)
 
 
@@ -261,7 +262,10 @@ def _opened(name: str, root: Path, options: Mapping[str, Any], key: str) -> Part
         raise TatrError(f"{key}.dataset: torchvision.datasets has no '{name}'")
     dataset = _open_dataset(kind, root, options, key)
     with _explained(name, root, options, key):
-        return Part(_pictures(dataset, f"{root} ({name})"), _class_names(dataset))
+        classes = _class_names(dataset)
+        if strange := next(filter(is_no_class, classes or ()), None):
+            raise TatrError(f"{root}: {name} would take the folder '{strange}' for a class; move it elsewhere")
+        return Part(_pictures(dataset, f"{root} ({name})"), classes)
 
 
 def _same_classes(names: Sequence[list[str] | None], where: str) -> list[str] | None:
