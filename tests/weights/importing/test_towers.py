@@ -25,6 +25,7 @@ from tatr.vectors.layout import Layout
 from tatr.weights.importing import read_clip
 from tatr.weights.importing.finetuned import look
 from tatr.weights.importing.formats import Clip
+from tatr.weights.importing.names import map_names
 
 
 def same(found: Mapping[str, np.ndarray], expected: Weights) -> None:
@@ -205,6 +206,13 @@ def test_whatever_else_is_saved_with_a_model_is_read_past(
     clip = Clip(path)
     same(clip, visual)
     assert clip.format == "state dict, open_clip names"
+
+
+@pytest.mark.parametrize("more", [[], ["m.conv1.weight"]])  # the second makes it open_clip's, too
+def test_tensors_that_would_be_one_are_refused(more: list[str]) -> None:
+    names = ["m.embeddings.patch_embedding.weight", "m.embeddings.class_embedding", "m.class_embedding", *more]
+    with pytest.raises(TatrError, match=r"x: 'm\.class_emb.*' and 'm\.emb.*' would both be 'visual\.class_embedding'"):
+        map_names(names, "x")
 
 
 POINTERS = {
