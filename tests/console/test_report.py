@@ -28,7 +28,14 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("content", "told"), [(PLAIN.decode().encode("utf-16"), "UTF-16"), (b"[" * 9999, "50 levels")])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (PLAIN.decode().encode("utf-16"), "UTF-16"),
+        (b"[" * 9999, "50 levels"),
+        (b"__use_yte__: true\nname: ?print(1)\n", "__use_yte__: Snakemake would run Python that stands in the file"),
+    ],
+)
 def test_a_file_that_snakemake_would_choke_on_is_one_line(
     content: bytes, told: str, started: list[dict[str, str]], tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from tatr.data.class_folders import SHARE, FoundImages, find_images, judge_unused
+from tatr.data.class_folders import UNUSED_SHARE, FoundImages, find_images, refuse_unused
 from tatr.data.decoding import Decoding, write_pictures
 from tatr.data.pictures import ImageFiles, endings, open_picture
 from tatr.data.sources import folder as source
@@ -185,6 +185,36 @@ def test_test_images_are_never_training_images(root: Path) -> None:
         load(root.parent / "divided", test_fraction=None)
 
 
+@pytest.mark.parametrize("target", ["../0a1b.png", "../../0a1b.png", ".store/0a1b", "../.store/0a1b.png", ".0a1b.png"])
+def test_what_a_link_leads_to_is_used_and_not_counted_again(root: Path, target: str) -> None:
+    stored = root / "ant" / target
+    stored.parent.mkdir(exist_ok=True)
+    (root / "ant/00.png").rename(stored)
+    (root / "ant/00.png").symlink_to(target)
+    splits, _, unused = load(root)
+    assert sum(map(len, splits.values())) == 60
+    assert unused == {}
+
+
+def test_a_dead_link_in_place_of_a_class_is_named(root: Path) -> None:
+    (root / "cat").symlink_to("nowhere")
+    assert load(root).unused == {"link": [f"{root}/cat"]}
+
+
+def test_files_that_train_and_test_share_by_links_are_told(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    divided = root.parent / "divided"
+    for split in ("train", "test"):
+        shutil.copytree(root, divided / split)
+    save(root.parent / "pool.png")
+    for link in ("train/ant/x.png", "train/ant/y.png"):
+        (divided / link).symlink_to(root.parent / "pool.png")
+    load(divided, test_fraction=None)
+    assert "same files" not in caplog.text
+    (divided / "test/bee/z.png").symlink_to(root.parent / "pool.png")
+    load(divided, test_fraction=None)
+    assert "divided: train and test have links to the same files (1, such as " in caplog.text
+
+
 def test_it_is_told_in_the_log_and_the_record(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     (root / "ant/list.csv").write_text("")
     (root / "bee/.DS_Store").write_text("")
@@ -265,12 +295,12 @@ def test_a_hidden_class_is_not_passed_over(root: Path) -> None:
 
 
 def test_a_single_thing_never_does(tmp_path: Path) -> None:
-    judge_unused({"ending": ["a"]}, 2, tmp_path, "tasks.t")
-    judge_unused({"ending": ["a"] * 5}, 95, tmp_path, "tasks.t")
-    assert SHARE == 0.05
+    refuse_unused({"ending": ["a"]}, 2, tmp_path, "tasks.t")
+    refuse_unused({"ending": ["a"] * 5}, 95, tmp_path, "tasks.t")
+    assert UNUSED_SHARE == 0.05
     for used in (2, 94):
         with pytest.raises(TatrError, match=r"move what is no image out of tasks\.t\.root"):
-            judge_unused(
+            refuse_unused(
                 {"ending": ["a"] * (2 if used == 2 else 5), "link": ["b"] * (used > 2)}, used, tmp_path, "tasks.t"
             )
 
@@ -282,6 +312,7 @@ def test_images_that_no_list_names_are_counted(root: Path, caplog: pytest.LogCap
     with caplog.at_level(logging.INFO):
         unused = load(root, test_fraction=None, lists={"train": "train.txt", "test": "test.txt"}).unused
     assert below(root, unused["unlisted"]) == [f"{name}/{i:02}.png" for name in CLASSES for i in range(25, 30)]
+    assert "set: not used: in neither list (10: ant/25.png, ant/26.png, ant/27.png, …)" in caplog.text
 
 
 def test_thousands_of_classes_and_of_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tatr.data.class_order import in_order
 from tatr.data.decoding import square
 from tatr.data.image_store import SPLITS
 from tatr.data.pictures import Pictures
@@ -257,11 +259,15 @@ def test_a_test_set_without_labels_is_no_test_set(divided: Path) -> None:
     assert load(divided / "train", test_fraction=0.2)
 
 
-def test_folders_beside_train_and_test_are_named(divided: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_lies_beside_train_and_test_is_named(divided: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.copytree(divided / "test", divided / "val")
+    save(divided / "montage.png")
+    (divided / "extra").symlink_to("nowhere")
     with caplog.at_level(logging.INFO):
-        assert folder.load(settings(divided)).unused == {"beside": [f"{divided}/val"]}
-    assert "not used: beside train and test (1: val)" in caplog.text
+        assert folder.load(settings(divided)).unused == {
+            "beside": [f"{divided}/{name}" for name in ("extra", "montage.png", "val")]
+        }
+    assert "not used: beside train and test (3: extra, montage.png, val)" in caplog.text
 
 
 def test_all_that_is_wrong_with_a_task_is_said_at_once(divided: Path) -> None:
@@ -317,6 +323,11 @@ def test_folders_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     assert folder.load(settings(tmp_path, test_fraction=0.2))[1] == ["9", "10", "100"]
     images, labels = load(tmp_path, test_fraction=0.2)["train"]
     np.testing.assert_array_equal(np.array([9, 10, 100])[labels], images[:, 0, 0, 0])
+
+
+def test_the_order_depends_on_the_names_alone() -> None:
+    ordered = ["001", "01", "1", "2" * 5000]  # of a length that Python takes for no number
+    assert [in_order(names) for names in permutations(ordered)] == [ordered] * 24
 
 
 def test_hidden_files_and_folders_are_no_data(divided: Path) -> None:

@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import pickle
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable
@@ -352,9 +353,45 @@ def test_what_lies_in_class_folders_and_is_not_used_is_counted(tmp_path: Path) -
         look(given)
 
 
-def test_images_that_no_list_names_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("eurosat", "eurosat/2750"), ("gtsrb", "gtsrb/GTSRB/Training"), ("sun397", "SUN397/a/abbey")],
+)
+def test_folders_that_systems_leave_are_no_classes(name: str, folder: str, tmp_path: Path) -> None:
+    native_files.NATIVE[name].write(tmp_path, native_files.NATIVE[name].classes, 6)
+    given = native_files.settings(name, tmp_path)
+    before = load(given)
+    image = min((tmp_path / folder).rglob("*.[jp][pp][gm]"))
+    for litter in (".ipynb_checkpoints", "@eaDir", "__MACOSX", ".old"):
+        (tmp_path / folder / litter).mkdir()
+        shutil.copy(image, tmp_path / folder / litter)
+    after = load(given)
+    assert after.classnames == before.classnames
+    assert {split: len(its) for split, its in after.splits.items()} == {s: len(its) for s, its in before.splits.items()}
+    left = (".ipynb_checkpoints", f".old/{image.name}", "@eaDir", "__MACOSX")
+    assert before.unused == {}
+    assert after.unused == {"hidden": [f"{tmp_path}/{folder}/{path}" for path in left]}
+
+
+def test_nor_are_they_where_only_torchvision_lists(tmp_path: Path) -> None:
+    for name in ("ant", "bee", ".ipynb_checkpoints"):
+        save(tmp_path / name / "0.png", 0, 0)
+    with pytest.raises(TatrError, match=r"ImageFolder would take the folder '\.ipynb_checkpoints' for a class; "):
+        load(settings(tmp_path, "ImageFolder", test_fraction=0.5))
+
+
+@pytest.mark.parametrize("name", source.REFUSED)
+def test_what_is_refused_is_refused_before_anything_is_read(name: str) -> None:
+    for say in (look, load):
+        with pytest.raises(TatrError, match=rf"tasks\.t\.dataset: {name} is not supported, .*; save .* source: folder"):
+            say(settings(Path("/none/such"), name, **SPLITS))
+
+
+def test_images_that_no_list_names_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     native_files.write_sun397(tmp_path, ("abbey", "bar"), 10)
     path = tmp_path / "Partitions/Training_01.txt"
     path.write_text("".join(path.read_text().splitlines(True)[:-1]))
-    unused = load(settings(tmp_path, "SUN397", lists=native_files._LISTS)).unused
+    with caplog.at_level(logging.INFO):
+        unused = load(settings(tmp_path, "SUN397", lists=native_files._LISTS)).unused
+    assert "not used: in neither list (1: SUN397/b/bar/sun_00010009.jpg)" in caplog.text
     assert unused == {"unlisted": [f"{tmp_path}/SUN397/b/bar/sun_00010009.jpg"]}

@@ -130,10 +130,11 @@ def test_mistakes_are_one_message_and_nothing_is_written(files: Path, arguments:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--coefficient", "big"], "--coefficient: 'big': expected a number, or NAME=NUMBER"),
+        (["--coefficient", "big"], "--coefficient: 'big': expected a number, or PATTERN=NUMBER, such as"),
         (["--coefficient", "*.ln_*=x"], r"--coefficient: '\*\.ln_\*=x': expected a number"),
         (["--coefficient", "0.1", "--coefficient", "0.2"], "--coefficient: 0.1 and 0.2: give one λ"),
-        (["--weight", "cars"], "--weight: 'cars': expected a number, or NAME=NUMBER"),
+        (["--weight", "cars"], "--weight: 'cars': expected NAME=WEIGHT, such as cars=2"),
+        (["--weight", "2"], "--weight: '2': expected NAME=WEIGHT, such as cars=2"),
         (["--weight", "cars=1", "--weight", "cars=2"], "--weight: 'cars' is given twice"),
         (["--weight", "autos=2"], "weights: 'autos' is not merged"),
     ],

@@ -168,6 +168,7 @@ EMBEDDING = "model__embed_tokens__weight"
         ("", {"lm_head__weight": torch.zeros(2)}, r"t3\.safetensors \('t3'\): 'lm_head.weight' is not in", "lm_head.*"),
         ("", {"x": torch.zeros(2), "y": torch.zeros(2)}, "'x' and 1 more are not in the base", "[xy]"),
         ("seen", {}, "", ""),  # equal wherever it is
+        ("seen", {"ema__seen": torch.zeros(2)}, r"'t3'\): its tensors are called 'ema\.…' where", "ema.*"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named_and_can_be_ignored(

@@ -182,6 +182,11 @@ def test_gradients_are_needed_of_what_is_merged_only(pretrained: StateDict, fine
     without = {task: {"w": gradient["w"]} for task, gradient in gradients.items()}
     merged = merge(pretrained, finetuned, tau=0.25, gradients=gradients, ignore=["b"])
     assert_equal(merged, merge(pretrained, finetuned, tau=0.25, gradients=without, ignore=["b"]))
+    head = {"head": np.ones(2, "f4")}  # of which the base has none
+    merged = merge(pretrained, finetuned, tau=0.25, gradients=gradients)
+    models = {task: {**state, **head} for task, state in finetuned.items()}
+    with_head = {task: {**gradient, **head} for task, gradient in gradients.items()}
+    assert_equal(merged, merge(pretrained, models, tau=0.25, gradients=with_head, ignore=["head"]))
     with pytest.raises(TatrError, match=r"gradients of 'cars': 'b' is missing; give it zeros, .*ignore=\['b'\]"):
         merge(pretrained, finetuned, tau=0.25, gradients=without)
 

@@ -213,9 +213,9 @@ def test_what_is_no_clip_model(tmp_path: Path, visual: Weights, weights: Weights
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n")
     refused(path, "only a pointer of Git LFS")
     path.write_text("<html>")
-    refused(path, r"unknown format \(begins with b'<html>'\); known are files of torch.save")
-    path.write_bytes(b"")
-    refused(path, "unknown format")
+    refused(path, r"x\.pt: a web page, which came in place of the file; download, copy or make it again")
+    path.write_text("epoch 3")
+    refused(path, r"unknown format \(begins with b'epoch 3'\); known are files of torch.save .*; known are open_clip's")
     refused(tmp_path / "nowhere.pt", r"nowhere.pt: can't be read \(No such file")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.txt", "a")

@@ -25,6 +25,7 @@ from tatr.vectors.layout import Layout
 from tatr.weights.importing import read_clip
 from tatr.weights.importing.finetuned import look
 from tatr.weights.importing.formats import Clip
+from tatr.weights.importing.names import map_names
 
 
 def same(found: Mapping[str, np.ndarray], expected: Weights) -> None:
@@ -207,21 +208,14 @@ def test_whatever_else_is_saved_with_a_model_is_read_past(
     assert clip.format == "state dict, open_clip names"
 
 
-POINTERS = {
-    "Git LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
-    "git-annex": b"/annex/objects/SHA256E-s3--00.pt\n",
-    "DVC": b"outs:\n- md5: 00\n  size: 3\n  path: x.pt\n",
-    "Xet": b"# xet version 0\nfilesize = 3\nhash = '00'\n",
-    "an empty file": b"",
-    "a web page": b"\n<!DOCTYPE html><html>Sign in</html>",
-    "a file of zeros": bytes(3000),
-    "a compressed file": b"\x1f\x8b\x08\x00" + bytes(30),
-    "GGUF": b"GGUF\x03\x00\x00\x00" + bytes(30),
-    "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(30),
-}
+@pytest.mark.parametrize("more", [[], ["m.conv1.weight"]])  # the second makes it open_clip's, too
+def test_tensors_that_would_be_one_are_refused(more: list[str]) -> None:
+    names = ["m.embeddings.patch_embedding.weight", "m.embeddings.class_embedding", "m.class_embedding", *more]
+    with pytest.raises(TatrError, match=r"x: 'm\.class_emb.*' and 'm\.emb.*' would both be 'visual\.class_embedding'"):
+        map_names(names, "x")
 
 
-@pytest.mark.parametrize(("what", "content"), POINTERS.items(), ids=POINTERS)
+@pytest.mark.parametrize(("what", "content"), [("GGUF", b"GGUF\x03\x00\x00\x00"), ("an empty file", b"")])
 def test_what_is_no_file_of_weights_is_named(what: str, content: bytes, tmp_path: Path) -> None:
     for name in ("x.pt", "model.safetensors"):
         path = tmp_path / name

@@ -47,18 +47,19 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
 
         from tatr.merging.file_merge import prepare
 
+        models = _models(given["finetuned"])
         merge = prepare(
             given["base"],
-            _models(given["finetuned"]),
+            models,
             given["output"],
-            method.name,
-            _coefficient(given["coefficient"]),
-            given["tau"],
-            given["ignore"],
-            settings,
-            given["sensitivity"],
-            _by_name("--weight", given["weight"]),
-            given["calibration"],
+            method=method.name,
+            coefficient=_coefficient(given["coefficient"]),
+            weights=_by_name("--weight", given["weight"], f"NAME=WEIGHT, such as {next(iter(models))}=2"),
+            calibration=given["calibration"],
+            tau=given["tau"],
+            sensitivity=given["sensitivity"],
+            ignore=given["ignore"],
+            settings=settings,
         )
         _print_plan(merge)
         record = merge.run()
@@ -184,12 +185,13 @@ def _coefficient(given: Sequence[str] | None) -> float | dict[str, float] | None
     if len(plain) > 1:
         raise TatrError(f"--coefficient: {' and '.join(plain)}: give one λ, or 'PATTERN=λ' for some tensors")
     patterns = [text for text in given if text not in plain]
-    found = _by_name("--coefficient", [*patterns, *(f"*={text}" for text in plain)])
+    expected = "a number, or PATTERN=NUMBER, such as '*.ln_*=0'"
+    found = _by_name("--coefficient", [*patterns, *(f"*={text}" for text in plain)], expected)
     return found if patterns else found["*"]
 
 
-def _by_name(option: str, given: Sequence[str]) -> dict[str, float]:
-    """The numbers of an option that is given as NAME=NUMBER, in order."""
+def _by_name(option: str, given: Sequence[str], expected: str) -> dict[str, float]:
+    """The numbers of an option that is given as NAME=NUMBER, in order; messages say what is `expected`."""
     found: dict[str, float] = {}
     for text in given:
         name, _, number = text.rpartition("=")
@@ -198,7 +200,7 @@ def _by_name(option: str, given: Sequence[str]) -> dict[str, float]:
         except ValueError:
             value = float("nan")
         if not name or not math.isfinite(value):
-            raise TatrError(f"{option}: {text.removeprefix('*=')!r}: expected a number, or NAME=NUMBER")
+            raise TatrError(f"{option}: {text.removeprefix('*=')!r}: expected {expected}")
         if name in found:
             raise TatrError(f"{option}: '{name}' is given twice")
         found[name] = value

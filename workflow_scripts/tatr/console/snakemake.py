@@ -6,6 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+TEMPLATE = "__use_yte__"
+"""The key by which Snakemake takes a configuration for a template, whose expressions it evaluates."""
+
 
 def run(configs: Sequence[Path], options: Sequence[str], targets: Sequence[str]) -> int:
     """Run the workflow's targets for a configuration; gives snakemake's exit status.
@@ -30,14 +33,19 @@ def run(configs: Sequence[Path], options: Sequence[str], targets: Sequence[str])
 
 
 def _check_readable(config: Path) -> None:
-    """Say in one line what Snakemake would say in a traceback."""
+    """Say in one line what Snakemake would say in a traceback; and that it would run what stands in the file."""
     from tatr.config.written import read_yaml
     from tatr.errors import TatrError
 
     try:
-        read_yaml(config)
+        raw = read_yaml(config)
     except TatrError as error:
         sys.exit(f"error: {error}")
+    if isinstance(raw, dict) and TEMPLATE in raw:
+        sys.exit(
+            f"error: {config}: {TEMPLATE}: Snakemake would run Python that stands in the file; a configuration holds "
+            "values alone"
+        )
 
 
 def _environment() -> dict[str, str]:

@@ -1,12 +1,13 @@
 """What lies in the folders of classes: their images, and all else by the reason why it is not used.
 
 Links are followed. Each folder is read once: under its own name if it is one of those asked for or lies in one, else
-under the first link that leads to it.
+under the first link that leads to it. A file is read under its own name if it lies in such a folder, else under every
+link to it, as stores by content keep equal images.
 """
 
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -28,8 +29,9 @@ REASONS = {
 CHOSEN = ("beside", "unlisted")
 """Reasons that are a person's choice."""
 
-SHARE = 0.05
-"""The share of what lies there that may be of no use: more is no accident."""
+UNUSED_SHARE = 0.05
+"""The share of what lies there that may be no image, or none that is read: more is no accident. Of images that are read
+and can't be decoded, `tatr.data.decoding` allows other shares."""
 
 NAMED = 3
 """Examples of each reason that a message names."""
@@ -51,11 +53,17 @@ class FoundImages:
     """Per folder the paths of its images, by their names."""
     unused: dict[str, list[str]] = field(default_factory=dict)
     """Paths of what is not used, by reason."""
+    linked: dict[str, list[str]] = field(default_factory=dict)
+    """Those of the images that are links to files, by the real path that they lead to."""
 
     def note(self, reason: str, *paths: str) -> None:
         """Add to what is not used."""
         if paths:
             self.unused.setdefault(reason, []).extend(map(text_of, paths))
+
+    def not_linked(self, paths: Iterable[str]) -> list[str]:
+        """Those of the paths to which no link among the images leads: what is used is not counted as unused, too."""
+        return [path for path in paths if not self.linked or os.path.realpath(path) not in self.linked]
 
     def instead(self, folder: Path) -> str:
         """What a folder without images holds, for messages."""
@@ -67,8 +75,8 @@ class FoundImages:
         return f"; there is {told}" if told else ""
 
 
-def judge_unused(unused: Mapping[str, Sequence[str]], used: int, root: Path, key: str) -> None:
-    """Say what is not used.
+def refuse_unused(unused: Mapping[str, Sequence[str]], used: int, root: Path, key: str) -> None:
+    """Raise an error if too much is not used.
 
     Args:
         unused: paths by reason.
@@ -77,17 +85,26 @@ def judge_unused(unused: Mapping[str, Sequence[str]], used: int, root: Path, key
         key: of the task's configuration, for messages.
 
     Raises:
-        TatrError: it is more than one thing, and more than `SHARE` of all. Litter is not counted.
+        TatrError: it is more than one thing, and more than `UNUSED_SHARE` of all. Litter is not counted.
     """
-    counted = [path for reason, paths in unused.items() if reason not in CHOSEN for path in paths]
-    count, told = sum(not is_litter(path) for path in counted), _told(unused, root)
-    if count > max(1, SHARE * (count + used)):
+    count = _count(unused)
+    if count > max(1, UNUSED_SHARE * (count + used)):
         raise TatrError(
             f"{root}: {count} of the {count + used} things in its class folders would not be used, more than "
-            f"{SHARE:.0%}: {told}; save images as PNG or JPEG, mend links, and move what is no image out of {key}.root"
+            f"{UNUSED_SHARE:.0%}: {_told(unused, root)}; save images as PNG or JPEG, mend links, and move what is no "
+            f"image out of {key}.root"
         )
-    if told:
-        logger.log(logging.WARNING if count else logging.INFO, "%s: not used: %s", root, told)
+
+
+def tell_unused(unused: Mapping[str, Sequence[str]], root: Path) -> None:
+    """Log what is not used, once all of it is known: a warning, unless litter and a person's choice are all.
+
+    Args:
+        unused: paths by reason.
+        root: the folder of all that was read, for the message.
+    """
+    if told := _told(unused, root):
+        logger.log(logging.WARNING if _count(unused) else logging.INFO, "%s: not used: %s", root, told)
 
 
 def find_images(folders: Sequence[Path], endings: Collection[str]) -> FoundImages:
@@ -102,21 +119,28 @@ def find_images(folders: Sequence[Path], endings: Collection[str]) -> FoundImage
     """
     search = _Search(folders, endings)
     search.run()
-    for paths in search.found.images:
+    found = search.found
+    for paths in found.images:
         paths.sort(key=lambda path: path.split("/"))
-    for paths in search.found.unused.values():
-        paths.sort(key=lambda path: path.split("/"))
-    return search.found
+    left = {reason: found.not_linked(paths) for reason, paths in found.unused.items()}
+    found.unused = {reason: sorted(paths, key=lambda path: path.split("/")) for reason, paths in left.items() if paths}
+    return found
 
 
 def note_outside(found: FoundImages, folder: Path, endings: Collection[str]) -> None:
-    """Note the images that a folder of classes itself holds, and those of its folders that are no classes."""
+    """Note what a folder of classes holds beside them: images, those of its folders that are no classes, dead links."""
     for entry in entries(folder):
-        if is_folder(entry) and is_no_class(entry.name):
-            below = _all_below(entry.path)
-            found.note("hidden", *(path for path in below if is_litter(path) or _ending(path) in endings))
-        elif _ending(entry.name) in endings and not is_hidden(entry.name) and not is_folder(entry):
-            found.note("outside", entry.path)
+        if is_dead_link(entry):
+            found.note("link", entry.path)
+        elif is_folder(entry) and is_no_class(entry.name):
+            found.note("hidden", *found.not_linked(images_in_hidden(entry.path, endings)))
+        elif is_image(entry.name, endings) and not is_folder(entry):
+            found.note("outside", *found.not_linked([entry.path]))
+
+
+def images_in_hidden(folder: str, endings: Collection[str]) -> list[str]:
+    """The images in a folder that is hidden, or that a system left there; of such litter the topmost path."""
+    return [path for path in _all_below(folder) if is_litter(path) or _ending(path) in endings]
 
 
 def entries(folder: Path | str) -> list["os.DirEntry[str]"]:
@@ -136,6 +160,17 @@ def entries(folder: Path | str) -> list["os.DirEntry[str]"]:
 def is_folder(entry: "os.DirEntry[str]") -> bool:
     """Whether it is a folder, or a link to one."""
     return _is_folder(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
+def is_dead_link(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a link to nothing, which might have been images; hidden ones are nobody's data."""
+    return entry.is_symlink() and not is_hidden(entry.name) and _status(entry.path) is None
+
+
+def is_image(path: str, endings: Collection[str]) -> bool:
+    """Whether a file is called like an image."""
+    name = path.rpartition("/")[2]
+    return _ending(name) in endings and not is_hidden(name)
 
 
 def is_hidden(name: str) -> bool:
@@ -160,9 +195,10 @@ class _Search:
     def __init__(self, folders: Sequence[Path], endings: Collection[str]) -> None:
         self.found = FoundImages([[] for _ in folders])
         self._folders, self._endings = folders, endings
-        # A link to a folder that holds it would never end.
+        # A link to a folder that holds it would never end. Files in these folders are not read, though.
         above = {parent for folder in folders for parent in Path(os.path.realpath(folder)).parents}
-        self._read = set(map(_identity, above))
+        self._above = set(map(_identity, above))
+        self._read = set[tuple[int, int] | None]()
         self._folder_links: list[tuple[int, str]] = []
         self._file_links: list[tuple[int, str]] = []
 
@@ -177,16 +213,17 @@ class _Search:
             for number, path in links:
                 self._walk(number, path)
         for number, path in self._file_links:
-            if self._leads_on(path):
-                self._take(number, path)
-            else:
+            target = os.path.realpath(path)
+            if not self._is_new(target):
                 self.found.note("link", path)
+            elif self._take(number, path):
+                self.found.linked.setdefault(target, []).append(path)
 
     def _walk(self, number: int, top: str) -> None:
         waiting = [top]
         while waiting:
             folder = waiting.pop()
-            if (identity := _identity(folder)) in self._read:
+            if (identity := _identity(folder)) in self._read or identity in self._above:
                 self.found.note("link", folder)
                 continue
             self._read.add(identity)
@@ -206,21 +243,18 @@ class _Search:
         else:
             self.found.note("unreadable", path)
 
-    def _take(self, number: int, path: str) -> None:
-        if self._is_image(path):
+    def _take(self, number: int, path: str) -> bool:
+        """Whether it is an image."""
+        if taken := is_image(path, self._endings):
             self.found.images[number].append(path)
         else:
             self.found.note("ending", path)
+        return taken
 
-    def _leads_on(self, link: str) -> bool:
-        """Whether a link leads to a file that isn't read under its own name."""
-        target = os.path.realpath(link)
+    def _is_new(self, target: str) -> bool:
+        """Whether what a link leads to is a file that isn't read under its own name."""
         folder = target.rpartition("/")[0]
-        return _is_file(target) and not (self._is_image(target) and _identity(folder) in self._read)
-
-    def _is_image(self, path: str) -> bool:
-        name = path.rpartition("/")[2]
-        return _ending(name) in self._endings and not is_hidden(name)
+        return _is_file(target) and not (is_image(target, self._endings) and _identity(folder) in self._read)
 
 
 def _ending(name: str) -> str:
@@ -255,6 +289,12 @@ def _all_below(path: str) -> Iterator[str]:
     else:
         for parent, _, names in sorted(os.walk(path)):
             yield from (f"{parent}/{name}" for name in sorted(names))
+
+
+def _count(unused: Mapping[str, Sequence[str]]) -> int:
+    """How much of it is neither litter nor a person's choice."""
+    counted = (paths for reason, paths in unused.items() if reason not in CHOSEN)
+    return sum(not is_litter(path) for paths in counted for path in paths)
 
 
 def _told(unused: Mapping[str, Sequence[str]], folder: Path) -> str:

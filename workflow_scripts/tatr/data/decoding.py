@@ -31,9 +31,9 @@ AHEAD = 64
 """Images decoded ahead of the one that is stored next."""
 LISTED = 10
 """Unreadable images that one error names."""
-SHARE = 0.01
+UNREADABLE_SHARE = 0.01
 """The share of a task's images that may be left out as unreadable: more is no accident."""
-SHARE_OF_SPLIT = 0.05
+UNREADABLE_SHARE_OF_SPLIT = 0.05
 """The share of one split that may be, unless it is a single image."""
 
 logger = logging.getLogger("tatr")
@@ -312,10 +312,10 @@ class _LeftOut:
             return
         logger.warning("%s; left out", self._reasons[-1])
         count, total = self._counts[split], len(self._splits[split])
-        if count > max(1, SHARE_OF_SPLIT * total):
-            self._refuse(f"{SHARE_OF_SPLIT:.0%} of the {total} {split} images")
-        if sum(self._counts.values()) > SHARE * (total := sum(map(len, self._splits.values()))):
-            self._refuse(f"{SHARE:.0%} of the {total} images")
+        if count > max(1, UNREADABLE_SHARE_OF_SPLIT * total):
+            self._refuse(f"{UNREADABLE_SHARE_OF_SPLIT:.0%} of the {total} {split} images")
+        if sum(self._counts.values()) > UNREADABLE_SHARE * (total := sum(map(len, self._splits.values()))):
+            self._refuse(f"{UNREADABLE_SHARE:.0%} of the {total} images")
 
     def judge(self) -> None:
         """Raise an error that names the unreadable images, unless they may be left out."""
@@ -323,7 +323,7 @@ class _LeftOut:
             them = "it" if len(self._reasons) == 1 else "them"
             raise TatrError(
                 f"{'; '.join(self._reasons)}; fix or remove {them}, or set tasks.{self._how.task}.unreadable: skip "
-                f"to leave such images out (at most {SHARE:.0%} of a task's images)"
+                f"to leave such images out (at most {UNREADABLE_SHARE:.0%} of a task's images)"
             )
 
     def _refuse(self, share: str) -> None:

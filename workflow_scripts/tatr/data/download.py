@@ -18,6 +18,7 @@ from huggingface_hub import DatasetInfo, HfApi, ModelInfo, constants, errors, hf
 from tatr.data.parquet_names import split_files
 from tatr.digests import published_digest
 from tatr.errors import TatrError
+from tatr.weights.file_kinds import ENDINGS
 
 CONVERTED = "refs/convert/parquet"
 """The revision in which the Hub itself puts the Parquet files that it makes of a data set."""
@@ -30,7 +31,6 @@ WEIGHTS = (
 )
 """Files of weights by which repositories are known; safetensors first, since they hold no code."""
 
-SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 PIECE = 2**20
 logger = logging.getLogger("tatr")
 
@@ -90,7 +90,7 @@ def _find_splits(settings: Mapping[str, Any]) -> tuple[Repository, list[str]]:
 def _choose_weights(repository: Repository, wanted: str = "") -> list[str]:
     # The same weights may also be there as safetensors.
     ranking = (str(PurePosixPath(wanted).with_suffix(".safetensors")), wanted) if wanted else WEIGHTS
-    candidates = [name for name in repository.files if name.endswith(SUFFIXES)]
+    candidates = [name for name in repository.files if name.endswith(ENDINGS)]
     known = [name for name in ranking if name in candidates]
     safe = [name for name in candidates if name.endswith(".safetensors")]
     weights = known[:1] or safe or candidates

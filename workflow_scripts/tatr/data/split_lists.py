@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from tatr.data.pictures import Pictures
 from tatr.errors import TatrError
 
 
@@ -64,10 +65,10 @@ def listed_splits(paths: Sequence[str | Path], root: Path, lists: Mapping[str, s
     return train, test
 
 
-def unlisted(paths: Sequence[str | Path], *splits: np.ndarray) -> list[str]:
-    """Those of the paths that no list names, where the lists' indices are int64."""
-    left = np.setdiff1d(np.arange(len(paths)), np.concatenate(splits))
-    return [str(paths[index]) for index in left]
+def unlisted(pictures: Pictures, *splits: np.ndarray) -> list[str]:
+    """Where the images are that no list names; the lists' indices are int64."""
+    left = np.setdiff1d(np.arange(len(pictures)), np.concatenate(splits))
+    return [pictures.where(int(index)) for index in left]
 
 
 class _Ends:

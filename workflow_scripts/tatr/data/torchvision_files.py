@@ -12,7 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tatr.data.class_folders import entries, find_images, is_folder
+from tatr.data.class_folders import (
+    FoundImages,
+    entries,
+    find_images,
+    images_in_hidden,
+    is_folder,
+    is_no_class,
+    note_outside,
+)
 
 DIGITS = [
     *("0 - zero", "1 - one", "2 - two", "3 - three", "4 - four"),
@@ -59,7 +67,7 @@ def gtsrb(root: Path, split: str = "train") -> Listing:
     train = _class_folders(base / "GTSRB/Training", (".ppm",))
     if split == "train":
         tables = {*map(str, base.glob("GTSRB/Training/*/GT-*.csv"))}  # of the signs' places in the images
-        return replace(train, unused={why: [*{*paths} - tables] for why, paths in train.unused.items()})
+        return replace(train, unused={why: sorted({*paths} - tables) for why, paths in train.unused.items()})
     with (base / "GT-final_test.csv").open(encoding="utf-8") as file:
         rows = [*csv.DictReader(file, delimiter=";", skipinitialspace=True)]
     paths = [f"{base}/GTSRB/Final_Test/Images/{row['Filename']}" for row in rows]
@@ -84,13 +92,17 @@ def sun397(root: Path) -> Listing:
     base = root / "SUN397"
     classes = [line[3:].strip() for line in (base / "ClassName.txt").read_text(encoding="utf-8").splitlines()]
     label_of = {name: label for label, name in enumerate(classes)}
-    paths, labels = list[str](), list[int]()
-    for parent, _, names in os.walk(base):
+    paths, labels, found = list[str](), list[int](), FoundImages([])
+    for parent, folders, names in os.walk(base):
+        strange = [name for name in folders if is_no_class(name)]
+        folders[:] = [name for name in folders if name not in strange]
+        for name in strange:
+            found.note("hidden", *images_in_hidden(f"{parent}/{name}", (".jpg",)))
         images = [name for name in names if name.startswith("sun_") and name.endswith(".jpg")]
         if images:
             labels += [label_of["/".join(Path(parent).relative_to(base).parts[1:])]] * len(images)
             paths += [f"{parent}/{name}" for name in images]
-    return Listing(_int64(labels), classes, paths)
+    return Listing(_int64(labels), classes, paths, unused=found.unused)
 
 
 def mnist(root: Path, train: bool = True) -> Listing:
@@ -130,14 +142,15 @@ LISTINGS: dict[str, Callable[..., Listing]] = {
 
 
 def _class_folders(folder: Path, suffixes: tuple[str, ...]) -> Listing:
-    """All images of a folder of classes, as torchvision's `make_dataset` lists them."""
+    """All images of a folder of classes, as torchvision's `make_dataset` lists them; but no class is hidden."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
-    names = sorted(entry.name for entry in entries(folder) if is_folder(entry))
+    names = sorted(entry.name for entry in entries(folder) if is_folder(entry) and not is_no_class(entry.name))
     found = find_images([folder / name for name in names], suffixes)
     for name, images in zip(names, found.images, strict=True):
         if not images:
             raise FileNotFoundError(f"no image of class {name} in {folder / name}{found.instead(folder / name)}")
+    note_outside(found, folder, suffixes)
     pairs = [(name, path) for name, images in zip(names, found.images, strict=True) for path in images]
     return replace(_by_class(pairs), unused=found.unused)
 

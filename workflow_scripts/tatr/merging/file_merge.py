@@ -28,7 +28,7 @@ from tatr.merging.companions import Companions, companions_of
 from tatr.merging.mask import Threshold, end_of_region, mask
 from tatr.merging.merge import MergeInputs
 from tatr.merging.mergeable_tensors import sort_tensors
-from tatr.merging.methods import load, refusal_of_weights
+from tatr.merging.methods import Method, load, refusal_of_weights
 from tatr.merging.reading_meter import ReadingMeter
 from tatr.merging.sensitivities import Sensitivity
 from tatr.merging.state_tensors import by_name
@@ -95,7 +95,17 @@ def merge_files(
     """
     models = by_name(finetuned, "finetuned")
     return prepare(
-        base, models, output, method, coefficient, tau, ignore, settings, sensitivity, weights, calibration
+        base,
+        models,
+        output,
+        method=method,
+        coefficient=coefficient,
+        weights=weights,
+        calibration=calibration,
+        tau=tau,
+        sensitivity=sensitivity,
+        ignore=ignore,
+        settings=settings,
     ).run()
 
 
@@ -286,25 +296,21 @@ def prepare(
     base: Path | str,
     finetuned: Mapping[str, Path | str],
     output: Path | str,
+    *,
     method: str,
     coefficient: float | Mapping[str, float] | None,
+    weights: Mapping[str, float] | None,
+    calibration: str | None,
     tau: float | None,
+    sensitivity: str | None,
     ignore: Sequence[str],
     settings: Mapping[str, Any],
-    sensitivity: str | None = None,
-    weights: Mapping[str, float] | None = None,
-    calibration: str | None = None,
 ) -> FileMerge:
     """Open all files and compare names, shapes, types and unmergeable tensors; arguments as in `merge_files`."""
     chosen, output = load(method), Path(output)
     # Of NumPy's numbers plain ones, which the record can hold.
     settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
-    if needed := [what for need, what in NEEDS_DATA.items() if need in chosen.needs]:
-        raise TatrError(f"{method}: needs {', '.join(needed)}, which take images of all tasks; use the pipeline for it")
-    if unknown := settings.keys() - chosen.parameters.keys():
-        taken = ", ".join(chosen.parameters) or "none"
-        raise TatrError(f"{method}: takes no setting {', '.join(sorted(unknown))} (its settings: {taken})")
-    chosen.check(settings)
+    _check_settings(chosen, settings)
     check_calibration(calibration, method)
     of_models = weights_of(weights, finetuned)
     if of_models and (reason := refusal_of_weights(chosen)):
@@ -330,10 +336,31 @@ def prepare(
         lacking = ", ".join(companions.lacking)
         logger.warning("%s: lacks code that its config names (auto_map): %s; copy it into the result", base, lacking)
     return FileMerge(
-        *(opened, models, output, method, scale, tau, made_by, settings, layout, unmerged, companions),
-        of_models,
-        calibration,
+        base=opened,
+        models=models,
+        output=output,
+        method=method,
+        coefficient=scale,
+        tau=tau,
+        sensitivity=made_by,
+        settings=settings,
+        layout=layout,
+        unmerged=unmerged,
+        companions=companions,
+        weights=of_models,
+        calibration=calibration,
     )
+
+
+def _check_settings(method: Method, settings: Mapping[str, Any]) -> None:
+    """Raise unless a method needs no data and takes such settings."""
+    name = method.name
+    if needed := [what for need, what in NEEDS_DATA.items() if need in method.needs]:
+        raise TatrError(f"{name}: needs {', '.join(needed)}, which take images of all tasks; use the pipeline for it")
+    if unknown := settings.keys() - method.parameters.keys():
+        taken = ", ".join(method.parameters) or "none"
+        raise TatrError(f"{name}: takes no setting {', '.join(sorted(unknown))} (its settings: {taken})")
+    method.check(settings)
 
 
 def _opened(path: Path | str) -> ModelFiles:

@@ -119,10 +119,10 @@ def _check_adapters(base: Model, models: Mapping[str, Model], ignored: Collectio
 
 
 def _check_names(base: Model, model: Model, where: str, ignored: Collection[str], option: Callable[[str], str]) -> None:
-    wanted = [name for name in base.entries if name not in ignored]
-    if cause := renaming(wanted, model.entries):
+    wanted, given = (dict.fromkeys(n for n in tensors.entries if n not in ignored) for tensors in (base, model))
+    if cause := renaming(wanted, given):
         raise TatrError(f"{where}: {cause}; rename the tensors of one like the other's, and save it again")
-    extra = [name for name in model.entries if name not in base.entries and name not in ignored]
+    extra = [name for name in given if name not in base.entries]
     lacking = [name for name in wanted if name not in model.entries]
     if extra and 2 * len(lacking) > len(wanted):
         raise TatrError(

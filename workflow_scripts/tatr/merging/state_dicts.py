@@ -1,6 +1,6 @@
 """Merging state dicts in memory: the library's front door, for any architecture and without the pipeline."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,12 +106,14 @@ def _merged(
     Arguments as in `merge`; of task vectors `merged_direction` gives what is added with which factor, and `measured`
     holds both kinds of gradients.
     """
-    names, unmerged = sort_tensors(base, models, ignore, "ignore=[{!r}]".format)
+    names, _ = sort_tensors(base, models, ignore, "ignore=[{!r}]".format)
     layout = Layout.of({name: base.entries[name].shape for name in names})
     origin = remembered(_flat(layout, base.state, "pretrained"))
     vectors = [task_vector(_flat(layout, model.state, name), origin) for name, model in models.items()]
     usual = "zero_shot" if measured["gradients"] is None else "gradient"
     chosen = sensitivities.of_region(sensitivity, tau, usual)
+    # Also those that a model alone has: they are ignored.
+    unmerged = {name for tensors in (base, *models.values()) for name in tensors.entries} - {*names}
     in_order = {what: _in_order(given, models, unmerged, layout, what) for what, given in measured.items()}
     kept = _trust_region(chosen, tau, task_vectors=vectors, **in_order) if chosen else None
     v, factor = merged_direction(vectors, layout)
@@ -134,7 +136,7 @@ def _flat(layout: Layout, tensors: StateDict, name: str) -> Gathered:
 def _in_order(
     gradients: Any,  # noqa: ANN401
     tasks: Mapping[str, Any],
-    unmerged: Mapping[str, Any],
+    unmerged: Collection[str],
     layout: Layout,
     what: str,
 ) -> list[Gathered] | None:

@@ -3,23 +3,22 @@
 import zipfile
 from pathlib import Path
 
+ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
+"""How files of weights end that are read as a CLIP model."""
+
 _SAVE = "load it with the library that made it and save it as safetensors"
 _AGAIN = "download, copy or make it again"
 _UNPACK = "unpack it"
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"Rar!")
 _POINTER = "not the file itself"
 
-_POINTERS = {
+KINDS = {
     b"version https://git-lfs": f"only a pointer of Git LFS, {_POINTER}; run `git lfs pull` in its folder",
     b"/annex/objects/": f"only a pointer of git-annex, {_POINTER}; run `git annex get` for it",
     b"../.git/annex/objects/": f"only a pointer of git-annex, {_POINTER}; run `git annex get` for it",
     b"# xet version": f"only a pointer of Xet, {_POINTER}; run `git xet checkout` in its folder",
     b"outs:\n": f"only a pointer of DVC, {_POINTER}; run `dvc pull` for it",
-}
-"""Small text files that stand for large ones, and how to get these."""
-
-_OTHERS = {
-    **_POINTERS,
+    b"\x80": f"a pickled file (as of torch.save); {_SAVE}",
     b"GGUF": "a GGUF file (llama.cpp), whose weights are made for inference; give the model it was made from",
     b"\x89HDF": f"an HDF5 file (Keras, TensorFlow); {_SAVE}",
     b"\x93NUMPY": f"a NumPy array; {_SAVE}",
@@ -27,11 +26,8 @@ _OTHERS = {
     **dict.fromkeys((b"<!doctype", b"<html", b"<?xml"), f"a web page, which came in place of the file; {_AGAIN}"),
     **dict.fromkeys(_PACKED, f"a compressed file; {_UNPACK}"),
 }
-
-
-def pointer_kind(head: bytes) -> str | None:
-    """What a file is that begins like this, and what to do about it, if it only stands for another one."""
-    return next((kind for magic, kind in _POINTERS.items() if head.startswith(magic)), None)
+"""How files begin that are no weights, or none that are read: what they are, and what to do about it. Pointers are
+small text files that stand for large ones."""
 
 
 def known_kind(path: Path) -> str | None:
@@ -50,12 +46,10 @@ def known_kind(path: Path) -> str | None:
         return f"a file of zeros, as a download leaves that was interrupted; {_AGAIN}"
     if head.startswith(b"PK"):
         return _archive(path)
-    if head.startswith(b"\x80"):
-        return f"a pickled file (as of torch.save); {_SAVE}"
     if head[257:262] == b"ustar":
         return f"a tar archive; {_UNPACK}"
     start = head.lstrip().lower()
-    return next((kind for magic, kind in _OTHERS.items() if head.startswith(magic) or start.startswith(magic)), None)
+    return next((kind for magic, kind in KINDS.items() if head.startswith(magic) or start.startswith(magic)), None)
 
 
 def _archive(path: Path) -> str:

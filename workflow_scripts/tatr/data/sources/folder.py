@@ -1,5 +1,7 @@
 """Images in folders, one per class: ROOT/train/CLASS/* and ROOT/test/CLASS/*, or ROOT/CLASS/* to be divided."""
 
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,13 @@ from tatr.data.class_folders import (
     FoundImages,
     entries,
     find_images,
+    is_dead_link,
     is_folder,
+    is_image,
     is_no_class,
-    judge_unused,
     note_outside,
+    refuse_unused,
+    tell_unused,
 )
 from tatr.data.class_order import in_order
 from tatr.data.path_text import text_of
@@ -27,6 +32,8 @@ SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", 
 """What folders of splits are called, in lower case."""
 
 KINDS = ".png, .jpg and what else Pillow reads"
+
+logger = logging.getLogger("tatr")
 
 
 def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceSplits:
@@ -62,6 +69,8 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
             raise TatrError(f"{root / 'test'}: class '{extra[0]}' is not among the training classes")
         found = _found(root, [root / "train", root / "test"], classes, key)
         train, test = _files(found.images[: len(classes)]), _files(found.images[len(classes) :])
+    tell_unused(found.unused, root)
+    _warn_of_shared(found, train, test, root)
     return judged(train, test, classes, settings, str(root), found.unused)
 
 
@@ -77,7 +86,7 @@ def _found(root: Path, parts: Sequence[Path], classes: Sequence[str], key: str) 
     for part in parts:
         note_outside(found, part, endings())
     if len(parts) > 1:
-        found.note("beside", *(f"{root}/{name}" for name in in_order(_folders(root) - {"train", "test"})))
+        found.note("beside", *found.not_linked(entry.path for entry in entries(root) if _is_beside(entry)))
     for number, part in enumerate(parts):
         if not any(found.images[number * len(classes) : (number + 1) * len(classes)]):
             raise TatrError(
@@ -85,8 +94,26 @@ def _found(root: Path, parts: Sequence[Path], classes: Sequence[str], key: str) 
                 f"class, or give another folder of classes as {key}.root, with test_fraction"
             )
     _refuse_empty(found, folders, len(classes))
-    judge_unused(found.unused, sum(map(len, found.images)), root, key)
+    refuse_unused(found.unused, sum(map(len, found.images)), root, key)
     return found
+
+
+def _is_beside(entry: "os.DirEntry[str]") -> bool:
+    """Whether it might be a part of the data, and is neither train nor test: a folder, an image, a link to nothing."""
+    if entry.name in ("train", "test") or is_no_class(entry.name):
+        return False
+    return is_folder(entry) or is_image(entry.name, endings()) or is_dead_link(entry)
+
+
+def _warn_of_shared(found: FoundImages, train: Pictures, test: Pictures, root: Path) -> None:
+    """Warn of files that are both training and test images, under several links: a score would measure memory."""
+    several = [[*map(text_of, links)] for links in found.linked.values() if len(links) > 1]
+    if not several:
+        return
+    splits = [{pictures.where(index) for index in range(len(pictures))} for pictures in (train, test)]
+    if shared := [links for links in several if not any(split.isdisjoint(links) for split in splits)]:
+        examples = ", ".join(shared[0][:4])
+        logger.warning("%s: train and test have links to the same files (%d, such as %s)", root, len(shared), examples)
 
 
 def _refuse_empty(found: FoundImages, folders: Sequence[Path], needed: int) -> None:
@@ -106,7 +133,7 @@ def _divided(
         _refuse_inner_splits(files.paths, root, key)
         return set_aside(files, settings["test_fraction"], classes, f"{key}.test_fraction", str(root))
     train, test = listed_splits(files.paths, root, settings["lists"])
-    found.note("unlisted", *unlisted(files.paths, train, test))
+    found.note("unlisted", *unlisted(files, train, test))
     return Selection(files, train), Selection(files, test)
 
 
@@ -181,7 +208,7 @@ def _splits(root: Path) -> list[str]:
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(Path(entry.name).suffix.lower() in endings() for entry in entries(folder))
+    return any(is_image(entry.name, endings()) for entry in entries(folder))
 
 
 def _classes(folder: Path, without: set[str], key: str) -> list[str]:

@@ -22,9 +22,9 @@ import numpy as np
 from PIL import Image
 
 from tatr.data.checks import numbered, root_folder
-from tatr.data.class_folders import REASONS, judge_unused
+from tatr.data.class_folders import REASONS, is_no_class, refuse_unused, tell_unused
 from tatr.data.pictures import ImageFiles, Pictures, Selection, SourceSplits
-from tatr.data.split_lists import listed_splits
+from tatr.data.split_lists import listed_splits, unlisted
 from tatr.data.splits import judged, set_aside
 from tatr.data.torchvision_files import LISTINGS
 from tatr.errors import TatrError
@@ -67,6 +67,16 @@ SEEN = {
 
 FILES_OF_THEIR_OWN = ("DTD", "EuroSAT", "GTSRB", "SUN397", "StanfordCars")
 """Classes of `LISTINGS` whose images have files, so that torchvision isn't needed at all."""
+
+_OPENED_BY_IT = "torchvision itself opens its image files"
+REFUSED = {
+    "LFWPairs": _OPENED_BY_IT,
+    "LFWPeople": _OPENED_BY_IT,
+    "LSUN": "torchvision opens its database through a pickle",
+    "LSUNClass": "torchvision opens its database through a pickle",
+    "Places365": _OPENED_BY_IT,
+}
+"""Classes that would run a stranger's pickle, or give images to other decoders than `open_picture` allows."""
 
 _NAMES = {
     "FER2013": ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"],
@@ -175,17 +185,28 @@ def look(settings: Mapping[str, Any]) -> int | None:
     """
     if settings["dataset"] in LISTINGS:
         return len(_found(settings, _listed).splits["train"])
-    root = root_folder(settings, _expects(settings["dataset"]))
+    root = _root(settings)
     if missing := [path for path in SEEN.get(settings["dataset"], ()) if not (root / path).exists()]:
         name = settings["dataset"]
         raise TatrError(f"{root}: {name} is missing or incomplete (no {missing[0]}); {_expects(name)}")
     return None
 
 
+def _root(settings: Mapping[str, Any]) -> Path:
+    """The folder of a data set of a class that can be read here."""
+    name = settings["dataset"]
+    if reason := REFUSED.get(name):
+        raise TatrError(
+            f"tasks.{settings['task']}.dataset: {name} is not supported, as {reason}; save its images in one folder "
+            "per class, and set source: folder"
+        )
+    return root_folder(settings, _expects(name))
+
+
 def _found(settings: Mapping[str, Any], open_part: Callable[..., Part]) -> SourceSplits:
     """All splits of a task, whose parts are opened in one way or another."""
     name, key = settings["dataset"], f"tasks.{settings['task']}"
-    root = root_folder(settings, _expects(name))
+    root = _root(settings)
     where = f"{root} ({name})"
     undivided = bool(settings["lists"]) or settings["test_fraction"] is not None
     options = {split: settings[split] or [{}] for split in ("train", "test")}
@@ -201,14 +222,15 @@ def _found(settings: Mapping[str, Any], open_part: Callable[..., Part]) -> Sourc
     everything = [part for its in opened.values() for part in its]
     classes = _same_classes([part.classes for part in everything], where)
     unused = _together([part.unused for part in everything])
-    judge_unused(unused, sum(len(part.pictures) for part in everything), root, key)
-    parts = {split: Parts([part.pictures for part in its]) for split, its in opened.items()}
-    if not undivided:
-        return judged(parts["train"], parts["test"], classes, settings, where, unused)
-    names = numbered(classes, settings, parts["train"].labels)
-    train, test = _divided(parts["train"], names, settings, where)
-    left = np.setdiff1d(np.arange(len(parts["train"])), np.concatenate([train.indices, test.indices]))
-    unused |= {"unlisted": [parts["train"].where(int(index)) for index in left]} if len(left) else {}
+    refuse_unused(unused, sum(len(part.pictures) for part in everything), root, key)
+    whole, *others = (Parts([part.pictures for part in its]) for its in opened.values())
+    if others:
+        tell_unused(unused, root)
+        return judged(whole, others[0], classes, settings, where, unused)
+    train, test = _divided(whole, numbered(classes, settings, whole.labels), settings, where)
+    if left := unlisted(whole, train.indices, test.indices):
+        unused["unlisted"] = left
+    tell_unused(unused, root)
     return judged(train, test, classes, settings, where, unused)
 
 
@@ -240,7 +262,10 @@ def _opened(name: str, root: Path, options: Mapping[str, Any], key: str) -> Part
         raise TatrError(f"{key}.dataset: torchvision.datasets has no '{name}'")
     dataset = _open_dataset(kind, root, options, key)
     with _explained(name, root, options, key):
-        return Part(_pictures(dataset, f"{root} ({name})"), _class_names(dataset))
+        classes = _class_names(dataset)
+        if strange := next(filter(is_no_class, classes or ()), None):
+            raise TatrError(f"{root}: {name} would take the folder '{strange}' for a class; move it elsewhere")
+        return Part(_pictures(dataset, f"{root} ({name})"), classes)
 
 
 def _same_classes(names: Sequence[list[str] | None], where: str) -> list[str] | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.weights.adapters import REMEDY, adapter_tensor, is_adapter_folder
-from tatr.weights.file_kinds import known_kind, pointer_kind
+from tatr.weights.file_kinds import ENDINGS, known_kind
 from tatr.weights.hub_cache import model_folder
 from tatr.weights.importing.names import KNOWN, NameMap, TensorParts, kind_of_copy, map_names
 from tatr.weights.importing.torch_files import TorchFile
@@ -198,7 +198,7 @@ def _in_folder(folder: Path) -> Path:
     there = sorted(path for path in folder.iterdir() if path.is_file())
     if is_adapter_folder(folder):
         raise TatrError(f"{folder}: holds an adapter (LoRA), not a whole model; {REMEDY}")
-    weights = [path for path in there if path.suffix in (".safetensors", ".bin", ".pt", ".pth")]
+    weights = [path for path in there if path.suffix in ENDINGS]
     if len(weights) != 1:
         names = ", ".join(p.name for p in weights[:5]) or "none"
         raise TatrError(
@@ -215,11 +215,8 @@ def _file(path: Path) -> Tensors:
         return _Safetensors(path)
     if head.startswith((b"PK", b"\x80")):
         return TorchFile(path)
-    if pointer := pointer_kind(head):
-        raise TatrError(f"{path}: {pointer}")
-    kind = known_kind(path)
-    hint = f"this is {kind}" if kind else KNOWN
-    raise TatrError(f"{path}: unknown format (begins with {head[:8]!r}); known are {FORMATS}; {hint}")
+    unknown = f"unknown format (begins with {head[:8]!r}); known are {FORMATS}; {KNOWN}"
+    raise TatrError(f"{path}: {known_kind(path) or unknown}")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def map_names(names: Collection[str], where: str) -> list[NameMap]:
     the check against an architecture refuses them: passed over, an adapter would be lost without a word.
 
     Raises:
-        TatrError: not a CLIP model.
+        TatrError: not a CLIP model, or two of its tensors would be one.
     """
     given = set(names)
     roots = {("open_clip", root) for root in _roots(given, "conv1.weight", "class_embedding")}
@@ -68,8 +68,18 @@ def map_names(names: Collection[str], where: str) -> list[NameMap]:
         first = ", ".join(map(repr, sorted(given)[:5])) or "no tensor at all"
         raise TatrError(f"{where}: no CLIP image encoder in it; found {first}; {KNOWN}")
     by = {"open_clip": _open_clip, "transformers": _transformers}
-    ordered = sorted(roots, key=lambda found: found[1])
-    return [NameMap(family, root, dict(sorted(by[family](given, root)))) for family, root in ordered]
+    ordered = sorted((root, family) for family, root in roots)
+    return [NameMap(family, root, _sorted(by[family](given, root), where)) for root, family in ordered]
+
+
+def _sorted(parts: Iterator[tuple[str, TensorParts]], where: str) -> dict[str, TensorParts]:
+    """By open_clip's names, of which each is made once."""
+    found: dict[str, TensorParts] = {}
+    for name, made_of in sorted(parts, key=lambda part: (part[0], part[1].names)):
+        if (other := found.setdefault(name, made_of)) != made_of:
+            both = f"'{other.names[0]}' and '{made_of.names[0]}'"
+            raise TatrError(f"{where}: {both} would both be '{name}'; save the model without one of them")
+    return found
 
 
 def _roots(names: set[str], first: str, second: str) -> set[str]:

@@ -9,11 +9,9 @@ from tatr.clip.model_configs import check_model, model_config
 from tatr.config.messages.mistakes import nearest
 from tatr.config.weights import Backbone
 from tatr.errors import Problems, TatrError
+from tatr.weights.file_kinds import ENDINGS
 from tatr.weights.fingerprint import fingerprint
 from tatr.workflow.artefact import FILE
-
-FILES = (".safetensors", ".bin", ".pt", ".pth")
-"""Suffixes by which a file of weights is told from a tag of open_clip's."""
 
 RESIZES = ("shortest", "squash")
 """What can be done to an image's sides, by open_clip's names."""
@@ -84,7 +82,7 @@ def _of_open_clip(backbone: Backbone, problems: Problems) -> BackboneSource:
     settings: dict[str, Any] = {"name": backbone.name, "model": model, "resize": backbone.resize}
     settings |= {key: list(value) for key in ("mean", "std") if (value := getattr(backbone, key))}
     path = Path(backbone.weights).expanduser()
-    if "/" in backbone.weights or path.suffix in FILES or path.exists():
+    if "/" in backbone.weights or path.suffix in ENDINGS or path.exists():
         with problems.noting():
             settings["fingerprint"] = fingerprint(path, "backbone.weights")
         return BackboneSource(f"{backbone.name}_{path.stem}", model, settings, path, resize=backbone.resize)
