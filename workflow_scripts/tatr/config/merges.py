@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from tatr.config.section import Section, as_number, section_of
 from tatr.digests import canonical
 from tatr.merging import sensitivities
-from tatr.merging.calibration import NAMES as CALIBRATIONS
+from tatr.merging.calibration import TITLES as CALIBRATIONS
 from tatr.merging.calibration import Alpha, refusal
 from tatr.merging.coefficients import ByTensor
 from tatr.merging.methods import Method, load, names, refusal_of_weights

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tatr.errors import TatrError
-from tatr.merging.calibration import NAMES, alpha_of, calibrated
+from tatr.merging.calibration import TITLES, alpha_of, calibrated
 from tatr.merging.coefficients import ByTensor, per_tensor, scaled
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import load
@@ -47,6 +47,6 @@ def check_calibration(calibration: str | None, method: str) -> None:
     """Raise unless there is such a calibration, and it is defined for the method."""
     if calibration is None:
         return
-    if calibration not in NAMES:
-        raise TatrError(f"calibration: {calibration!r} is unknown; expected {' or '.join(NAMES)}")
+    if calibration not in TITLES:
+        raise TatrError(f"calibration: {calibration!r} is unknown; expected {' or '.join(TITLES)}")
     alpha_of(load(method), 1)

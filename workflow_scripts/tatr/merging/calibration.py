@@ -11,14 +11,14 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.decompositions import leading
-from tatr.merging.matrices import each_part
+from tatr.merging.each_parameter import each_part
 from tatr.merging.methods import Method
 from tatr.merging.task_matrices import TaskMatrices, is_matrix
 from tatr.vectors.apply import Direction
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector, common_length
 
-NAMES = {"svc": "SVC"}
+TITLES = {"svc": "SVC"}
 """What configs call calibrations, and what tables call them."""
 
 Alpha = Annotated[
@@ -103,7 +103,7 @@ def alpha_of(method: Method, tasks: int, alpha: float | None = None) -> float:
     """
     if reason := refusal(method):
         raise TatrError(f"calibration: {reason}")
-    return next((given for given in (alpha, method.calibration) if given is not None), 1 / tasks)
+    return next((given for given in (alpha, method.calibration_alpha) if given is not None), 1 / tasks)
 
 
 def refusal(method: Method) -> str | None:

@@ -33,8 +33,7 @@ from tatr.merging.reading_meter import ReadingMeter
 from tatr.merging.sensitivities import Sensitivity
 from tatr.merging.state_tensors import by_name
 from tatr.merging.task_vector import task_vector
-from tatr.merging.weights import Weights
-from tatr.merging.weights import in_order as weights_of
+from tatr.merging.task_weights import Weights, task_weights_of
 from tatr.vectors.apply import applied
 from tatr.vectors.gathered import Gathered, overlaps
 from tatr.vectors.layout import Layout, all_finite
@@ -306,7 +305,7 @@ def prepare(
         raise TatrError(f"{method}: takes no setting {', '.join(sorted(unknown))} (its settings: {taken})")
     chosen.check(settings)
     check_calibration(calibration, method)
-    of_models = weights_of(weights, finetuned)
+    of_models = task_weights_of(weights, finetuned)
     if of_models and (reason := refusal_of_weights(chosen)):
         raise TatrError(f"weights: {reason}")
     if tau is not None and not 0 <= tau < 1:

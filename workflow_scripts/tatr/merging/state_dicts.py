@@ -16,7 +16,7 @@ from tatr.merging.methods import load
 from tatr.merging.sensitivities import Sensitivity
 from tatr.merging.state_tensors import StateDict, StateTensors, by_name, state_dict
 from tatr.merging.task_vector import task_vector
-from tatr.merging.weights import in_order as weights_of
+from tatr.merging.task_weights import task_weights_of
 from tatr.vectors.apply import Direction, applied
 from tatr.vectors.gathered import Gathered
 from tatr.vectors.layout import Layout
@@ -79,7 +79,7 @@ def merge(
     models = {name: _tensors(model, f"finetuned '{name}'") for name, model in by_name(finetuned, "finetuned").items()}
     measured = {"gradients": gradients, "signed_gradients": signed_gradients}
     chosen = coefficient_of(coefficient, load(method).coefficient)
-    of_tasks = weights_of(weights, models)
+    of_tasks = task_weights_of(weights, models)
 
     def merged_direction(vectors: Sequence[Vector], layout: Layout) -> tuple[Direction, float]:
         return addend(method, MergeInputs(vectors, layout, weights=of_tasks), settings, chosen, calibration)

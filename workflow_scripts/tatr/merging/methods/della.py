@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.errors import TatrError
-from tatr.merging.matrices import each_parameter
+from tatr.merging.each_parameter import each_parameter
 from tatr.merging.methods import method
 from tatr.merging.random_numbers import of_entries
 from tatr.merging.votes import Votes

@@ -10,7 +10,7 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.methods import method
-from tatr.merging.weights import Weights
+from tatr.merging.task_weights import Weights
 from tatr.vectors.layout import Layout, Parameter, blocks
 from tatr.vectors.order_statistics import nth_smallest_of_each, share_of
 from tatr.vectors.threads import in_order

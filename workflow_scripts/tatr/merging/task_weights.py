@@ -24,7 +24,7 @@ def with_mean_one(weights: Weights) -> Weights:
     return None if weights is None else [len(weights) * weight / math.fsum(weights) for weight in weights]
 
 
-def in_order(weights: Mapping[str, float] | None, tasks: Iterable[str], where: str = "weights") -> Weights:
+def task_weights_of(weights: Mapping[str, float] | None, tasks: Iterable[str], where: str = "weights") -> Weights:
     """Weights of named tasks in the order of the tasks; 1 for those that are not named, None if all are alike.
 
     Args:
