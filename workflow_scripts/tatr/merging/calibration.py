@@ -90,6 +90,15 @@ def calibrated_matrix(merged: np.ndarray, tasks: Iterable[np.ndarray], alpha: fl
     return left @ right.T
 
 
+def check_calibration(name: str | None, method: Method) -> None:
+    """Raise unless there is such a calibration, and it is defined for the method; None asks for none."""
+    if name is None:
+        return
+    if name not in TITLES:
+        raise TatrError(f"calibration: {name!r} is unknown; expected {' or '.join(TITLES)}")
+    _refuse_arbitrary(method)
+
+
 def alpha_of(method: Method, tasks: int, alpha: float | None = None) -> float:
     """The α that counts: the one given, else the method's, else 1/K.
 
@@ -101,8 +110,7 @@ def alpha_of(method: Method, tasks: int, alpha: float | None = None) -> float:
     Raises:
         TatrError: the method's merges have no singular vectors of their own.
     """
-    if reason := refusal(method):
-        raise TatrError(f"calibration: {reason}")
+    _refuse_arbitrary(method)
     return next((given for given in (alpha, method.calibration_alpha) if given is not None), 1 / tasks)
 
 
@@ -114,3 +122,8 @@ def refusal(method: Method) -> str | None:
         f"{method.name} makes all singular values of a matrix equal, so its singular vectors, which calibration looks "
         "at, are arbitrary; calibrate another method, or leave calibration out"
     )
+
+
+def _refuse_arbitrary(method: Method) -> None:
+    if reason := refusal(method):
+        raise TatrError(f"calibration: {reason}")

@@ -21,8 +21,8 @@ from tatr.attempts import Attempt
 from tatr.digests import FollowingDigest
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
-from tatr.merging.addend import addend, check_calibration
-from tatr.merging.calibration import alpha_of
+from tatr.merging.addend import addend
+from tatr.merging.calibration import alpha_of, check_calibration
 from tatr.merging.coefficients import ByTensor, coefficient_of, per_tensor, stated
 from tatr.merging.companions import Companions, companions_of
 from tatr.merging.mask import Threshold, end_of_region, mask
@@ -304,7 +304,7 @@ def prepare(
         taken = ", ".join(chosen.parameters) or "none"
         raise TatrError(f"{method}: takes no setting {', '.join(sorted(unknown))} (its settings: {taken})")
     chosen.check(settings)
-    check_calibration(calibration, method)
+    check_calibration(calibration, chosen)
     of_models = task_weights_of(weights, finetuned)
     if of_models and (reason := refusal_of_weights(chosen)):
         raise TatrError(f"weights: {reason}")
