@@ -25,7 +25,7 @@ from tatr.merging.addend import addend
 from tatr.merging.calibration import alpha_of, check_calibration
 from tatr.merging.coefficients import ByTensor, coefficient_of, per_tensor, stated
 from tatr.merging.companions import Companions, companions_of
-from tatr.merging.mask import Threshold, end_of_region, mask
+from tatr.merging.mask import Threshold, end_of_region, mask, tau_of
 from tatr.merging.merge import MergeInputs
 from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import load, refusal_of_weights
@@ -267,7 +267,7 @@ class FileMerge:
             "models": {name: {"path": str(self.models[name].path), "files": files} for name, files in digests.items()},
             "method": self.method,
             "settings": self.all_settings,
-            "coefficient": self.coefficient if isinstance(self.coefficient, float | int) else self.coefficient.settings,
+            "coefficient": self.coefficient.settings if isinstance(self.coefficient, ByTensor) else self.coefficient,
             "weights": self.weights and dict(zip(self.models, self.weights, strict=True)),
             "calibration": self.calibration and {"method": self.calibration, "alpha": self.alpha},
             "tau": self.tau,
@@ -308,13 +308,10 @@ def prepare(
     of_models = task_weights_of(weights, finetuned)
     if of_models and (reason := refusal_of_weights(chosen)):
         raise TatrError(f"weights: {reason}")
-    if tau is not None and not 0 <= tau < 1:
-        raise TatrError(f"tau = {tau:g}: expected a share of the parameters, from 0 to below 1 (0.01 for 1 %)")
+    scale, tau = coefficient_of(coefficient, chosen.coefficient), None if tau is None else tau_of(tau)
     if sensitivity is not None and sensitivities.load(sensitivity).needs_images:
         raise TatrError(f"sensitivity: {sensitivity} needs gradients on images of all tasks; use the pipeline for it")
-    made_by = sensitivities.of_region(sensitivity, tau, "zero_shot")
-    if not finetuned:
-        raise TatrError("no fine-tuned models to merge")
+    made_by = sensitivities.of_region(sensitivity, tau, "zero_shot", len(finetuned))
     _check_place(output)
     opened = _opened(base)
     models = {name: _opened(path) for name, path in finetuned.items()}
@@ -322,7 +319,6 @@ def prepare(
     layout = Layout.of({name: opened.entries[name].shape for name in merged})
     if (free := free_space(output)) < opened.nbytes:
         raise TatrError(f"{output}: needs {opened.nbytes / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on this disk")
-    scale = coefficient_of(coefficient, chosen.coefficient)
     per_tensor(scale, layout)
     companions = companions_of(opened.path, [file.path for file in opened.files])
     if companions.lacking:

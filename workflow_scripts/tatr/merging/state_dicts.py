@@ -9,7 +9,7 @@ from tatr.errors import TatrError
 from tatr.merging import sensitivities
 from tatr.merging.addend import addend
 from tatr.merging.coefficients import coefficient_of
-from tatr.merging.mask import end_of_region, mask
+from tatr.merging.mask import end_of_region, mask, tau_of
 from tatr.merging.merge import MergeInputs
 from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import load
@@ -111,7 +111,8 @@ def _merged(
     origin = remembered(_flat(layout, base.state, "pretrained"))
     vectors = [task_vector(_flat(layout, model.state, name), origin) for name, model in models.items()]
     usual = "zero_shot" if measured["gradients"] is None else "gradient"
-    chosen = sensitivities.of_region(sensitivity, tau, usual)
+    tau = None if tau is None else tau_of(tau)
+    chosen = sensitivities.of_region(sensitivity, tau, usual, len(models))
     in_order = {what: _in_order(given, models, unmerged, layout, what) for what, given in measured.items()}
     kept = _trust_region(chosen, tau, task_vectors=vectors, **in_order) if chosen else None
     v, factor = merged_direction(vectors, layout)
