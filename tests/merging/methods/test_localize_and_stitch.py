@@ -75,7 +75,7 @@ def test_the_mask_restricts_the_merged_direction() -> None:
 
 
 def test_a_density_that_keeps_nothing_is_refused_and_what_it_declares() -> None:
-    with pytest.raises(TatrError, match=r"localize_and_stitch: density = 0.001 keeps none of 200 entries"):
+    with pytest.raises(TatrError, match=r"^density = 0.001 keeps none of 200 entries"):
         merged(random_tasks(), density=0.001)
     with pytest.raises(TatrError, match="density = 0 is out of range"):
         merged(random_tasks(), density=0)

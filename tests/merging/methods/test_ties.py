@@ -172,7 +172,7 @@ def test_elected_entries_of_any_block_add_up_to_the_merge(
 
 
 def test_a_density_that_keeps_nothing_is_refused() -> None:
-    with pytest.raises(TatrError, match=r"^ties: density = 0\.03 keeps none of 31 entries; give a larger one$"):
+    with pytest.raises(TatrError, match=r"^density = 0\.03 keeps none of 31 entries; give a larger one$"):
         merged(random_tasks(), density=0.03)
     assert np.count_nonzero(merged(random_tasks(), density=0.03, scope="tensor"))
 
