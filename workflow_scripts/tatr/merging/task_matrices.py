@@ -21,6 +21,9 @@ from tatr.vectors.vector import Vector
 STACKED = "in_proj_weight"
 """How names of attention's stacked weights end, [3·out, in]."""
 
+ROUNDING = 1e-7
+"""Share of a task's matrix (Frobenius norm) up to which what is left of a part of it may be float32's rounding."""
+
 Attention = Annotated[
     Literal["stacked", "separate"],
     "queries, keys and values: one matrix, as open_clip stores them, or three, as Hugging Face does",
