@@ -21,6 +21,26 @@ def orthogonalised(matrices: Sequence[np.ndarray], rank: int) -> np.ndarray:
     return (lefts @ lefts_right * values) @ (rights @ rights_right).T
 
 
+def nearest_isometry(columns: np.ndarray) -> np.ndarray:
+    """The nearest matrix with orthonormal columns: U Vᵀ of U diag(σ) Vᵀ."""
+    left, _, right = np.linalg.svd(columns, full_matrices=False)
+    nearest: np.ndarray = left @ right
+    return nearest
+
+
+def svc(merged: np.ndarray, tasks: Sequence[np.ndarray], alpha: float) -> np.ndarray:
+    """U diag(γ ⊙ σ) Vᵀ, one singular component after the other (calibration by SVC)."""
+    left, values, right = np.linalg.svd(merged.astype(np.float64), full_matrices=False)
+    found = np.zeros(merged.shape)
+    for u, value, v in zip(left.T, values, right, strict=True):
+        sums = 0.0
+        for task in tasks:
+            own = u @ task.astype(np.float64)
+            sums += max(alpha, float((u @ merged) @ own) / float(own @ own))
+        found += len(tasks) / sums * value * np.outer(u, v)
+    return found
+
+
 def regression(grams: Sequence[np.ndarray], maps: Sequence[np.ndarray], off_diagonal: float) -> np.ndarray:
     """Δ̄ + (Σ G_k)⁻¹ Σ G_k (Δ_k − Δ̄), G_k with smaller off-diagonal entries (RegMean)."""
     mean = np.mean(maps, axis=0, dtype=np.float64).astype(np.float32)

@@ -7,7 +7,7 @@ from tatr.workflow.step import Step
 def run(job: Job) -> None:
     from tatr.errors import TatrError
     from tatr.merging.calibration import calibrated
-    from tatr.merging.coefficients import ByTensor, per_tensor
+    from tatr.merging.coefficients import of_setting, per_tensor
     from tatr.vectors.layout import Layout
     from tatr.vectors.store import open_vectors
     from tatr.workflow.vector_saving import add_vector
@@ -18,9 +18,8 @@ def run(job: Job) -> None:
     layout = Layout.load(job.one("backbone") / "layout.json")
     paths = [job.one("direction") / "vector.zarr", *(artefact / "vector.zarr" for (artefact,) in pairs)]
     direction, *task_vectors = open_vectors(paths, layout.digest)
-    by_tensor = job.settings.get("by_tensor")
-    coefficient = job.settings["coefficient"] if by_tensor is None else ByTensor.load(by_tensor)
-    parts = calibrated(direction, task_vectors, layout, per_tensor(coefficient, layout), job.settings["alpha"])
+    coefficients = per_tensor(of_setting(job.settings["coefficient"]), layout)
+    parts = calibrated(direction, task_vectors, layout, coefficients, job.settings["alpha"])
     add_vector(job, layout.size, layout.digest, parts)
 
 

@@ -4,7 +4,7 @@ The setting `unseen` names tasks that are not merged: no choice looks at their v
 answered for each test image is kept beside the scores.
 
 Masks restrict v to trust regions. Several are those of several τ, in the order of the setting `taus`. They belong to
-one direction, or to one each where a method learns inside the region. The setting `by_tensor` has λ per tensor.
+one direction, or to one each where a method learns inside the region. λ may be one per tensor, by patterns of names.
 """
 
 from tatr.workflow.job import Job
@@ -16,21 +16,18 @@ def run(job: Job) -> None:
     from tatr.measuring.evaluation import evaluate
     from tatr.measuring.predictions import FILE, save_predictions
     from tatr.training.devices import choose
-    from tatr.workflow.directions import open_directions, scaled_by_tensor
+    from tatr.workflow.directions import open_directions, with_factors
     from tatr.workflow.opening import open_encoder, open_task
 
     job.device = choose()
     encoder = open_encoder(job.one("backbone"))
     directions = open_directions(job.vectors("directions"), job.vectors("masks"), encoder.layout.digest)
-    directions = scaled_by_tensor(directions, job.settings, encoder.layout)
+    directions, factors = with_factors(directions, job.settings["coefficients"], encoder.layout)
     tasks = [open_task(head, images, job.device) for head, images in job.by_task("heads", "images")]
     modules = load_modules(job.one("surgery") / "surgery.safetensors", job.device) if job.inputs["surgery"] else None
     taus, precision = job.settings.get("taus", ()), job.settings.get("precision", "fp32")
-    coefficients = job.settings["coefficients"]
     unseen = job.settings.get("unseen", ())
-    scores, predictions = evaluate(
-        encoder, directions, tasks, coefficients, job.device, taus, modules, precision, unseen
-    )
+    scores, predictions = evaluate(encoder, directions, tasks, factors, job.device, taus, modules, precision, unseen)
     job.add_json("scores.json", scores)
     job.add(FILE, save_predictions(predictions, job.folder / FILE))
 

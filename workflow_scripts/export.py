@@ -25,7 +25,7 @@ def run(job: Job) -> None:
     from tatr.vectors.layout import Layout
     from tatr.weights.encoder_file import EncoderFile, save_tensors
     from tatr.weights.safetensors_file import SafetensorsFile
-    from tatr.workflow.directions import open_directions, scaled_by_tensor
+    from tatr.workflow.directions import open_directions, with_factors
 
     backbone, evaluation = job.one("backbone"), job.one("evaluation")
     scores = json.loads((evaluation / "scores.json").read_text(encoding="utf-8"))
@@ -40,7 +40,7 @@ def run(job: Job) -> None:
     pretrained = EncoderFile(backbone / "encoder.safetensors", layout)
     paths = [artefact / "vector.zarr" for artefact in (direction, mask) if artefact]
     opened = open_directions(paths[:1], paths[1:], layout.digest)
-    (vector,) = scaled_by_tensor(opened, evaluation.manifest.settings, layout)
+    (vector,), _ = with_factors(opened, evaluation.manifest.settings["coefficients"], layout)
     text = SafetensorsFile(backbone / "text.safetensors")
     job.add(WEIGHTS, write_weights(job.folder / WEIGHTS, pretrained, vector, scores["coefficient"], layout, text))
     config = open_clip_config(json.loads((backbone / "model.json").read_text(encoding="utf-8")))

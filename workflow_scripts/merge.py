@@ -16,7 +16,7 @@ def run(job: Job) -> None:
     from tatr.errors import TatrError
     from tatr.merging.merge import MergeInputs, direction
     from tatr.merging.methods import load
-    from tatr.merging.weights import in_order
+    from tatr.merging.task_weights import task_weights_of
     from tatr.vectors.apply import parts_of
     from tatr.vectors.store import open_vectors
     from tatr.workflow.vector_saving import add_vector
@@ -38,7 +38,7 @@ def run(job: Job) -> None:
     inputs = MergeInputs(
         vectors,
         layout_of(job, digest) if "layout" in needs and job.inputs["backbone"] else None,
-        weights=in_order(job.settings.get("weights"), tasks_of(task_vectors)),
+        weights=task_weights_of(job.settings.get("weights"), tasks_of(task_vectors)),
         coefficients=learnt(job, task_vectors) if "coefficients" in needs and job.inputs["coefficients"] else None,
         **measured,
     )

@@ -12,18 +12,18 @@ def run(job: Job) -> None:
     from tatr.training.surgery import train_modules
     from tatr.vectors.store import open_vectors
     from tatr.weights.encoder_file import save_tensors
-    from tatr.workflow.directions import open_directions, scaled_by_tensor
+    from tatr.workflow.directions import open_directions, with_factors
     from tatr.workflow.opening import open_encoder
 
     job.device = choose()
-    recipe = job.recipe(Surgery, "coefficient", "by_tensor")
+    recipe = job.recipe(Surgery, "coefficient")
     pairs = job.by_task("task_vectors", "images")
     if not pairs:
         raise TatrError("--task-vectors: give the manifests of the task vectors that were merged")
     encoder = open_encoder(job.one("backbone"))
     layout = encoder.layout.digest
     directions = open_directions([job.one("direction") / "vector.zarr"], job.vectors("mask"), layout)
-    (direction,) = scaled_by_tensor(directions, job.settings, encoder.layout)
+    (direction,), (factor,) = with_factors(directions, [job.settings["coefficient"]], encoder.layout)
     vectors = open_vectors([vector / "vector.zarr" for vector, _ in pairs], layout)
     tasks = [
         (str(images.manifest.settings["task"]), vector, images / "images.zarr")
@@ -31,8 +31,7 @@ def run(job: Job) -> None:
     ]
     # A training that began on one device does not resume on another: the artefact states one device.
     saved = Saved(job.saved, f"{job.key} {job.device}")
-    coefficient = job.settings["coefficient"]
-    modules, distances = train_modules(encoder, direction, coefficient, tasks, recipe, job.device, saved)
+    modules, distances = train_modules(encoder, direction, factor, tasks, recipe, job.device, saved)
     save_tensors(modules, job.folder / "surgery.safetensors")
     job.add_file("surgery.safetensors")
     job.add_json("surgery.json", {"l1_distance": distances})

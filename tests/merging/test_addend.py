@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from float64_formulas import svc
 from safetensors.numpy import load_file, save_file
 
 from tatr import TatrError, merge, merge_files
@@ -27,16 +28,6 @@ BASE, MODELS = some_state(0), {task: some_state(seed) for seed, task in enumerat
 def deltas(name: str) -> np.ndarray:
     """Δ_k of a tensor, float64 [K, …]."""
     return np.stack([model[name].astype(np.float64) - BASE[name] for model in MODELS.values()])
-
-
-def calibrated(matrix: np.ndarray, tasks: np.ndarray, alpha: float) -> np.ndarray:
-    left, values, right = np.linalg.svd(matrix)
-    found = np.zeros(matrix.shape)
-    for r in range(len(values)):
-        own = left[:, r] @ tasks
-        seen = (own @ (left[:, r] @ matrix)) / (own**2).sum(axis=1)
-        found += len(tasks) / np.maximum(alpha, seen).sum() * values[r] * np.outer(left[:, r], right[r])
-    return found
 
 
 @pytest.fixture
@@ -83,7 +74,7 @@ def test_a_merge_is_scaled_then_calibrated_then_masked(files: Path, method: str)
     plain = merge(BASE, MODELS, method=method, coefficient=patterns)
     expected = {name: plain[name].astype(np.float64) - BASE[name] for name in SHAPES}
     for name in ("blocks.0.mlp.weight", "blocks.1.mlp.weight"):
-        expected[name] = calibrated(expected[name], deltas(name), alpha)
+        expected[name] = svc(expected[name], deltas(name), alpha)
     arguments: dict[str, Any] = {"method": method, "coefficient": patterns, "calibration": "svc"}
     assert_is(merge(BASE, MODELS, **arguments), expected)
     masked = merge(BASE, MODELS, tau=0.2, **arguments)
@@ -109,6 +100,9 @@ def test_the_command_takes_all_three(files: Path, capsys: pytest.CaptureFixture[
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"coefficient": {"*.nl_*": 0}}, r"coefficient: '\*\.nl_\*': no merged tensor is called so"),
     ({"coefficient": {}}, "coefficient: has no pattern"),
+    ({"coefficient": "0.3"}, "coefficient: '0.3': expected a number"),
+    ({"tau": "0.1"}, r"tau = '0\.1': expected a dropped proportion in \[0, 1\)"),
+    ({"tau": float("nan")}, "tau = nan: expected a dropped proportion"),
     ({"coefficient": {"*": "big"}}, r"coefficient: '\*': 'big': expected a number"),
     ({"weights": {"autos": 2}}, "weights: 'autos' is not merged; expected cars, digits, signs"),
     ({"weights": {"cars": 0}}, "weights: cars: 0: expected a number above 0"),
@@ -125,6 +119,22 @@ def test_mistakes_are_one_message_and_nothing_is_written(files: Path, arguments:
     with pytest.raises(TatrError, match=message):
         from_files(files, **arguments)
     assert not (files / "merged").exists()
+
+
+def test_one_task_has_no_trust_region_and_nothing_is_read_to_say_so(files: Path) -> None:
+    message = "^a trust region needs at least two tasks, each of which it protects from the others' updates$"
+    with pytest.raises(TatrError, match=message):
+        merge(BASE, {"cars": MODELS["cars"]}, tau=0.1, sensitivity="random")
+    (files / "cars.safetensors").write_bytes(b"")
+    with pytest.raises(TatrError, match=message):
+        merge_files(files / "base.safetensors", [files / "cars.safetensors"], files / "merged", tau=0.1)
+
+
+def test_numbers_of_numpy_are_recorded_as_plain_ones(files: Path) -> None:
+    from_files(files, coefficient=np.float32(0.5), weights={"cars": np.int64(2)}, tau=np.float32(0.25))
+    record = json.loads((files / "merged/merge.json").read_text())
+    assert [record[key] for key in ("coefficient", "tau")] == [0.5, 0.25]
+    assert record["weights"]["cars"] == 2
 
 
 @pytest.mark.parametrize(

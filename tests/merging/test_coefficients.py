@@ -1,12 +1,13 @@
 """λ per tensor, by patterns of names."""
 
 import fnmatch
+import re
 
 import numpy as np
 import pytest
 
 from tatr.errors import TatrError
-from tatr.merging.coefficients import ByTensor, per_tensor, scaled, scaled_vector
+from tatr.merging.coefficients import ByTensor, coefficient_of, per_tensor, scaled, scaled_vector
 from tatr.vectors.layout import Layout, blocks
 
 SHAPES = {
@@ -83,9 +84,17 @@ def test_a_last_star_may_be_left_with_nothing() -> None:
     assert set(per_tensor(ByTensor.of({"visual.*": 0.4, "empty": 1, "*": 0.1}, 0.3), LAYOUT)) == {0.4, 1}
 
 
-@pytest.mark.parametrize("value", ["x", None, float("nan"), True, [0.3]])
+@pytest.mark.parametrize("value", ["0.3", float("nan"), float("inf"), True, [0.3]])
 def test_a_coefficient_is_a_number(value: object) -> None:
-    with pytest.raises(TatrError, match=r"coefficient: '\*': .*: expected a number"):
-        ByTensor.of({"*": value}, 0.3)
+    with pytest.raises(TatrError, match=rf"^coefficient: {re.escape(repr(value))}: expected a number$"):
+        coefficient_of(value, 0.3)
+    with pytest.raises(TatrError, match=r"^coefficient: '\*': .*: expected a number$"):
+        coefficient_of({"*": value}, 0.3)
+
+
+def test_a_coefficient_as_it_is_given() -> None:
+    assert coefficient_of(None, 0.3) == 0.3
+    assert [type(coefficient_of(value, 0.3)) for value in (1, np.float32(0.5), np.int64(2))] == [float] * 3
+    assert coefficient_of({"*": np.float32(0.5)}, 0.3) == ByTensor((("*", 0.5),), 0.3)
     with pytest.raises(TatrError, match="has no pattern"):
-        ByTensor.of({}, 0.3)
+        coefficient_of({}, 0.3)

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from functools import partial
 from inspect import Parameter
 from typing import Annotated, get_args
 
 import numpy as np
 import pytest
 from annotated_types import Interval
+from drawn_tasks import drawn_tasks
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -55,6 +57,8 @@ LAYOUT = Layout.of(
     }
 )
 
+random_tasks = partial(drawn_tasks, count=4)
+
 
 def merged(name: str, vectors: np.ndarray, mask: np.ndarray | None = None, block: int = layout.BLOCK) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
@@ -66,10 +70,6 @@ def trust_region(vectors: np.ndarray, tau: float, gradients: np.ndarray | None =
     chosen = sensitivities.load("zero_shot" if gradients is None else "gradient")
     omega = chosen.of(task_vectors=vectors, gradients=gradients)
     return mask_of(omega, thresholds(omega, [tau])[0].epsilon)[0 : len(omega)]
-
-
-def random_tasks(count: int = 4, size: int = 1000) -> np.ndarray:
-    return np.random.default_rng(1).normal(size=(count, size)).astype(np.float32)
 
 
 @given(task_vectors, block_sizes)

@@ -1,7 +1,10 @@
 """What methods on matrices see as one: for all of them alike."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from whole import whole_direction
 
 from tatr.merging.merge import MergeInputs
@@ -24,9 +27,7 @@ STACKED = "visual.transformer.resblocks.0.attn.in_proj_weight"
 MATRICES = {"visual.positional_embedding", "visual.proj", STACKED}
 ON_MATRICES = [name for name in names() if "attention" in load(name).parameters]
 
-
-def random_tasks(count: int = 3, layout: Layout = LAYOUT) -> list[np.ndarray]:
-    return [*np.random.default_rng(0).normal(0, 1e-2, size=(count, layout.size)).astype(np.float32)]
+random_tasks = partial(drawn_tasks, size=LAYOUT.size, scale=1e-2)
 
 
 @pytest.fixture(params=ON_MATRICES)
@@ -59,14 +60,14 @@ def test_which_parameters_are_matrices_and_how_they_lie() -> None:
 
 def test_what_is_no_matrix_can_stay_as_it_is() -> None:
     parts = each_matrix(
-        TaskMatrices.total, random_tasks(), LAYOUT, elsewhere="pretrained", bytes_of=lambda parameter: parameter.size
+        TaskMatrices.total, [*random_tasks()], LAYOUT, elsewhere="pretrained", bytes_of=lambda parameter: parameter.size
     )
     found = LAYOUT.unflatten(np.concatenate([*parts]))
     assert {name for name, part in found.items() if part.any()} == MATRICES
 
 
 def test_queries_keys_and_values_are_three_matrices_if_that_is_asked_for(on_matrices: Method) -> None:
-    vectors, settings = random_tasks(), {"attention": "separate"}
+    vectors, settings = [*random_tasks()], {"attention": "separate"}
     apart = Layout.of({f"layers.0.{which}_proj.weight": (6, 6) for which in "qkv"})
     place = next(parameter for parameter in LAYOUT.parameters if parameter.name == STACKED)
     parts = [vector[place.offset : place.stop] for vector in vectors]
@@ -81,14 +82,14 @@ def test_queries_keys_and_values_are_three_matrices_if_that_is_asked_for(on_matr
 
 def test_stacked_weights_that_are_not_three_of_a_kind_stay_together(on_matrices: Method) -> None:
     layout = Layout.of({"in_proj_weight": (7, 6), "other.in_proj_weight": (6,)})
-    inputs = MergeInputs(random_tasks(layout=layout), layout=layout)
+    inputs = MergeInputs([*random_tasks(size=layout.size)], layout=layout)
     found = whole_direction(on_matrices.name, inputs, {"attention": "separate"})
     np.testing.assert_array_equal(found, whole_direction(on_matrices.name, inputs))
 
 
 def test_the_projection_is_merged_as_a_map_from_inputs_to_outputs(on_matrices: Method) -> None:
     stored, turned = Layout.of({"visual.proj": (9, 4)}), Layout.of({"weight": (4, 9)})
-    vectors = random_tasks(layout=stored)
+    vectors = [*random_tasks(size=stored.size)]
     transposed = [vector.reshape(9, 4).T.reshape(-1) for vector in vectors]
     found = whole_direction(on_matrices.name, MergeInputs(vectors, layout=stored)).reshape(9, 4)
     expected = whole_direction(on_matrices.name, MergeInputs(transposed, layout=turned)).reshape(4, 9).T

@@ -58,6 +58,8 @@ SETTINGS = {
     "tasks": ["cars", "digits"],
     "remark": "made for a test",
 }
+BY_TENSOR = {"patterns": [["*.ln_*", 0.0]], "otherwise": 0.5}
+BY_NAMES = f"by names of tensors, the first pattern that matches: `{json.dumps(BY_TENSOR)}`"
 CLASSES = {"cars": ["a coupé", "van", "truck"], "digits": ["0", "1", "2"], "signs": ["stop", "go", "yield"]}
 TEMPLATES = ["a photo of a {}.", "{} | drawn"]
 
@@ -145,7 +147,7 @@ def inputs(make_artefact: Call, towers: dict[str, Tensors], model: Config, tmp_p
             "surgery": [make_artefact("surgery", "s", {}, modules)] if surgery else [],
             "heads": [make_artefact("head", t, {"task": t, "templates": TEMPLATES}, head) for t in scores["scores"]],
         }
-        measured = make_artefact("evaluation", "e", {}, evaluation)
+        measured = make_artefact("evaluation", "e", {"coefficients": [0.3, 0.4]}, evaluation)
         measured.manifest.inputs = inputs_of(made)
         measured.manifest.save(measured.folder)
         return made | {"evaluation": [measured]}
@@ -295,23 +297,27 @@ def test_the_card_says_what_the_model_is(model: Config, inputs: Call, export: Ca
     assert "surgery" not in card.lower()
 
 
-def test_the_card_says_how_a_merge_was_modified(model: Config, inputs: Call, export: Call) -> None:
-    calibration = {"method": "svc", "alpha": 0.125, "coefficient": 0.4}
+@pytest.mark.parametrize("coefficient", [0.4, BY_TENSOR])
+def test_the_card_says_how_a_merge_was_modified(
+    model: Config, inputs: Call, export: Call, coefficient: float | Config
+) -> None:
+    calibration = {"method": "svc", "alpha": 0.125, "coefficient": coefficient}
     folder, _ = export(inputs(model, SCORES, surgery=False), weights={"cars": 2}, calibration=calibration)
     lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
-    assert "- λ: 0.4" in lines  # what the evaluation adds has λ in it
+    # What the evaluation adds has λ in it.
+    assert (f"- λ: {BY_NAMES}" if coefficient == BY_TENSOR else "- λ: 0.4") in lines
     assert '- Weights of tasks: `{"cars": 2}`; of all others 1' in lines
-    assert '- Calibration of λ·v: `{"method": "svc", "alpha": 0.125, "coefficient": 0.4}`' in lines
+    assert f"- Calibration of λ·v: `{json.dumps(calibration)}`" in lines
 
 
 def test_lambda_by_tensors_is_in_the_weights_and_in_the_card(
     model: Config, towers: dict[str, Tensors], inputs: Call, export: Call
 ) -> None:
-    given, by_tensor = inputs(model, SCORES, surgery=False), {"patterns": [["*.ln_*", 0.0]], "otherwise": 0.5}
+    given = inputs(model, SCORES, surgery=False)
     measured = given["evaluation"][0].manifest
-    measured.settings["by_tensor"] = by_tensor
+    measured.settings["coefficients"] = [BY_TENSOR]
     measured.save(given["evaluation"][0].folder)
-    folder, _ = export(given, by_tensor=by_tensor)
+    folder, _ = export(given, coefficient=BY_TENSOR)
     found = load_tensors(folder / "open_clip_model.safetensors")
     normal = {name: tensor for name, tensor in towers["image"].items() if ".ln_" in name}
     assert 0 < len(normal) < len(towers["image"])
@@ -324,9 +330,7 @@ def test_lambda_by_tensors_is_in_the_weights_and_in_the_card(
         expected = towers["image"][name] + 0.5 * SCORES["coefficient"] * towers["v1"][name]
         np.testing.assert_allclose(found[name][kept], expected[kept], rtol=1e-5, atol=1e-6)
     assert changed
-    assert f"- λ: by names of tensors, the first pattern that matches: `{json.dumps(by_tensor)}`" in (
-        (folder / "README.md").read_text(encoding="utf-8").splitlines()
-    )
+    assert f"- λ: {BY_NAMES}" in (folder / "README.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_the_card_tells_tasks_that_were_not_merged(model: Config, inputs: Call, export: Call) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tatr.errors import TatrError
 from tatr.vectors.layout import Layout
-from tatr.workflow.directions import open_directions, scaled_by_tensor
+from tatr.workflow.directions import open_directions, with_factors
 
 RNG = np.random.default_rng(0)
 DIRECTIONS = RNG.normal(size=(3, 20)).astype(np.float32)
@@ -52,11 +52,12 @@ def test_what_does_not_belong_together_is_refused(stores: Stores, make_vector: C
 def test_tensors_have_coefficients_of_their_own_where_settings_say_so(stores: Stores) -> None:
     layout = Layout.of({"a.weight": (4, 3), "a.bias": (8,)})
     opened = open_directions(stores("merge", 1), stores("mask", 2), "some layout")
-    settings = {"by_tensor": {"patterns": [["*.bias", 0.5]], "otherwise": 2}}
-    for plain, scaled in zip(opened, scaled_by_tensor(opened, settings, layout), strict=True):
+    found, factors = with_factors(opened, [{"patterns": [["*.bias", 0.5]], "otherwise": 2}], layout)
+    assert factors == [1]
+    for plain, scaled in zip(opened, found, strict=True):
         expected = plain[0:20] * np.repeat([2, 0.5], [12, 8])
         np.testing.assert_allclose(scaled[0:20], expected)
         np.testing.assert_allclose(scaled[10:15], expected[10:15])
-    assert scaled_by_tensor(opened, {}, layout) == opened
+    assert with_factors(opened, [0.2, 0.3], layout) == (opened, [0.2, 0.3])
     with pytest.raises(TatrError, match="'b': no merged tensor is called so"):
-        scaled_by_tensor(opened, {"by_tensor": {"patterns": [["b", 1]], "otherwise": 2}}, layout)
+        with_factors(opened, [{"patterns": [["b", 1]], "otherwise": 2}], layout)

@@ -518,10 +518,12 @@ class TestModifiers:
             plan["evaluation", row["evaluations"][0]] for row in plan.table_settings["rows"][2:]
         )
         assert scaled.inputs["directions"] == whole.inputs["directions"]
-        assert (scaled.settings["coefficients"], scaled.settings["by_tensor"]) == ([1.0], by_tensor)
-        assert "by_tensor" not in calibrated.settings
-        assert one(plan, "calibration").settings["by_tensor"] == by_tensor
-        assert [export.settings.get("by_tensor") for export in plan.exports] == [None, by_tensor, by_tensor]
+        assert (scaled.settings["coefficients"], calibrated.settings["coefficients"]) == ([by_tensor], [1.0])
+        assert one(plan, "calibration").settings == {"method": "svc", "alpha": 1 / 2, "coefficient": by_tensor}
+        stated = [export.settings.get("calibration", export.settings).get("coefficient") for export in plan.exports]
+        assert stated == [None, by_tensor, by_tensor]
+        # The table shows what each evaluation added: the factor 1.
+        assert not any("coefficient" in row for row in plan.table_settings["rows"])
 
     def test_the_order_of_patterns_counts(self) -> None:
         patterns = {"*.ln_*": 0, "*resblocks*": 0.4}

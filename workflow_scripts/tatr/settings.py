@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cache
 from inspect import Parameter, isfunction
+from math import isfinite
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -69,6 +70,13 @@ def recipe_of(declared: Callable[..., T], settings: Mapping[str, Any], where: st
     return declared(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
+def plain_number(given: Any) -> float | None:  # noqa: ANN401
+    """A number of Python's or NumPy's as a plain one; None for anything else: texts, truth values, NaN, infinity."""
+    if isinstance(given, bool) or not isinstance(given, Real) or not isfinite(given):
+        return None
+    return float(given)
+
+
 def check(where: str, value: Any, annotation: Any) -> None:  # noqa: ANN401
     """Raise a TatrError unless a value is of the annotated type, within its bounds, and allowed by its rules."""
     kind = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
@@ -103,8 +111,8 @@ def _is_a(value: Any, kind: Any) -> bool:  # noqa: ANN401
         if members[-1] is Ellipsis:
             return all(_is_a(member, members[0]) for member in value)
         return len(value) == len(members) and all(map(_is_a, value, members))
-    if kind in (int, float):  # a truth value is no number; NumPy's numbers are
-        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    if kind in (int, float):
+        return plain_number(value) is not None and (kind is float or isinstance(value, Integral))
     return isinstance(value, kind)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from whole import whole_direction
 
 from tatr.errors import TatrError
@@ -20,9 +21,8 @@ def merged(vectors: Sequence[np.ndarray] | np.ndarray, **settings: object) -> np
 
 
 def random_tasks(sizes: Sequence[float] = (1, 1.05, 1.1)) -> np.ndarray:
-    rng = np.random.default_rng(3)
-    both = rng.normal(size=(len(sizes), LAYOUT.size)) + rng.normal(size=LAYOUT.size)
-    return (0.02 * np.array(sizes)[:, None] * both).astype(np.float32)
+    tasks = drawn_tasks(len(sizes), LAYOUT.size, shared=1, scale=0.02)
+    return (np.array(sizes)[:, None] * tasks).astype(np.float32)
 
 
 def stated(tasks: np.ndarray, ridge: float = 0.01, share: float = 0.3, limit: float = 0.3) -> tuple[np.ndarray, bool]:
@@ -76,12 +76,26 @@ def test_what_is_no_matrix_is_averaged() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(1, 0, 1.1), (1, 0, 8, 100)])
-def test_a_task_that_changed_nothing_does_not_count(sizes: Sequence[float]) -> None:
+@pytest.mark.parametrize("size", [0, 0.02])
+def test_a_task_without_a_covariance_does_not_count(sizes: Sequence[float], size: float) -> None:
     vectors = random_tasks(sizes)
+    # It changed nothing, or all rows of a matrix alike.
+    rows = {p.name: np.linspace(-size, size, p.shape[-1], dtype=np.float32) for p in LAYOUT.parameters}
+    vectors[1] = LAYOUT.flatten({p.name: np.broadcast_to(rows[p.name], p.shape) for p in LAYOUT.parameters})
+    vectors[1, ::7] *= np.float32(1 + 2**-23)  # to float32's rounding
     places = np.concatenate([np.arange(p.offset, p.stop) for p in LAYOUT.parameters if p.name in MATRICES])
     found, expected = merged(vectors), merged(vectors[np.array(sizes) > 0])
     np.testing.assert_allclose(found[places], expected[places], rtol=1e-5, atol=1e-8)
-    assert not merged(vectors[[1, 1]]).any()
+    np.testing.assert_allclose(merged(vectors[[1, 1]]), vectors[1], rtol=1e-6)
+
+
+def test_inputs_that_a_ridge_below_rounding_does_not_tell_apart_share_what_they_get() -> None:
+    matrix = np.array([[1, 1, 3], [2, 2, 0], [-3, -3, 1], [0, 0, -4]], np.float32)
+    found, expected = (
+        whole_direction("ace", MergeInputs([matrix.reshape(-1)], Layout.of({"weight": (4, 3)})), {"ridge": ridge})
+        for ridge in (1e-30, 1e-6)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{"ridge": 0}, {"heterogeneity": -1}, {"rank_share": 2}])

@@ -1,9 +1,11 @@
 """Model Breadcrumbs against its definition, and what its settings mean in other codes."""
 
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -18,6 +20,8 @@ LAYOUT = Layout.of({"a": (2, 3), "b": (5,), "scale": (), "c": (1, 4, 4), "d": (3
 few_values = st.sampled_from([-3.0, -2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0, 3.0])
 task_vectors = arrays(np.float32, st.tuples(st.integers(1, 4), st.just(31)), elements=few_values)
 shares = st.integers(0, 49).map(lambda hundredths: hundredths / 100)
+
+random_tasks = partial(drawn_tasks, size=31)
 
 
 def merged(
@@ -48,10 +52,6 @@ def test_breadcrumbs_drops_both_ends_of_every_tensor(
     found = merged(vectors, block, smallest=smallest, largest=largest)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, stated(vectors, smallest, largest), rtol=1e-6)
-
-
-def random_tasks(count: int = 3, size: int = 31) -> np.ndarray:
-    return np.random.default_rng(3).normal(size=(count, size)).astype(np.float32)
 
 
 def test_the_defaults_keep_a_tenth_below_the_top_hundredth() -> None:

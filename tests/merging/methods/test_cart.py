@@ -1,9 +1,11 @@
 """CART: truncated deviations from the mean."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from whole import whole_direction
 
 from tatr.errors import TatrError
@@ -14,14 +16,11 @@ from tatr.vectors.layout import Layout
 LAYOUT = Layout.of({"square": (10, 10), "conv": (2, 3, 2, 2), "tall": (24, 15), "wide": (12, 31), "bias": (7,)})
 MATRICES = ("square", "tall", "wide")
 
+random_tasks = partial(drawn_tasks, count=4, size=LAYOUT.size, shared=1, scale=1e-3)
+
 
 def merged(vectors: Sequence[np.ndarray] | np.ndarray, **settings: object) -> np.ndarray:
     return whole_direction("cart", MergeInputs([*vectors], layout=LAYOUT), settings)
-
-
-def random_tasks(count: int = 4) -> np.ndarray:
-    rng = np.random.default_rng(3)
-    return (rng.normal(size=(count, LAYOUT.size)) + rng.normal(size=LAYOUT.size)).astype(np.float32) * np.float32(1e-3)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +45,7 @@ def test_whole_deviations_or_none_leave_the_mean(settings: dict[str, float]) -> 
 
 
 def test_equal_tasks_and_a_single_one_stay_as_they_are() -> None:
-    (vector,) = random_tasks(1)
+    (vector,) = random_tasks(count=1)
     for vectors in ([vector], [vector] * 3):
         np.testing.assert_allclose(merged(vectors), vector, rtol=1e-6)
 

@@ -1,7 +1,10 @@
 """Consensus Task Arithmetic against its definition, entry by entry."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,6 +17,8 @@ from tatr.vectors import layout as layout_module
 # Multiples of 1/4: sums are exact, and entries that lie exactly on their bound are common.
 quarters = st.integers(-12, 12).map(lambda value: value / 4)
 task_vectors = arrays(np.float32, st.tuples(st.integers(2, 5), st.integers(1, 30)), elements=quarters)
+
+random_tasks = partial(drawn_tasks, count=5, size=500)
 
 
 def merged(vectors: np.ndarray, block: int = 8, mask: np.ndarray | None = None, **settings: float) -> np.ndarray:
@@ -38,10 +43,6 @@ def test_consensus_keeps_what_enough_tasks_use(
     found = merged(vectors, block, information=information, agreeing=agreeing)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, stated(vectors, information, agreeing))
-
-
-def random_tasks(count: int = 5, size: int = 500) -> np.ndarray:
-    return np.random.default_rng(2).normal(size=(count, size)).astype(np.float32)
 
 
 def test_the_defaults_are_two_tasks_at_four_tenths() -> None:

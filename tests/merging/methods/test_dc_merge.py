@@ -1,9 +1,12 @@
 """DC-Merge: each task's largest coordinates in a basis that all share."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
+from float64_formulas import nearest_isometry
 from whole import whole_direction
 
 from tatr.errors import TatrError
@@ -14,19 +17,11 @@ from tatr.vectors.layout import Layout
 LAYOUT = Layout.of({"square": (9, 9), "conv": (2, 3, 2, 2), "tall": (24, 15), "wide": (12, 31), "thin": (2, 9)})
 MATRICES = ("square", "tall", "wide")
 
+random_tasks = partial(drawn_tasks, size=LAYOUT.size, shared=1, scale=1e-3)
+
 
 def merged(vectors: Sequence[np.ndarray] | np.ndarray, shapes: Layout = LAYOUT, **settings: object) -> np.ndarray:
     return whole_direction("dc_merge", MergeInputs([*vectors], layout=shapes), settings)
-
-
-def random_tasks(count: int = 3) -> np.ndarray:
-    rng = np.random.default_rng(3)
-    return (rng.normal(size=(count, LAYOUT.size)) + rng.normal(size=LAYOUT.size)).astype(np.float32) * np.float32(1e-3)
-
-
-def nearest_isometry(columns: np.ndarray) -> np.ndarray:
-    left, _, right = np.linalg.svd(columns, full_matrices=False)
-    return left @ right
 
 
 def stated(tasks: np.ndarray, density: float) -> np.ndarray:

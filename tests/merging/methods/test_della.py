@@ -1,7 +1,10 @@
 """DELLA: larger entries are dropped less, expectations stay, signs are elected, and the seed decides alone."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from whole import whole_direction
 
 from tatr.errors import TatrError
@@ -11,13 +14,11 @@ from tatr.vectors.layout import Layout
 
 LAYOUT = Layout.of({"matrix": (50, 40), "conv": (5, 2, 3, 3), "bias": (31,), "scale": ()})
 
+random_tasks = partial(drawn_tasks, size=LAYOUT.size)
+
 
 def merged(vectors: np.ndarray, shapes: Layout = LAYOUT, **settings: object) -> np.ndarray:
     return whole_direction("della", MergeInputs([*vectors], layout=shapes), settings)
-
-
-def random_tasks(count: int = 3) -> np.ndarray:
-    return np.random.default_rng(5).normal(size=(count, LAYOUT.size)).astype(np.float32)
 
 
 def sparsified(vectors: np.ndarray, **settings: object) -> np.ndarray:

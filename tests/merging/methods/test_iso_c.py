@@ -1,7 +1,10 @@
 """Iso-C: equal singular values in the sum's own subspaces."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from whole import whole_direction
 
 from tatr.merging.merge import MergeInputs
@@ -12,13 +15,11 @@ from tatr.vectors.layout import Layout
 LAYOUT = Layout.of({"embedding": (5, 4), "conv": (2, 3, 2, 2), "tall": (9, 4), "bias": (7,), "wide": (3, 8)})
 MATRICES = ("embedding", "tall", "wide")
 
+random_tasks = partial(drawn_tasks, size=LAYOUT.size, scale=1e-3)
+
 
 def merged(vectors: np.ndarray, mask: np.ndarray | None = None, shapes: Layout = LAYOUT) -> np.ndarray:
     return whole_direction("iso_c", MergeInputs([*vectors], layout=shapes), mask=mask)
-
-
-def random_tasks(count: int = 3) -> np.ndarray:
-    return np.random.default_rng(3).normal(size=(count, LAYOUT.size)).astype(np.float32) * np.float32(1e-3)
 
 
 def test_every_singular_value_is_the_mean_of_the_sum_s() -> None:

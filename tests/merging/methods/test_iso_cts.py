@@ -1,9 +1,12 @@
 """Iso-CTS: common directions of the sum, own ones of each task, all orthonormal and of one strength."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
+from float64_formulas import nearest_isometry
 from whole import whole_direction
 
 from tatr.errors import TatrError
@@ -15,6 +18,8 @@ from tatr.vectors.layout import Layout
 LAYOUT = Layout.of({"square": (10, 10), "conv": (2, 3, 2, 2), "tall": (24, 15), "wide": (12, 31), "bias": (7,)})
 MATRICES = ("square", "tall", "wide")
 
+random_tasks = partial(drawn_tasks, size=LAYOUT.size, shared=1, scale=1e-3)
+
 
 def merged(
     vectors: Sequence[np.ndarray] | np.ndarray,
@@ -23,16 +28,6 @@ def merged(
     **settings: object,
 ) -> np.ndarray:
     return whole_direction("iso_cts", MergeInputs([*vectors], layout=shapes), settings, mask=mask)
-
-
-def random_tasks(count: int = 3, shapes: Layout = LAYOUT) -> np.ndarray:
-    rng = np.random.default_rng(3)
-    return (rng.normal(size=(count, shapes.size)) + rng.normal(size=shapes.size)).astype(np.float32) * np.float32(1e-3)
-
-
-def nearest_isometry(columns: np.ndarray) -> np.ndarray:
-    left, _, right = np.linalg.svd(columns, full_matrices=False)
-    return left @ right
 
 
 def stated(tasks: Sequence[np.ndarray], q: int, c: int) -> np.ndarray:
@@ -90,7 +85,7 @@ def test_without_directions_of_their_own_it_is_iso_c() -> None:
     expected = whole_direction("iso_c", MergeInputs([*vectors], layout=LAYOUT))
     np.testing.assert_allclose(merged(vectors, common_space_fraction=1.0), expected, rtol=1e-5, atol=1e-9)
     thin = Layout.of({"positions": (2, 9)})
-    few = random_tasks(3, thin)
+    few = random_tasks(3, size=thin.size)
     expected = whole_direction("iso_c", MergeInputs([*few], layout=thin))
     np.testing.assert_allclose(merged(few, thin), expected, rtol=1e-5, atol=1e-9)
 
@@ -104,7 +99,7 @@ def test_what_is_no_matrix_is_averaged() -> None:
 
 def test_the_projection_is_turned() -> None:
     stored, turned = Layout.of({"visual.proj": (12, 31)}), Layout.of({"weight": (31, 12)})
-    vectors = random_tasks(3, stored)
+    vectors = random_tasks(3, size=stored.size)
     transposed = [vector.reshape(12, 31).T.reshape(-1) for vector in vectors]
     np.testing.assert_array_equal(merged(vectors, stored).reshape(12, 31), merged(transposed, turned).reshape(31, 12).T)
 

@@ -1,7 +1,10 @@
 """LiNeS: scales that grow with depth."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from hypothesis import given
 from hypothesis import strategies as st
 from whole import whole_direction
@@ -26,6 +29,8 @@ LAYOUT = Layout.of(
     }
 )
 
+random_tasks = partial(drawn_tasks, count=4, size=LAYOUT.size)
+
 
 def merged(
     vectors: np.ndarray,
@@ -37,10 +42,6 @@ def merged(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
         return whole_direction("lines", MergeInputs([*vectors], layout=shapes), settings, mask=mask)
-
-
-def random_tasks(count: int = 4, size: int = LAYOUT.size) -> np.ndarray:
-    return np.random.default_rng(2).normal(size=(count, size)).astype(np.float32)
 
 
 def scale_of(shapes: Layout, **settings: float | str) -> dict[str, float]:

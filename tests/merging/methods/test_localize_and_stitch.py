@@ -1,9 +1,11 @@
 """Localize-and-Stitch without data, entry by entry; its kinship with Ties-Merging."""
 
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -20,15 +22,13 @@ few_values = st.sampled_from([-3.0, -2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0, 
 task_vectors = arrays(np.float32, st.tuples(st.integers(1, 5), st.just(31)), elements=few_values)
 densities = st.integers(4, 100).map(lambda hundredths: hundredths / 100)
 
+random_tasks = partial(drawn_tasks, size=200)
+
 
 def merged(vectors: np.ndarray, block: int = 8, mask: np.ndarray | None = None, **settings: float) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout_module, "BLOCK", block)
         return whole_direction("localize_and_stitch", MergeInputs([*vectors]), settings, mask=mask)
-
-
-def random_tasks(count: int = 3, size: int = 200) -> np.ndarray:
-    return np.random.default_rng(5).normal(size=(count, size)).astype(np.float32)
 
 
 def stated(vectors: np.ndarray, density: float) -> list[float]:
@@ -75,7 +75,7 @@ def test_the_mask_restricts_the_merged_direction() -> None:
 
 
 def test_a_density_that_keeps_nothing_is_refused_and_what_it_declares() -> None:
-    with pytest.raises(TatrError, match=r"localize_and_stitch: density = 0.001 keeps none of 200 entries"):
+    with pytest.raises(TatrError, match=r"^density = 0.001 keeps none of 200 entries"):
         merged(random_tasks(), density=0.001)
     with pytest.raises(TatrError, match="density = 0 is out of range"):
         merged(random_tasks(), density=0)

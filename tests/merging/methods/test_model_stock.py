@@ -1,10 +1,12 @@
 """Model Stock: its ratio from the cosines of all pairs, tensor by tensor."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from whole import whole_direction
 
 from tatr.merging.merge import MergeInputs
@@ -12,6 +14,8 @@ from tatr.merging.methods import load
 from tatr.vectors.layout import Layout
 
 LAYOUT = Layout.of({"matrix": (8, 9), "conv": (2, 3, 2, 2), "bias": (7,), "scale": ()})
+
+random_tasks = partial(drawn_tasks, size=LAYOUT.size, scale=1e-3)
 
 
 def merged(vectors: Sequence[np.ndarray] | np.ndarray, shapes: Layout = LAYOUT) -> np.ndarray:
@@ -25,16 +29,10 @@ def stated(parts: np.ndarray) -> np.ndarray:
     return max(count * cosine / (1 + (count - 1) * cosine), 0) * parts.mean(axis=0)
 
 
-def random_tasks(count: int, shared: float) -> np.ndarray:
-    rng = np.random.default_rng(3)
-    both = rng.normal(size=(count, LAYOUT.size)) + shared * rng.normal(size=LAYOUT.size)
-    return (both * 1e-3).astype(np.float32)
-
-
 @pytest.mark.parametrize("count", [2, 3, 8])
 @pytest.mark.parametrize("shared", [0, 0.5, 3])
 def test_it_is_its_formula_tensor_by_tensor(count: int, shared: float) -> None:
-    vectors = random_tasks(count, shared)
+    vectors = random_tasks(count, shared=shared)
     found = LAYOUT.unflatten(merged(vectors))
     for name in found:
         parts = np.stack([LAYOUT.unflatten(vector)[name] for vector in vectors])
@@ -48,7 +46,7 @@ def test_of_eight_tasks_nearly_at_right_angles_little_is_left() -> None:
 
 
 def test_equal_tasks_and_a_single_one_stay_as_they_are() -> None:
-    (vector,) = random_tasks(1, 0)
+    (vector,) = random_tasks(1)
     for vectors in ([vector], [vector] * 4):
         np.testing.assert_allclose(merged(vectors), vector, rtol=1e-6)
 

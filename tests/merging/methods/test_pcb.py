@@ -1,7 +1,10 @@
 """PCB-Merging: the dense formula over K × N, order statistics by sorting."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from whole import whole_direction
@@ -11,16 +14,13 @@ from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import load
 from tatr.vectors import layout, vector
 
+random_tasks = partial(drawn_tasks, count=4, shared=0.5, scale=1e-3)
+
 
 def merged(vectors: np.ndarray, mask: np.ndarray | None = None, block: int = 2**22, **chosen: float) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
         return whole_direction("pcb", MergeInputs([*vectors]), chosen, mask=mask)
-
-
-def random_tasks(count: int = 4, size: int = 1000) -> np.ndarray:
-    tasks = np.random.default_rng(1).normal(size=(count, size))
-    return (tasks + 0.5 * tasks[0]).astype(np.float32) * np.float32(1e-3)
 
 
 def rescaled(rows: np.ndarray) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -24,6 +26,8 @@ task_vectors = arrays(np.float32, st.tuples(st.integers(1, 5), st.just(31)), ele
 densities = st.integers(4, 100).map(lambda hundredths: hundredths / 100)
 scopes = st.sampled_from(["model", "tensor"])
 LAYOUT = Layout.of({"a": (2, 3), "b": (5,), "empty": (0, 2), "scale": (), "c": (1, 4, 4), "d": (3,)})
+
+random_tasks = partial(drawn_tasks, count=4, size=31)
 
 
 def merged(vectors: np.ndarray, block: int = 8, mask: np.ndarray | None = None, **settings: float | str) -> np.ndarray:
@@ -69,10 +73,6 @@ def test_the_defaults_are_a_fifth_one_threshold_per_task_and_the_sum() -> None:
     vectors = random_tasks()
     np.testing.assert_array_equal(merged(vectors), merged(vectors, density=0.2, combine="sum", scope="model"))
     np.testing.assert_allclose(merged(vectors), stated(vectors, 0.2, "sum", "model"), rtol=1e-5)
-
-
-def random_tasks(count: int = 4) -> np.ndarray:
-    return np.random.default_rng(3).normal(size=(count, 31)).astype(np.float32)
 
 
 @pytest.mark.parametrize(("density", "count"), [(0.2, 6), (0.29, 8), (0.04, 1), (1, 31)])
@@ -172,7 +172,7 @@ def test_elected_entries_of_any_block_add_up_to_the_merge(
 
 
 def test_a_density_that_keeps_nothing_is_refused() -> None:
-    with pytest.raises(TatrError, match=r"^ties: density = 0\.03 keeps none of 31 entries; give a larger one$"):
+    with pytest.raises(TatrError, match=r"^density = 0\.03 keeps none of 31 entries; give a larger one$"):
         merged(random_tasks(), density=0.03)
     assert np.count_nonzero(merged(random_tasks(), density=0.03, scope="tensor"))
 

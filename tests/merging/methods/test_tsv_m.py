@@ -1,9 +1,11 @@
 """TSV-M: leading singular components of all tasks, orthogonal to one another."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
+from drawn_tasks import drawn_tasks
 from whole import whole_direction
 
 from tatr.errors import TatrError
@@ -15,6 +17,8 @@ from tatr.vectors.layout import Layout
 LAYOUT = Layout.of({"embedding": (6, 8), "conv": (2, 3, 2, 2), "tall": (13, 7), "bias": (7,), "thin": (2, 9)})
 MATRICES = ("embedding", "tall")
 
+random_tasks = partial(drawn_tasks, size=LAYOUT.size, scale=1e-3)
+
 
 def merged(
     vectors: Sequence[np.ndarray] | np.ndarray,
@@ -23,10 +27,6 @@ def merged(
     shapes: Layout = LAYOUT,
 ) -> np.ndarray:
     return whole_direction("tsv_m", MergeInputs([*vectors], layout=shapes), {"rank_share": share}, mask=mask)
-
-
-def random_tasks(count: int = 3) -> np.ndarray:
-    return np.random.default_rng(5).normal(size=(count, LAYOUT.size)).astype(np.float32) * np.float32(1e-3)
 
 
 def whitened(columns: np.ndarray) -> np.ndarray:

@@ -1,10 +1,12 @@
 """WUDI-Merging: the loss of its authors, by automatic differentiation; its minimum; what stops on the way there."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from drawn_tasks import drawn_tasks
 from whole import whole_direction
 
 from tatr.errors import TatrError
@@ -15,14 +17,11 @@ from tatr.vectors.layout import Layout
 LAYOUT = Layout.of({"square": (8, 8), "conv": (2, 3, 2, 2), "tall": (13, 6), "wide": (5, 21), "bias": (7,)})
 MATRICES = ("square", "tall", "wide")
 
+random_tasks = partial(drawn_tasks, size=LAYOUT.size, shared=1, scale=1e-3)
+
 
 def merged(vectors: Sequence[np.ndarray] | np.ndarray, shapes: Layout = LAYOUT, **settings: object) -> np.ndarray:
     return whole_direction("wudi", MergeInputs([*vectors], layout=shapes), settings)
-
-
-def random_tasks(count: int = 3) -> np.ndarray:
-    rng = np.random.default_rng(3)
-    return (rng.normal(size=(count, LAYOUT.size)) + rng.normal(size=LAYOUT.size)).astype(np.float32) * np.float32(1e-3)
 
 
 def matrices(vectors: np.ndarray, name: str) -> np.ndarray:

@@ -106,15 +106,15 @@ def test_a_region_that_keeps_nothing_is_refused() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tau_is_refused_and_not_asked_for(name: str) -> None:
-    assert of_region(name, None, "zero_shot") is load(name)
+    assert of_region(name, None, "zero_shot", 2) is load(name)
     with pytest.raises(TatrError, match=rf"tau = 0\.1: sensitivity '{name}' decides by itself .*; leave tau out"):
-        of_region(name, 0.1, "zero_shot")
+        of_region(name, 0.1, "zero_shot", 2)
     with pytest.raises(TatrError, match=f"'{name}': needs signed_gradients, which were not given"):
         load(name).of(task_vectors=np.ones((2, 3), np.float32), gradients=np.ones((2, 3), np.float32))
 
 
 def test_the_usual_one_is_taken_with_tau_and_none_without() -> None:
-    assert of_region(None, None, "zero_shot") is None
-    assert of_region(None, 0.1, "zero_shot") is load("zero_shot")
+    assert of_region(None, None, "zero_shot", 1) is None
+    assert of_region(None, 0.1, "zero_shot", 2) is load("zero_shot")
     with pytest.raises(TatrError, match="tau: missing"):
         end_of_region(np.ones(3, np.float32), None, None)

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from tatr.config.section import Section, as_number, section_of
 from tatr.digests import canonical
 from tatr.merging import sensitivities
-from tatr.merging.calibration import NAMES as CALIBRATIONS
+from tatr.merging.calibration import TITLES as CALIBRATIONS
 from tatr.merging.calibration import Alpha, refusal
 from tatr.merging.coefficients import ByTensor
 from tatr.merging.methods import Method, load, names, refusal_of_weights
@@ -231,8 +231,7 @@ class Merge(Section):
     def but_for_region(self) -> str:
         """All that counts but the trust region, as JSON: equal for rows that differ in that (and in names) only."""
         others = self.model_dump(mode="json", include={"surgery", "calibration"}) | {"weights": self.task_weights}
-        coefficients = self.by_tensor.settings if self.by_tensor else self.coefficients
-        return canonical([self.method, self.settings, coefficients, others])
+        return canonical([self.method, self.settings, self.coefficients, others])
 
     @property
     def without_region(self) -> "Merge":
@@ -263,15 +262,15 @@ class Merge(Section):
         return ByTensor.of(self.coefficient, load(self.method).coefficient)
 
     @property
-    def factors(self) -> list[float]:
-        """Candidates for what the direction is added with: λ, or 1 where λ is in the direction already."""
+    def factors(self) -> list[Any]:
+        """Candidates for what the direction is added with, as settings: λ, or 1 where λ is in the direction already."""
         return [1.0] if self.calibration else self.coefficients
 
     @property
-    def coefficients(self) -> list[float]:
-        """Candidates for λ; one means no search. 1 where each tensor has its own."""
-        if isinstance(self.coefficient, dict):
-            return [1.0]
+    def coefficients(self) -> list[Any]:
+        """Candidates for λ, as settings of a job: numbers, or patterns of names; one means no search."""
+        if self.by_tensor:
+            return [self.by_tensor.settings]
         if isinstance(self.coefficient, Search):
             return self.coefficient.search
         return [load(self.method).coefficient if self.coefficient is None else self.coefficient]

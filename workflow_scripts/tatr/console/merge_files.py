@@ -135,7 +135,7 @@ def _add_settings(parser: argparse.ArgumentParser, method: "Method") -> None:
 
 
 def _add_modifiers(parser: argparse.ArgumentParser, method: "Method") -> None:
-    from tatr.merging.calibration import NAMES as CALIBRATIONS
+    from tatr.merging.calibration import TITLES as CALIBRATIONS
 
     parser.add_argument(
         "--coefficient",
@@ -222,7 +222,7 @@ def _models(given: Sequence[str]) -> dict[str, Path]:
 
 
 def _print_plan(merge: "FileMerge") -> None:
-    from tatr.merging.calibration import NAMES as CALIBRATIONS
+    from tatr.merging.calibration import TITLES as CALIBRATIONS
     from tatr.merging.coefficients import stated
     from tatr.merging.file_merge import free_space
     from tatr.merging.methods import load

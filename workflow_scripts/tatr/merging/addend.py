@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tatr.errors import TatrError
-from tatr.merging.calibration import NAMES, alpha_of, calibrated
+from tatr.merging.calibration import alpha_of, calibrated, check_calibration
 from tatr.merging.coefficients import ByTensor, per_tensor, scaled
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import load
@@ -31,7 +30,7 @@ def addend(
         TatrError: as `direction` does; or the calibration is unknown or not defined for the method, or a pattern of λ
             matches nothing.
     """
-    check_calibration(calibration, method)
+    check_calibration(calibration, load(method))
     v, layout = direction(method, inputs, settings), inputs.layout
     if calibration is not None:
         assert layout
@@ -41,12 +40,3 @@ def addend(
         assert layout
         return scaled(v, coefficient, layout), 1.0
     return v, coefficient
-
-
-def check_calibration(calibration: str | None, method: str) -> None:
-    """Raise unless there is such a calibration, and it is defined for the method."""
-    if calibration is None:
-        return
-    if calibration not in NAMES:
-        raise TatrError(f"calibration: {calibration!r} is unknown; expected {' or '.join(NAMES)}")
-    alpha_of(load(method), 1)

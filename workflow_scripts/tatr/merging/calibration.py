@@ -11,14 +11,14 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.decompositions import leading
-from tatr.merging.matrices import each_part
+from tatr.merging.each_parameter import each_part
 from tatr.merging.methods import Method
 from tatr.merging.task_matrices import TaskMatrices, is_matrix
 from tatr.vectors.apply import Direction
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector, common_length
 
-NAMES = {"svc": "SVC"}
+TITLES = {"svc": "SVC"}
 """What configs call calibrations, and what tables call them."""
 
 Alpha = Annotated[
@@ -90,6 +90,15 @@ def calibrated_matrix(merged: np.ndarray, tasks: Iterable[np.ndarray], alpha: fl
     return left @ right.T
 
 
+def check_calibration(name: str | None, method: Method) -> None:
+    """Raise unless there is such a calibration, and it is defined for the method; None asks for none."""
+    if name is None:
+        return
+    if name not in TITLES:
+        raise TatrError(f"calibration: {name!r} is unknown; expected {' or '.join(TITLES)}")
+    _refuse_arbitrary(method)
+
+
 def alpha_of(method: Method, tasks: int, alpha: float | None = None) -> float:
     """The α that counts: the one given, else the method's, else 1/K.
 
@@ -101,9 +110,8 @@ def alpha_of(method: Method, tasks: int, alpha: float | None = None) -> float:
     Raises:
         TatrError: the method's merges have no singular vectors of their own.
     """
-    if reason := refusal(method):
-        raise TatrError(f"calibration: {reason}")
-    return next((given for given in (alpha, method.calibration) if given is not None), 1 / tasks)
+    _refuse_arbitrary(method)
+    return next((given for given in (alpha, method.calibration_alpha) if given is not None), 1 / tasks)
 
 
 def refusal(method: Method) -> str | None:
@@ -114,3 +122,8 @@ def refusal(method: Method) -> str | None:
         f"{method.name} makes all singular values of a matrix equal, so its singular vectors, which calibration looks "
         "at, are arbitrary; calibrate another method, or leave calibration out"
     )
+
+
+def _refuse_arbitrary(method: Method) -> None:
+    if reason := refusal(method):
+        raise TatrError(f"calibration: {reason}")

@@ -1,6 +1,5 @@
 """λ as one number, or as one per tensor by patterns of names."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tatr.errors import TatrError
+from tatr.settings import plain_number
 from tatr.vectors.apply import Direction
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector, computed
@@ -31,11 +31,7 @@ class ByTensor:
         """
         if not patterns:
             raise TatrError("coefficient: has no pattern; give {PATTERN: λ}, or one λ")
-        for pattern, value in patterns.items():
-            number = isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
-            if not number:
-                raise TatrError(f"coefficient: '{pattern}': {value!r}: expected a number")
-        return cls(tuple((str(pattern), float(value)) for pattern, value in patterns.items()), otherwise)
+        return cls(tuple((str(p), _number(value, f"'{p}': ")) for p, value in patterns.items()), otherwise)
 
     @classmethod
     def load(cls, settings: Mapping[str, Any]) -> "ByTensor":
@@ -77,10 +73,19 @@ class ByTensor:
 
 
 def coefficient_of(given: float | Mapping[str, float] | None, default: float) -> float | ByTensor:
-    """λ as a caller gave it: a number, or by patterns; None takes the method's default."""
+    """λ as a caller gave it: a number, or by patterns; None takes the method's default.
+
+    Raises:
+        TatrError: there is no pattern, or a λ is no finite number.
+    """
     if isinstance(given, Mapping):
         return ByTensor.of(given, default)
-    return default if given is None else given
+    return default if given is None else _number(given)
+
+
+def of_setting(setting: Any) -> float | ByTensor:  # noqa: ANN401
+    """λ as a job's settings have it."""
+    return ByTensor.load(setting) if isinstance(setting, Mapping) else setting
 
 
 def stated(coefficient: float | ByTensor) -> str:
@@ -111,6 +116,12 @@ def scaled_vector(vector: Vector, coefficient: ByTensor, layout: Layout) -> Vect
     """The same of a vector v, computed on access."""
     factors = _factors(coefficient, layout)
     return computed(lambda block: factors(block) * vector[block], vector)
+
+
+def _number(given: Any, where: str = "") -> float:  # noqa: ANN401
+    if (number := plain_number(given)) is None:
+        raise TatrError(f"coefficient: {where}{given!r}: expected a number")
+    return number
 
 
 def _factors(coefficient: ByTensor, layout: Layout) -> Callable[[slice], np.ndarray]:

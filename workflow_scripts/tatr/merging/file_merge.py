@@ -21,11 +21,11 @@ from tatr.attempts import Attempt
 from tatr.digests import FollowingDigest
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
-from tatr.merging.addend import addend, check_calibration
-from tatr.merging.calibration import alpha_of
+from tatr.merging.addend import addend
+from tatr.merging.calibration import alpha_of, check_calibration
 from tatr.merging.coefficients import ByTensor, coefficient_of, per_tensor, stated
 from tatr.merging.companions import Companions, companions_of
-from tatr.merging.mask import Threshold, end_of_region, mask
+from tatr.merging.mask import Threshold, end_of_region, mask, tau_of
 from tatr.merging.merge import MergeInputs
 from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import Method, load, refusal_of_weights
@@ -33,8 +33,7 @@ from tatr.merging.reading_meter import ReadingMeter
 from tatr.merging.sensitivities import Sensitivity
 from tatr.merging.state_tensors import by_name
 from tatr.merging.task_vector import task_vector
-from tatr.merging.weights import Weights
-from tatr.merging.weights import in_order as weights_of
+from tatr.merging.task_weights import Weights, task_weights_of
 from tatr.vectors.apply import applied
 from tatr.vectors.gathered import Gathered, overlaps
 from tatr.vectors.layout import Layout, all_finite
@@ -278,7 +277,7 @@ class FileMerge:
             "models": {name: {"path": str(self.models[name].path), "files": files} for name, files in digests.items()},
             "method": self.method,
             "settings": self.all_settings,
-            "coefficient": self.coefficient if isinstance(self.coefficient, float | int) else self.coefficient.settings,
+            "coefficient": self.coefficient.settings if isinstance(self.coefficient, ByTensor) else self.coefficient,
             "weights": self.weights and dict(zip(self.models, self.weights, strict=True)),
             "calibration": self.calibration and {"method": self.calibration, "alpha": self.alpha},
             "tau": self.tau,
@@ -311,17 +310,14 @@ def prepare(
     # Of NumPy's numbers plain ones, which the record can hold.
     settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
     _check_settings(chosen, settings)
-    check_calibration(calibration, method)
-    of_models = weights_of(weights, finetuned)
+    check_calibration(calibration, chosen)
+    of_models = task_weights_of(weights, finetuned)
     if of_models and (reason := refusal_of_weights(chosen)):
         raise TatrError(f"weights: {reason}")
-    if tau is not None and not 0 <= tau < 1:
-        raise TatrError(f"tau = {tau:g}: expected a share of the parameters, from 0 to below 1 (0.01 for 1 %)")
+    scale, tau = coefficient_of(coefficient, chosen.coefficient), None if tau is None else tau_of(tau)
     if sensitivity is not None and sensitivities.load(sensitivity).needs_images:
         raise TatrError(f"sensitivity: {sensitivity} needs gradients on images of all tasks; use the pipeline for it")
-    made_by = sensitivities.of_region(sensitivity, tau, "zero_shot")
-    if not finetuned:
-        raise TatrError("no fine-tuned models to merge")
+    made_by = sensitivities.of_region(sensitivity, tau, "zero_shot", len(finetuned))
     _check_place(output)
     opened = _opened(base)
     models = {name: _opened(path) for name, path in finetuned.items()}
@@ -329,7 +325,6 @@ def prepare(
     layout = Layout.of({name: opened.entries[name].shape for name in merged})
     if (free := free_space(output)) < opened.nbytes:
         raise TatrError(f"{output}: needs {opened.nbytes / 1e9:.2f} GB, but {free / 1e9:.2f} GB are free on this disk")
-    scale = coefficient_of(coefficient, chosen.coefficient)
     per_tensor(scale, layout)
     companions = companions_of(opened.path, [file.path for file in opened.files])
     if companions.lacking:

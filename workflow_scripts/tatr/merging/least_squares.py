@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tatr.merging.linear_maps import inputs_of
+from tatr.vectors.layout import Parameter
+
 SOUND = 1e-8
 """Share of the largest eigenvalue below which a direction counts as one that no C_k weighs: it may be rounding."""
 
@@ -32,6 +35,11 @@ def weighted_sums(shape: tuple[int, int], pairs: Iterable[tuple[np.ndarray, np.n
         found.weights[...] += weights
         found.products[...] += matrix @ weights
     return found
+
+
+def bytes_of(weight: Parameter) -> float:
+    """What a merge by weighted sums holds at once: five matrices [in, in] and four of the weight's size, in float64."""
+    return 8 * (5 * inputs_of(weight) ** 2 + 4 * weight.size)
 
 
 def minimum(sums: WeightedSums, start: np.ndarray) -> np.ndarray:

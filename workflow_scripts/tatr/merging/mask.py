@@ -5,11 +5,12 @@ decides by itself states ε.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tatr.errors import TatrError
+from tatr.settings import plain_number
 from tatr.vectors.order_statistics import nth_smallest, share_of
 from tatr.vectors.vector import Vector, mapped, read
 
@@ -21,6 +22,17 @@ class Threshold(NamedTuple):
     """Entries with Ω < ε are kept."""
     kept: int
     """How many these are."""
+
+
+def tau_of(given: Any) -> float:  # noqa: ANN401
+    """τ as a caller gave it, as a plain number.
+
+    Raises:
+        TatrError: it is no number, or out of range.
+    """
+    if (tau := plain_number(given)) is None or not 0 <= tau < 1:
+        raise TatrError(f"tau = {given!r}: expected a dropped proportion in [0, 1)")
+    return tau
 
 
 def thresholds(omega: Vector, taus: Sequence[float]) -> list[Threshold]:
@@ -39,8 +51,7 @@ def thresholds(omega: Vector, taus: Sequence[float]) -> list[Threshold]:
         TatrError: a τ is out of range, or so many entries are equal (to 0, say) that none would be kept.
     """
     for tau in taus:
-        if not (isinstance(tau, int | float) and 0 <= tau < 1):
-            raise TatrError(f"tau = {tau!r}: expected a dropped proportion in [0, 1)")
+        tau_of(tau)
     # Ranks from below: the k-th largest is the (N - k)-th smallest, counted from 0.
     ranks = {tau: len(omega) - share_of(tau, len(omega)) for tau in taus if share_of(tau, len(omega))}
     everything = Threshold(float("inf"), len(omega))

@@ -8,7 +8,7 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.merging.methods import Method, load, refusal_of_weights
-from tatr.merging.weights import Weights
+from tatr.merging.task_weights import Weights
 from tatr.vectors.apply import Direction
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector

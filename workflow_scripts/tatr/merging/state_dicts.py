@@ -9,14 +9,14 @@ from tatr.errors import TatrError
 from tatr.merging import sensitivities
 from tatr.merging.addend import addend
 from tatr.merging.coefficients import coefficient_of
-from tatr.merging.mask import end_of_region, mask
+from tatr.merging.mask import end_of_region, mask, tau_of
 from tatr.merging.merge import MergeInputs
 from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import load
 from tatr.merging.sensitivities import Sensitivity
 from tatr.merging.state_tensors import StateDict, StateTensors, by_name, state_dict
 from tatr.merging.task_vector import task_vector
-from tatr.merging.weights import in_order as weights_of
+from tatr.merging.task_weights import task_weights_of
 from tatr.vectors.apply import Direction, applied
 from tatr.vectors.gathered import Gathered
 from tatr.vectors.layout import Layout
@@ -79,7 +79,7 @@ def merge(
     models = {name: _tensors(model, f"finetuned '{name}'") for name, model in by_name(finetuned, "finetuned").items()}
     measured = {"gradients": gradients, "signed_gradients": signed_gradients}
     chosen = coefficient_of(coefficient, load(method).coefficient)
-    of_tasks = weights_of(weights, models)
+    of_tasks = task_weights_of(weights, models)
 
     def merged_direction(vectors: Sequence[Vector], layout: Layout) -> tuple[Direction, float]:
         return addend(method, MergeInputs(vectors, layout, weights=of_tasks), settings, chosen, calibration)
@@ -111,7 +111,8 @@ def _merged(
     origin = remembered(_flat(layout, base.state, "pretrained"))
     vectors = [task_vector(_flat(layout, model.state, name), origin) for name, model in models.items()]
     usual = "zero_shot" if measured["gradients"] is None else "gradient"
-    chosen = sensitivities.of_region(sensitivity, tau, usual)
+    tau = None if tau is None else tau_of(tau)
+    chosen = sensitivities.of_region(sensitivity, tau, usual, len(models))
     # Also those that a model alone has: they are ignored.
     unmerged = {name for tensors in (base, *models.values()) for name in tensors.entries} - {*names}
     in_order = {what: _in_order(given, models, unmerged, layout, what) for what, given in measured.items()}

@@ -13,13 +13,16 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from tatr.merging.each_parameter import each_parameter
 from tatr.merging.linear_maps import TRANSPOSED
-from tatr.merging.matrices import each_parameter
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector
 
 STACKED = "in_proj_weight"
 """How names of attention's stacked weights end, [3·out, in]."""
+
+ROUNDING = 1e-7
+"""Share of a task's matrix (Frobenius norm) up to which what is left of a part of it may be float32's rounding."""
 
 Attention = Annotated[
     Literal["stacked", "separate"],

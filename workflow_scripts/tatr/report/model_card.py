@@ -10,7 +10,7 @@ from tatr.report.export import Lineage
 from tatr.report.markdown import table
 from tatr.report.usage import classes, use
 
-METHOD = ("method", "settings", "trust_region", "surgery", "tasks", "weights", "calibration", "by_tensor")
+METHOD = ("method", "settings", "trust_region", "surgery", "tasks", "weights", "calibration", "coefficient")
 """The settings that have words of their own in the card; all others are listed by their names."""
 
 
@@ -81,9 +81,11 @@ def _facts(settings: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[s
 
 
 def _lambda(settings: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
-    if by_tensor := settings.get("by_tensor"):
-        return f"by names of tensors, the first pattern that matches: {_shown(by_tensor)}"
-    return f"{settings.get('calibration', {}).get('coefficient', scores['coefficient']):g}"
+    # What the evaluation added may have had λ in it already.
+    given = settings.get("calibration", settings).get("coefficient", scores["coefficient"])
+    if isinstance(given, Mapping):
+        return f"by names of tensors, the first pattern that matches: {_shown(given)}"
+    return f"{given:g}"
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401

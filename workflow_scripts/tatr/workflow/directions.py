@@ -1,13 +1,13 @@
 """Directions and their trust regions, as the steps read them that use a merge."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tatr.errors import TatrError
-from tatr.merging.coefficients import ByTensor, scaled_vector
+from tatr.merging.coefficients import ByTensor, of_setting, scaled_vector
 from tatr.vectors.layout import Layout
 from tatr.vectors.store import open_vectors
 from tatr.vectors.vector import Vector, mapped
@@ -38,12 +38,19 @@ def open_directions(directions: Sequence[Path], masks: Sequence[Path], layout: s
     return [mapped(np.multiply, vectors[min(index, len(vectors) - 1)], mask) for index, mask in enumerate(regions)]
 
 
-def scaled_by_tensor(directions: Sequence[Vector], settings: Mapping[str, Any], layout: Layout) -> list[Vector]:
-    """λ·v, where a step's settings have λ per tensor (`by_tensor`); else the directions as they are.
+def with_factors(
+    directions: Sequence[Vector], coefficients: Sequence[Any], layout: Layout
+) -> tuple[list[Vector], list[float]]:
+    """What is added to θ_pre and with which factors: v and the candidates for λ; or λ·v and 1, if λ is one per tensor.
+
+    Args:
+        directions: v, each float32 [N].
+        coefficients: candidates for λ, as a job's settings have them; one where λ is one per tensor.
+        layout: of the directions.
 
     Raises:
         TatrError: a pattern of names matches nothing.
     """
-    if "by_tensor" not in settings:
-        return [*directions]
-    return [scaled_vector(direction, ByTensor.load(settings["by_tensor"]), layout) for direction in directions]
+    if isinstance(by_tensor := of_setting(coefficients[0]), ByTensor):
+        return [scaled_vector(direction, by_tensor, layout) for direction in directions], [1.0]
+    return [*directions], [*coefficients]

@@ -33,7 +33,7 @@ class Method:
     """`(task_vectors, *needs, **settings)` → v, float32 [N]."""
     coefficient: float
     """λ where the config gives none."""
-    calibration: float | None = None
+    calibration_alpha: float | None = None
     """α of `tatr.merging.calibration` where the config gives none; None for 1/K."""
     equal_singular_values: bool = False
     """Whether the singular values of each of its matrices are equal, so that its singular vectors are arbitrary."""
@@ -45,7 +45,7 @@ class Method:
 
     @property
     def takes_weights(self) -> bool:
-        """Whether tasks may have weights (`tatr.merging.weights`)."""
+        """Whether tasks may have weights (`tatr.merging.task_weights`)."""
         return "weights" in self._positional
 
     @property
@@ -65,10 +65,12 @@ class Method:
 
 
 def method(
-    title: str, *, coefficient: float, calibration: float | None = None, equal_singular_values: bool = False
+    title: str, *, coefficient: float, calibration_alpha: float | None = None, equal_singular_values: bool = False
 ) -> Callable[[Callable[..., Direction]], Method]:
     """Declare a function a merging method; what is declared are the fields of `Method`."""
-    return lambda function: Method(function.__name__, title, function, coefficient, calibration, equal_singular_values)
+    return lambda function: Method(
+        function.__name__, title, function, coefficient, calibration_alpha, equal_singular_values
+    )
 
 
 def refusal_of_weights(method: Method) -> str | None:

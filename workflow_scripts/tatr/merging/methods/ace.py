@@ -7,11 +7,10 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.merging.decompositions import leading
-from tatr.merging.least_squares import weighted_sums
-from tatr.merging.linear_maps import inputs_of
+from tatr.merging.least_squares import bytes_of, weighted_sums
 from tatr.merging.methods import method
-from tatr.merging.task_matrices import Attention, TaskMatrices, each_matrix
-from tatr.vectors.layout import Layout, Parameter
+from tatr.merging.task_matrices import ROUNDING, Attention, TaskMatrices, each_matrix
+from tatr.vectors.layout import Layout
 from tatr.vectors.order_statistics import share_of
 from tatr.vectors.vector import Vector
 
@@ -39,7 +38,8 @@ def ace(
     with the leading r = max(1, ⌊rank_share · min(shape)⌋) singular vectors of F and the mean σ̄ of their values.
 
     Defaults: 0.01, 0.3 and 0.3 are those of the authors' code, as λ = 1 is theirs. `ridge` has the unit of a squared
-    task vector, and γ depends on that unit, too, so both may need other values for other encoders; γ makes a jump.
+    task vector, and γ depends on that unit, too, so both may need other values for other encoders; γ makes a jump. If
+    a task hardly changed a matrix, ε over its trace is large, and v with it; a higher `heterogeneity` prevents that.
 
     Matrices are the parameters with two dimensions, as in the authors' code: attention and MLP weights, and also the
     positional embedding and the output projection. The projection, stored as [in, out], is turned, which their code
@@ -49,15 +49,17 @@ def ace(
     Trust region: the mask applies to v. Every entry depends on all of its matrix, so masked task vectors would be
     filled again.
 
-    Differences from the authors' code: a task that left a matrix as it was is left out of it, where theirs gives it
-    log 1e-12. All is in float64.
+    Differences from the authors' code: a task with D_k = 0, to float32's rounding, is left out of a matrix. It left the
+    matrix as it was, or changed all of its rows alike, so no covariance can be guessed, and with the trace of S_k going
+    to zero v would grow without bound. A matrix that no task is left for, of a single row for instance, is averaged.
+    All is in float64.
 
     Cost: two passes over the task vectors, a third where v is refined; per matrix 2K products and one system of
     equations [in, in], and a decomposition where v is refined. In memory are five matrices [in, in] and four of the
     weight's size, in float64; threads take as many matrices at once as fit into 256 MiB.
     """
     settings = _Settings(ridge, heterogeneity, rank_share)
-    return each_matrix(lambda matrices: _merged(matrices, settings), task_vectors, layout, attention, bytes_of=_bytes)
+    return each_matrix(lambda matrices: _merged(matrices, settings), task_vectors, layout, attention, bytes_of=bytes_of)
 
 
 class _Settings(NamedTuple):
@@ -81,10 +83,9 @@ class _Covariance(NamedTuple):
 
 
 def _merged(matrices: TaskMatrices, settings: _Settings) -> np.ndarray:
-    squares = np.array([np.vdot(matrix, matrix) for matrix in matrices])
-    squares = squares[squares > 0]
+    squares = np.array([np.vdot(matrix, matrix) for matrix, _ in _counting(matrices)])
     if not len(squares):
-        return np.zeros(matrices.shape)
+        return matrices.mean()
     differ = _heterogeneity(squares) > settings.heterogeneity
     common = np.zeros(matrices.shape[1])
 
@@ -108,6 +109,7 @@ def _merged(matrices: TaskMatrices, settings: _Settings) -> np.ndarray:
 
 def _solved(system: np.ndarray, products: np.ndarray) -> np.ndarray:
     """The V with V · system = products, which need not be symmetric; of least norm if the system is singular."""
+    # As it is where two inputs have equal columns in all D_k and the ridge is below rounding.
     try:
         return np.linalg.solve(system.T, products.T).T
     except np.linalg.LinAlgError:
@@ -123,14 +125,15 @@ def _heterogeneity(squares: np.ndarray) -> float:
 
 
 def _covariances(matrices: TaskMatrices, ridge: float, normalised: bool) -> Iterator[_Covariance]:
-    for matrix in matrices:
-        if not matrix.any():
-            continue
-        centred = matrix - matrix.mean(axis=0)
+    for matrix, centred in _counting(matrices):
         covariance = centred.T @ centred
-        trace = (float(covariance.trace()) + 1e-12) if normalised else 1.0
+        trace = float(covariance.trace()) if normalised else 1.0
         yield _Covariance(matrix, centred, covariance / trace, ridge / trace)
 
 
-def _bytes(parameter: Parameter) -> float:
-    return 8 * (5 * inputs_of(parameter) ** 2 + 4 * parameter.size)
+def _counting(matrices: TaskMatrices) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Δ_k and D_k of the tasks whose D_k is not zero."""
+    for matrix in matrices:
+        centred = matrix - matrix.mean(axis=0)
+        if np.linalg.norm(centred) > ROUNDING * np.linalg.norm(matrix):
+            yield matrix, centred

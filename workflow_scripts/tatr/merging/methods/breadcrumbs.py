@@ -8,7 +8,7 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.methods import method
-from tatr.merging.weights import Weights
+from tatr.merging.task_weights import Weights
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.order_statistics import share_of
 from tatr.vectors.threads import in_order

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.errors import TatrError
-from tatr.merging.matrices import each_parameter
+from tatr.merging.each_parameter import each_parameter
 from tatr.merging.methods import method
 from tatr.merging.random_numbers import of_entries
 from tatr.merging.votes import Votes
@@ -48,8 +48,8 @@ def della(
     window/2 and its `density` 1 − drop, by default 1, which drops nothing; it rescales each tensor to its former L1
     norm instead of dividing by p, takes the rows of a convolution along its second dimension, and divides by zero where
     rows have one entry.
-    Cost: one pass over the task vectors, each row of which is sorted; one parameter tensor of one task and five of its
-    size in memory per thread, in float64.
+    Cost: one pass over the task vectors, each row of which is sorted. In memory is one parameter tensor of one task,
+    with about 80 bytes per entry; threads take as many tensors at once as fit into 256 MiB.
 
     Raises:
         TatrError: a probability would lie outside (0, 1].

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.merging.methods import method
-from tatr.merging.weights import Weights
+from tatr.merging.task_weights import Weights
 from tatr.vectors.vector import Vector, computed, read
 
 

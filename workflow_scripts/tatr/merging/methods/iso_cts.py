@@ -8,13 +8,10 @@ from annotated_types import Interval
 
 from tatr.merging.decompositions import Components, leading, orthogonalised
 from tatr.merging.methods import method
-from tatr.merging.task_matrices import Attention, TaskMatrices, each_matrix
+from tatr.merging.task_matrices import ROUNDING, Attention, TaskMatrices, each_matrix
 from tatr.vectors.layout import Layout
 from tatr.vectors.order_statistics import share_of
 from tatr.vectors.vector import Vector
-
-ROUNDING = 1e-7
-"""Share of a task's matrix (Frobenius norm) up to which singular values of a part of it are float32's rounding."""
 
 
 @method("Iso-CTS", coefficient=1.5, equal_singular_values=True)

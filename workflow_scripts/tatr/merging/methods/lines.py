@@ -10,7 +10,7 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.methods import method
-from tatr.merging.weights import Weights, weighted
+from tatr.merging.task_weights import Weights, weighted
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector, computed, total
 

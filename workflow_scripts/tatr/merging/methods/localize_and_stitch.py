@@ -6,9 +6,8 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval
 
-from tatr.errors import TatrError
+from tatr.merging.largest import thresholds_of_largest
 from tatr.merging.methods import method
-from tatr.vectors.order_statistics import nth_smallest_of_each, share_of
 from tatr.vectors.vector import Vector, mapped
 
 
@@ -41,13 +40,7 @@ def localize_and_stitch(
     Raises:
         TatrError: the density is so small that nothing is kept.
     """
-    size = len(task_vectors[0])
-    kept = share_of(density, size)
-    if not kept:
-        raise TatrError(f"localize_and_stitch: density = {density:g} keeps none of {size:,} entries; give a larger one")
-    magnitudes = [mapped(np.abs, vector) for vector in task_vectors]
-    found = nth_smallest_of_each(magnitudes, [[size - kept]] * len(task_vectors))
-    thresholds = [np.float32(ranked.value) for (ranked,) in found]
+    thresholds = thresholds_of_largest(task_vectors, density)
 
     def merged(*parts: np.ndarray) -> np.ndarray:
         total, tasks = np.zeros(len(parts[0])), np.zeros(len(parts[0]), np.int32)

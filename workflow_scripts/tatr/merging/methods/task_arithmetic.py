@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tatr.merging.methods import method
-from tatr.merging.weights import Weights, weighted
+from tatr.merging.task_weights import Weights, weighted
 from tatr.vectors.vector import Vector, total
 
 

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Interval
 
-from tatr.errors import TatrError
+from tatr.merging.largest import thresholds_of_largest
 from tatr.merging.methods import method
-from tatr.merging.weights import Weights
+from tatr.merging.task_weights import Weights
 from tatr.vectors.layout import Layout, Parameter, blocks
-from tatr.vectors.order_statistics import nth_smallest_of_each, share_of
+from tatr.vectors.order_statistics import share_of
 from tatr.vectors.threads import in_order
-from tatr.vectors.vector import Vector, computed, joined, mapped, strips
+from tatr.vectors.vector import Vector, computed, joined, strips
 
 
 @method("Ties-Merging", coefficient=0.3)
@@ -58,10 +58,10 @@ def ties(
         TatrError: the density is so small that nothing is kept.
     """
     elected = elect(task_vectors, layout, density, scope, weights)
-    shares = [1.0] * len(task_vectors) if combine == "mean" and weights is None else weights
+    shares = None if combine == "sum" else weights or [1.0] * len(task_vectors)
 
     def merged(block: slice) -> np.ndarray:
-        return joined([_combined(entries, shares if combine == "mean" else None) for entries in elected.strips(block)])
+        return joined([_combined(entries, shares) for entries in elected.strips(block)])
 
     return computed(merged, *task_vectors)
 
@@ -85,17 +85,11 @@ def elect(
     Raises:
         TatrError: the density is so small that nothing is kept.
     """
-    size = len(task_vectors[0])
     if scope == "tensor":
         parameters = [parameter for parameter in layout.parameters if parameter.size]
         rows = in_order(lambda parameter: _of_tensor(task_vectors, parameter, density), parameters)
         return Elected(task_vectors, [parameter.offset for parameter in parameters], np.array([*rows]).T, weights)
-    kept = share_of(density, size)
-    if not kept:
-        raise TatrError(f"ties: density = {density:g} keeps none of {size:,} entries; give a larger one")
-    magnitudes = [mapped(np.abs, vector) for vector in task_vectors]
-    found = nth_smallest_of_each(magnitudes, [[size - kept]] * len(task_vectors))
-    return Elected(task_vectors, [0], np.array([[ranked.value for ranked in its] for its in found]), weights)
+    return Elected(task_vectors, [0], thresholds_of_largest(task_vectors, density)[:, None], weights)
 
 
 class Elected:

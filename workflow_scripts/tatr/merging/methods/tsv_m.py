@@ -15,7 +15,7 @@ from tatr.vectors.order_statistics import share_of
 from tatr.vectors.vector import Vector
 
 
-@method("TSV-M", coefficient=1.0, calibration=1.0)
+@method("TSV-M", coefficient=1.0, calibration_alpha=1.0)
 def tsv_m(
     task_vectors: Sequence[Vector],
     layout: Layout,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tatr.merging.methods import method
-from tatr.merging.weights import Weights, weighted, with_mean_one
+from tatr.merging.task_weights import Weights, weighted, with_mean_one
 from tatr.vectors.vector import Vector, mapped, total
 
 

@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Interval
 
-from tatr.merging.least_squares import WeightedSums, after_descent, minimum, weighted_sums
-from tatr.merging.linear_maps import inputs_of
+from tatr.merging.least_squares import WeightedSums, after_descent, bytes_of, minimum, weighted_sums
 from tatr.merging.methods import method
 from tatr.merging.task_matrices import Attention, Elsewhere, TaskMatrices, each_matrix
-from tatr.vectors.layout import Layout, Parameter
+from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector
 
 LEARNING_RATE, BETAS, EPSILON = 1e-5, (0.9, 0.999), 1e-8
@@ -62,7 +61,7 @@ def wudi(
     four of the weight's size, in float64, however many tasks there are; threads take as many as fit into 256 MiB.
     """
     return each_matrix(
-        lambda matrices: _merged(matrices, solver, steps), task_vectors, layout, attention, elsewhere, bytes_of=_bytes
+        lambda matrices: _merged(matrices, solver, steps), task_vectors, layout, attention, elsewhere, bytes_of=bytes_of
     )
 
 
@@ -91,7 +90,3 @@ def _adam(sums: WeightedSums, start: np.ndarray, steps: int) -> np.ndarray:
         scale = np.sqrt(square / (1 - BETAS[1] ** step)) + EPSILON
         moved -= LEARNING_RATE / (1 - BETAS[0] ** step) * (mean / scale)
     return start + moved
-
-
-def _bytes(parameter: Parameter) -> float:
-    return 8 * (5 * inputs_of(parameter) ** 2 + 4 * parameter.size)

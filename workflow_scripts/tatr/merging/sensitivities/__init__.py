@@ -77,8 +77,7 @@ class Sensitivity:
         if len(set(counts.values())) > 1:
             stated = " but ".join(f"{count} {need.replace('_', ' ')}" for need, count in counts.items())
             raise TatrError(f"sensitivity: {stated}")
-        if min(counts.values()) < 2:
-            raise TatrError("sensitivity: needs at least two tasks, since it sums over pairs of different tasks")
+        _check_tasks(min(counts.values()))
         return self.formula(*needed.values())
 
 
@@ -103,11 +102,18 @@ def load(name: str) -> Sensitivity:
     return loaded
 
 
-def of_region(name: str | None, tau: float | None, default: str) -> Sensitivity | None:
+def of_region(name: str | None, tau: float | None, default: str, tasks: int) -> Sensitivity | None:
     """What makes a trust region: the sensitivity that was asked for, or the usual one; None if none is wanted.
 
+    Args:
+        name: as a caller gave it.
+        tau: τ.
+        default: the usual one.
+        tasks: K.
+
     Raises:
-        TatrError: it needs τ and there is none, or τ is given and it decides by itself.
+        TatrError: it needs τ and there is none, or τ is given and it decides by itself, or there are fewer than two
+            tasks.
     """
     if name is None and tau is None:
         return None
@@ -116,12 +122,18 @@ def of_region(name: str | None, tau: float | None, default: str) -> Sensitivity 
         raise TatrError(f"sensitivity: '{name}' without tau; say which share of the parameters to leave out")
     if chosen.threshold is not None and tau is not None:
         raise TatrError(f"tau = {tau:g}: {takes_no_tau(chosen.name)}")
+    _check_tasks(tasks)
     return chosen
 
 
 def takes_no_tau(name: str) -> str:
     """Why a sensitivity with a threshold refuses τ."""
     return f"sensitivity '{name}' decides by itself which parameters are merged; leave tau out"
+
+
+def _check_tasks(count: int) -> None:
+    if count < 2:
+        raise TatrError("a trust region needs at least two tasks, each of which it protects from the others' updates")
 
 
 def cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Vector:

@@ -58,7 +58,7 @@ def _calibrated(draft: Draft, merge: Merge, direction: Planned) -> Planned:
     inputs = {"direction": [direction], "task_vectors": task_vectors(draft), "backbone": [backbone(draft)]}
     settings = {"method": merge.calibration.method, "alpha": alpha, "coefficient": merge.coefficients[0]}
     label = f"{direction.label}_lambda-{_lambda(merge)}{_calibration_label(merge)}"
-    return draft.add("calibration", label, settings | _by_tensor(merge), inputs)
+    return draft.add("calibration", label, settings, inputs)
 
 
 def _direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
@@ -82,7 +82,7 @@ def _direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
 def surgery(draft: Draft, merge: Merge) -> Planned:
     """Modules that correct a merged model's features, trained on unlabelled images."""
     (factor,), (tau,) = merge.factors, merge.taus
-    settings = asdict(draft.config.surgery_of(merge)) | {"coefficient": factor} | _scale(merge)
+    settings = asdict(draft.config.surgery_of(merge)) | {"coefficient": factor}
     inputs = {
         "backbone": [backbone(draft)],
         "direction": directions(draft, merge),
@@ -99,7 +99,6 @@ def evaluation(draft: Draft, merge: Merge) -> Planned:
     label = f"{_row_label(draft, merge, tau)}_lambda-{_lambda(merge)}{'_surgery' if merge.surgery else ''}"
     masks = [planned for tau in merge.taus for planned in _masks(draft, merge, tau)]
     settings = {"coefficients": merge.factors} | ({"taus": merge.taus} if len(merge.taus) > 1 else {})
-    settings |= _scale(merge)
     modules = [surgery(draft, merge)] if merge.surgery else []
     unseen = [] if modules else draft.unseen
     return _evaluation(draft, label, settings, directions(draft, merge), draft.tasks, unseen, masks, modules)
@@ -223,17 +222,10 @@ def _lambda(merge: Merge) -> str:
 
 
 def _modifiers(merge: Merge, direction: Planned) -> dict[str, Any]:
-    """What cards say of weights, calibration and λ by tensors."""
+    """What cards say of weights, calibration and λ by tensors: more than the evaluation's scores do."""
     found: dict[str, Any] = {"weights": merge.task_weights} if merge.task_weights else {}
     if merge.calibration:
         found["calibration"] = {key: direction.settings[key] for key in ("method", "alpha", "coefficient")}
-    return found | _by_tensor(merge)
-
-
-def _by_tensor(merge: Merge) -> dict[str, Any]:
-    return {"by_tensor": merge.by_tensor.settings} if merge.by_tensor else {}
-
-
-def _scale(merge: Merge) -> dict[str, Any]:
-    """What steps must know of λ where it is one per tensor, and the direction doesn't have it yet."""
-    return {} if merge.calibration else _by_tensor(merge)
+    elif merge.by_tensor:
+        found["coefficient"] = merge.by_tensor.settings
+    return found

@@ -96,7 +96,7 @@ def _row(draft: Draft, merge: Merge, plain: Mapping[str, Merge]) -> dict[str, An
     row = {"name": merge.row_name, "evaluations": [evaluation(draft, merge).name], "reference": False}
     if merge.trust_region and (without := plain.get(merge.but_for_region)):
         row["without"] = [evaluation(draft, without).name]
-    if merge.calibration:  # the evaluation adds what has λ in it already
+    if merge.calibration and not merge.by_tensor:  # the evaluation adds what has λ in it already
         row["coefficient"] = merge.coefficients[0]
     return row | ({"unlabelled": merge.unlabelled} if merge.unlabelled else {})
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from tatr.errors import TatrError
+from tatr.settings import plain_number
 from tatr.vectors.vector import Vector, mapped
 
 Weights = Sequence[float] | None
@@ -24,13 +25,12 @@ def with_mean_one(weights: Weights) -> Weights:
     return None if weights is None else [len(weights) * weight / math.fsum(weights) for weight in weights]
 
 
-def in_order(weights: Mapping[str, float] | None, tasks: Iterable[str], where: str = "weights") -> Weights:
+def task_weights_of(weights: Mapping[str, float] | None, tasks: Iterable[str]) -> Weights:
     """Weights of named tasks in the order of the tasks; 1 for those that are not named, None if all are alike.
 
     Args:
         weights: by task.
         tasks: that are merged.
-        where: begins the message.
 
     Raises:
         TatrError: a task is unknown, or a weight is no number above 0.
@@ -38,11 +38,10 @@ def in_order(weights: Mapping[str, float] | None, tasks: Iterable[str], where: s
     tasks = [*tasks]
     for task, weight in (weights or {}).items():
         if task not in tasks:
-            raise TatrError(f"{where}: '{task}' is not merged; expected {', '.join(tasks)}")
-        is_number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
-        if not (is_number and math.isfinite(weight) and weight > 0):
+            raise TatrError(f"weights: '{task}' is not merged; expected {', '.join(tasks)}")
+        if (plain_number(weight) or 0) <= 0:
             raise TatrError(
-                f"{where}: {task}: {weight!r}: expected a number above 0; leave out a task that is not to count"
+                f"weights: {task}: {weight!r}: expected a number above 0; leave out a task that is not to count"
             )
     found = [float((weights or {}).get(task, 1)) for task in tasks]
     return found if any(weight != 1 for weight in found) else None

@@ -9,7 +9,7 @@ from whole import whole_direction
 from tatr.errors import TatrError
 from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import load, names
-from tatr.merging.weights import in_order, with_mean_one
+from tatr.merging.task_weights import task_weights_of, with_mean_one
 from tatr.vectors.layout import Layout
 
 LAYOUT = Layout.of({"visual.blocks.0.weight": (6, 5), "visual.blocks.1.weight": (6, 5), "visual.blocks.1.bias": (7,)})
@@ -92,12 +92,12 @@ def test_methods_without_weights_refuse_them() -> None:
 
 
 def test_weights_by_name() -> None:
-    assert in_order({"b": 2, "a": np.float32(0.5)}, ["a", "b", "c"]) == [0.5, 2, 1]
-    assert in_order({"a": 1}, ["a", "b"]) is None
-    assert in_order(None, ["a"]) is None
+    assert task_weights_of({"b": 2, "a": np.float32(0.5)}, ["a", "b", "c"]) == [0.5, 2, 1]
+    assert task_weights_of({"a": 1}, ["a", "b"]) is None
+    assert task_weights_of(None, ["a"]) is None
     assert with_mean_one([1.0, 3.0]) == [0.5, 1.5]
     with pytest.raises(TatrError, match="weights: 'd' is not merged; expected a, b"):
-        in_order({"d": 2}, ["a", "b"])
+        task_weights_of({"d": 2}, ["a", "b"])
     for wrong in (0, -1, float("nan"), float("inf"), "2", True, None):
         with pytest.raises(TatrError, match=r"weights: a: .*: expected a number above 0"):
-            in_order({"a": wrong}, ["a", "b"])
+            task_weights_of({"a": wrong}, ["a", "b"])
