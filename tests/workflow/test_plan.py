@@ -220,6 +220,11 @@ class TestPublished:
         with pytest.raises(TatrError, match=r"sanity\.expected: published: the published sets have ViT-B/32"):
             planned(sanity={"expected": "published"})
 
+    def test_what_is_expected_changes_the_check_and_the_table_alone(self) -> None:
+        paper, other = (planned(**self.SUITE, sanity={"expected": expected}) for expected in ("paper", "published"))
+        changed = {"sanity", "tables", "figures", "report"}
+        assert {kind for kind, name in paper if (kind, name) not in other} == changed
+
     def test_a_task_is_known_by_what_the_paper_calls_it(self) -> None:
         tasks = {"textures": {"source": "hub", "dataset": "a/b", "classnames": ["a", "b"], "paper": "DTD"}}
         plan = planned(["textures", "mnist"], tasks=tasks, backbone=OPENAI, sanity={"expected": "published"})
