@@ -1,5 +1,5 @@
 rule tables:
-    """Gather all scores into the methods table (CSV and Markdown), what was tried on validation, the paper's figures."""
+    """Gather all scores into the methods table (CSV and Markdown), what was tried on validation, published figures."""
     input:
         references=[p.manifest for p in plan.table.inputs["references"]],
         merges=[p.manifest for p in plan.table.inputs["merges"]],
@@ -38,6 +38,23 @@ rule tables:
                 )
             ]
             if "paper" in plan.table_settings
+            else []
+        ),
+        published=(
+            [f"{plan.table.folder}/published.csv", f"{plan.table.folder}/published.md"]
+            if "published" in plan.table_settings
+            else []
+        ),
+        published_page=(
+            [
+                report(
+                    f"{plan.table.folder}/published.html",
+                    caption="../docs/report/captions/published.rst",
+                    category="Tables",
+                    labels={"table": "published averages next to this run", "run": plan.config.name},
+                )
+            ]
+            if "published" in plan.table_settings
             else []
         ),
     log:

@@ -15,7 +15,8 @@ def run(job: Job) -> None:
         json.loads((evaluation / "scores.json").read_text(encoding="utf-8")) for evaluation in job.inputs["evaluations"]
     ]
     settings = job.settings
-    comparison = check(results, settings["expected"], settings["tolerance"], settings["stated_by"])
+    limits = (settings["expected"], settings["tolerance"], settings["stated_by"])
+    comparison = check(results, *limits, settings.get("sets", ()))
     off = deviations(comparison)
     if off and settings.get("stop", False):
         raise TatrError(f"{verdict(comparison)}, and the configuration says to stop then: {'; '.join(off)}")

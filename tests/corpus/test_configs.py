@@ -115,6 +115,10 @@ SETTINGS = [
     config(
         "the paper's figures of another model", PLAIN + "sanity: {expected: paper}\n", "sanity.expected: paper", "cover"
     ),
+    config(
+        "published models of another backbone",
+        *(PLAIN + "sanity: {expected: published}\n", "sanity.expected: published", "write {TASK: accuracy in %}"),
+    ),
 ]
 
 PLACES = [

@@ -9,11 +9,15 @@ import pytest
 
 from tatr.digests import file_digest
 from tatr.errors import TatrError
-from tatr.measuring.sanity import as_table, check, deviations, verdict
+from tatr.measuring.sanity import as_table, check, deviations, verdict, warnings
 from tatr.report.sanity_page import sanity_page
 from tatr.workflow.artefact import FILE, Artefact
 
 STATED_BY = "the paper's Table 1"
+SETS = [
+    {"set": "Clean", "accuracies": {"cars": 78.0, "dtd": 79.0}, "leaked": []},
+    {"set": "Leaking", "accuracies": {"cars": 78.0, "dtd": 98.0}, "leaked": ["dtd"]},
+]
 
 
 def result(**accuracies: float) -> dict[str, Any]:
@@ -58,8 +62,31 @@ def test_too_high_is_as_bad_as_too_low_and_the_limit_is_allowed(accuracy: float,
 def test_a_task_without_a_model_and_one_with_two_are_errors() -> None:
     with pytest.raises(TatrError, match=r"task 'dtd' is expected, but no individual.*evaluated: cars"):
         check([result(cars=0.5)], {"cars": 50, "dtd": 60}, 1, STATED_BY)
+    with pytest.raises(TatrError, match=r"task 'dtd' is expected, but no individual.*evaluated: cars"):
+        check([result(cars=0.5)], {"cars": 50}, 1, STATED_BY, SETS)
     with pytest.raises(TatrError, match="task 'cars' is evaluated twice"):
         check([result(cars=0.5), result(cars=0.6)], {"cars": 50}, 1, STATED_BY)
+
+
+def test_without_expectations_those_of_the_nearest_published_set_are_taken(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    results = [result(cars=0.78), result(dtd=0.9)]
+    found = check(results, None, 1.0, "nobody", SETS)
+    assert {task: row["expected"] for task, row in found["tasks"].items()} == {"cars": 78.0, "dtd": 98.0}
+    assert found["stated_by"] == "the checkpoints of Leaking"
+    off, leaked = warnings(found)
+    assert off.endswith("8.0 points below the expected 98.0 % (the checkpoints of Leaking; tolerance ± 1)")
+    assert "90.0 %, as good as that of Leaking" in leaked
+    said = "The individual models match no published set of checkpoints. The nearest is Leaking, off by"
+    assert [record.message for record in caplog.records][:2] == [off, leaked]
+    assert caplog.records[-1].message.startswith(said)
+    assert said in sanity_page(found)
+    assert leaked.split(":")[0] in sanity_page(found)
+    # Whatever is expected, the set is named.
+    own = check(results, {"cars": 78}, 1.0, STATED_BY, SETS)
+    assert (own["ok"], own["stated_by"], own["sets"]) == (True, STATED_BY, found["sets"])
+    with pytest.raises(TatrError, match="settings: expected: null takes the nearest of the published sets"):
+        check(results, None, 1.0, "nobody")
 
 
 def test_table_and_page_say_the_same() -> None:
@@ -92,7 +119,7 @@ def evaluations(make_artefact: Callable[..., Artefact]) -> list[Path]:
 def test_the_command_warns_or_stops_if_told_to(
     run_script: Callable[..., tuple[int, str, set[str]]], evaluations: list[Path], tmp_path: Path
 ) -> None:
-    settings = {"expected": {"cars": 77.7, "dtd": 79.4}, "tolerance": 1.0, "stated_by": STATED_BY}
+    settings = {"expected": {"cars": 77.7, "dtd": 79.4}, "tolerance": 1.0, "stated_by": STATED_BY, "sets": SETS}
     output = tmp_path / "sanity" / "x" / FILE
     arguments = ["--evaluations", *evaluations, "--output", output, "--settings"]
 
@@ -101,7 +128,9 @@ def test_the_command_warns_or_stops_if_told_to(
     assert "warning: individual model of cars: 50.0 %, 27.7 points below" in printed
     assert "torch" not in modules
     artefact = Artefact.open(output, "sanity")
-    assert json.loads((artefact / "sanity.json").read_text())["tasks"]["cars"]["ok"] is False
+    written = json.loads((artefact / "sanity.json").read_text())
+    assert written["tasks"]["cars"]["ok"] is False
+    assert written["sets"]["nearest"] == "Clean"
     assert (artefact / "sanity.csv").read_text().splitlines()[1].startswith("cars,50.0,77.7,-27.7")
     assert "class=warning" in (artefact / "sanity.html").read_text()
 

@@ -84,6 +84,8 @@ def test_the_suites_of_the_literature_are_planned_without_data(tasks: int, backb
     trained = {p.settings["steps"] for p in plan.of_kind("finetuning")}
     assert min(trained) > 1000
     assert len(plan.config.merges) == 1 * 2 + 7 * 3 + 6 * 2
+    assert [plan.sanity.settings["expected"] for _ in plan.of_kind("sanity") if plan.sanity] == [None]
+    assert plan.table_settings["published"]["suite"] == f"vision{tasks}"
 
 
 def test_data_that_should_be_on_disk_are_all_looked_for_before_anything_is_fetched(tmp_path: Path) -> None:

@@ -334,7 +334,8 @@ class TestCommands:
             rows[0]["name"] = reference
             settings = {"rows": rows, "tasks": TASKS, "names": {"cars": "Cars"}, "digits": 1}
             if paper:
-                settings |= {"rows": [rows[0], rows[1] | {"paper": paper}], "paper": ABOUT}
+                settings |= {"rows": [rows[0], rows[1] | {"paper": paper, "published": FIGURES}], "paper": ABOUT}
+                settings |= {"published": {"backbone": "ViT-B-32", "suite": "vision8"}}
             output = tmp_path / "made" / FILE
             arguments = ["--references", pretrained, "--merges", merge, *further, "--settings", json.dumps(settings)]
             code, printed, modules = run_script("tables", *arguments, "--output", output)
@@ -360,7 +361,7 @@ class TestCommands:
         assert "⚠" not in (table / "methods.md").read_text()
         assert "§" not in (table / "methods.csv").read_text()
 
-    def test_deviations_and_the_papers_figures_are_shown(
+    def test_deviations_and_published_figures_are_shown(
         self,
         tabulate: Callable[..., Artefact],
         saved: Callable[..., Path],
@@ -372,11 +373,12 @@ class TestCommands:
             "stated_by": "config",
             "ok": False,
             "tasks": {"cars": off, "digits": off | {"ok": True}},
+            "sets": LIKENED,
         }
         paper = {"table": 1, "method": "TA", "accuracies": {"C": 61.0, "D": 79.5}, "average": 70.3, "notes": ["n"]}
         table = tabulate(paper, "--sanity", saved("sanity", "s", "sanity.json", found))
         warning = "individual model of Cars: 50.0 %, 27.7 points below the expected 77.7 % (config; tolerance ± 1)"
-        for name in ("methods.md", "paper.md"):
+        for name in ("methods.md", "paper.md", "published.md"):
             assert f"\n**⚠ {warning}**\n" in (table / name).read_text()
         assert f"⚠ {warning}</p>" in (table / "paper.html").read_text()
         lines = (table / "paper.md").read_text().splitlines()
@@ -388,6 +390,11 @@ class TestCommands:
         ]
         assert lines[-3:] == ["¹ a note", "", "§ 2 test images of Cars could not be decoded and are left out"]
 
+        lines = (table / "published.md").read_text().splitlines()
+        assert lines[2] == "| B | S | TA (λ 1) | there, second hand | 69.0 | 70.0 | +1.0 |"
+        notes = json.loads((table / "published.json").read_text())["notes"]
+        assert notes[0].startswith("The individual models match the checkpoints of S")
+
         code, printed, _ = run_script("show", table.folder / FILE)
         assert code == 0
         assert f"warning: {warning}" in printed
@@ -395,3 +402,8 @@ class TestCommands:
 
 
 ABOUT = {"backbone": "ViT-B-32", "names": {"cars": "C", "digits": "D"}, "columns": {}, "notes": {"n": "a note"}}
+WORDS = {"row": "TA", "settings": "λ 1", "source": "there", "certainty": "second hand"}
+FIGURES = [
+    WORDS | {"set": name, "average": average, "normalised": None} for name, average in (("R", 60.0), ("S", 69.0))
+]
+LIKENED = {"nearest": "S", "matched": True, "tolerance": 1, "deviations": {"S": 0.2}, "tasks": 2, "leaked": []}

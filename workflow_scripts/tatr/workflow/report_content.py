@@ -15,6 +15,7 @@ from tatr.report.page.main_table import shown
 from tatr.report.page.rendering import Content, Picture, TextTable
 from tatr.report.page.summary import best_training_free, sentences
 from tatr.report.paper import comparison
+from tatr.report.published import comparison as published
 from tatr.report.table_text import explanations, marked_tasks, notes, skipped_notes
 from tatr.report.tables import load_table
 from tatr.workflow.artefact import Artefact
@@ -32,6 +33,7 @@ def content(job: Job) -> Content:
     table = load_table(artefact / "methods.csv")
     remarks = json.loads((artefact / "remarks.json").read_text(encoding="utf-8"))
     paper, paper_notes, averages = _paper(artefact, remarks["skipped"])
+    published_table, published_notes = _published(artefact)
     names = _names(settings)
     made = [*made_from([artefact, figures, *job.inputs["heads"]]).values()]
     merge_costs = costs(artefact)
@@ -57,6 +59,8 @@ def content(job: Job) -> Content:
         pictures=_pictures(figures),
         paper=paper,
         paper_notes=paper_notes,
+        published=published_table,
+        published_notes=published_notes,
         classes_shown=details.SHOWN,
         stages=_text_table(stages_as_text(by_stage)),
         costs=_text_table(as_text(merge_costs)),
@@ -115,6 +119,16 @@ def _paper(table: Artefact, skipped: Mapping[str, int]) -> tuple[TextTable | Non
     names = marked_tasks([*settings["tasks"], *settings.get("unseen", ())], settings["names"], skipped)
     (heading, *lines), footnotes = comparison.as_text(compared, names, settings["digits"], settings["paper"])
     return TextTable(heading, lines, comparison.WORDS), footnotes, comparison.averages(table / "paper.csv")
+
+
+def _published(table: Artefact) -> tuple[TextTable | None, list[str]]:
+    """Published averages beside ours, and notes."""
+    if "published.csv" not in table.manifest.content:
+        return None, []
+    compared = pd.read_csv(table / "published.csv", dtype={"settings": str}).fillna({"settings": ""})
+    heading, *lines = published.as_text(compared, table.manifest.settings["digits"])
+    notes: list[str] = json.loads((table / "published.json").read_text(encoding="utf-8"))["notes"]
+    return TextTable(heading, lines, published.WORDS), notes
 
 
 def _stages_made(made: Sequence[Artefact]) -> TextTable:

@@ -56,6 +56,8 @@ class Content:
     pictures: Sequence[Picture]
     paper: TextTable | None
     paper_notes: Sequence[str]
+    published: TextTable | None
+    published_notes: Sequence[str]
     classes_shown: int
     """Classes of a task that the details draw at most."""
     stages: TextTable

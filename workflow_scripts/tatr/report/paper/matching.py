@@ -29,17 +29,27 @@ class Match:
     """Of the tasks that are not merged, if there are some and it can be read."""
 
 
+def openai_backbone(model: str, weights: str | None) -> str | None:
+    """What published tables call a backbone of theirs, or None.
+
+    Args:
+        model: open_clip's name of the model; with or without "-quickgelu", which OpenAI's weights need anyway.
+        weights: open_clip's tag of the pre-trained weights. Published tables' are OpenAI's.
+    """
+    name = model.removesuffix("-quickgelu")
+    return name if weights == "openai" and name in coinciding()["backbones"].values() else None
+
+
 def paper_backbone(model: str, weights: str | None, tasks: Iterable[str | None]) -> str | None:
     """The paper's backbone that a configuration uses on the paper's eight tasks, merged or not, or None.
 
     Args:
-        model: open_clip's name of the model; with or without "-quickgelu", which OpenAI's weights need anyway.
-        weights: open_clip's tag of the pre-trained weights. The paper's are OpenAI's.
+        model: as in `openai_backbone`.
+        weights: as in `openai_backbone`.
         tasks: what the paper calls each task that is evaluated, in any order; None for one that it does not have.
     """
-    name = model.removesuffix("-quickgelu")
     same_tasks = sorted(task or "" for task in tasks) == sorted(coinciding()["tasks"])
-    return name if weights == "openai" and same_tasks and name in coinciding()["backbones"].values() else None
+    return openai_backbone(model, weights) if same_tasks else None
 
 
 def paper_row(merge: Mapping[str, Any], backbone: str, unseen: Iterable[str] = ()) -> Match | None:

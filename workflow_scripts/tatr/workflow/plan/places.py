@@ -6,7 +6,10 @@ from pathlib import Path
 from tatr.report.plain_text import counted
 from tatr.workflow.plan import Plan
 
-TABLE = ("methods.md", "methods.csv", "per_seed.csv", "paired.csv", "costs.md", "paper.md", "paper.html")
+TABLE = (
+    *("methods.md", "methods.csv", "per_seed.csv", "paired.csv", "costs.md", "paper.md", "paper.html"),
+    *("published.md", "published.html"),
+)
 FIGURES = ("methods.png", "methods.svg", "analyses.md")
 
 

@@ -14,6 +14,7 @@ from tatr.report.paper.matching import Match, comparison, paper_backbone, paper_
 from tatr.workflow.plan.artefacts import Draft, Planned
 from tatr.workflow.plan.ingredients import paper_name
 from tatr.workflow.plan.merges import evaluation, references
+from tatr.workflow.plan.published import averages, described
 
 
 def paper_of(draft: Draft) -> str | None:
@@ -26,15 +27,20 @@ def paper_of(draft: Draft) -> str | None:
 
 
 def table_settings(drafts: Sequence[Draft]) -> dict[str, Any]:
-    """Rows in order, columns, names and decimals of the methods table; and the paper's rows next to ours.
+    """Rows in order, columns, names and decimals of the methods table; and published rows next to ours.
 
     Several seeds are listed with their rows under `seeds`; `rows` are those of the first.
     """
     draft = drafts[0]
     config, paper = draft.config, paper_of(draft)
     matches = _matches(draft, paper)
-    rows = [row | ({"paper": asdict(match)} if match else {}) for row, match in zip(_rows(draft), matches, strict=True)]
+    figures = averages(draft)
+    rows = [
+        row | ({"paper": asdict(match)} if match else {}) | ({"published": found} if found else {})
+        for row, match, found in zip(_rows(draft), matches, figures, strict=True)
+    ]
     settings = {"rows": rows, "tasks": config.suite, "names": config.display.tasks, "digits": config.display.digits}
+    settings |= {"published": described(draft)} if any(figures) else {}
     settings |= {"unseen": config.unseen} if config.unseen else {}
     if len(drafts) > 1:
         settings["seeds"] = [{"seed": each.config.seed, "rows": _rows(each)} for each in drafts]
