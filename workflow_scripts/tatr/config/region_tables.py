@@ -39,17 +39,21 @@ def _table(merges: Sequence[Merge], table: pd.DataFrame) -> str:
     cells: dict[str, dict[str, str]] = {}
     for merge in merges:
         if merge.trust_region:
-            row = table.loc[merge.row_name]
-            change = Interval(*(float(row[f"difference{end}"]) for end in ("", "_low", "_high")))
+            row = _row(table, merge)
+            change = Interval(*(row[f"difference{end}"] for end in ("", "_low", "_high")))
             cells.setdefault(merge.but_for_region, {})[_heading(merge.trust_region)] = _cell(change)
     lines = [["merge", "without", *regions]]
     for merge in merges:
         if not merge.trust_region and (changes := cells.get(merge.but_for_region)):
-            row = table.loc[merge.row_name]
-            spread = f" ± {rounded(row['average_sd'], 1)}" if "average_sd" in table else ""
+            row = _row(table, merge)
+            spread = f" ± {rounded(row['average_sd'], 1)}" if "average_sd" in row else ""
             average = f"{rounded(row['average'], 1)}{spread}"
             lines.append([merge.row_name, average, *(changes.get(region, "") for region in regions)])
     return markdown_table(lines, "l" + "r" * (len(regions) + 1))
+
+
+def _row(table: pd.DataFrame, merge: Merge) -> dict[str, float]:
+    return {str(column): value for column, value in table.loc[merge.row_name].items()}
 
 
 def _is_of(merge: Merge, sensitivities: Collection[str]) -> bool:
