@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -52,7 +53,7 @@ def _table(merges: Sequence[Merge], table: pd.DataFrame) -> str:
     return markdown_table(lines, "l" + "r" * (len(regions) + 1))
 
 
-def _row(table: pd.DataFrame, merge: Merge) -> dict[str, float]:
+def _row(table: pd.DataFrame, merge: Merge) -> dict[str, Any]:
     return {str(column): value for column, value in table.loc[merge.row_name].items()}
 
 
