@@ -38,7 +38,7 @@ report: $(READY) ## make the report of your configuration: make report CONFIG=mi
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -q -n $(CORES) --dist worksteal
 
-test-paper: $(READY) ## run the paper's three configs whole, on small generated files in the data sets' own formats
+test-paper: $(READY) ## run the paper's three configs on small generated files in the data sets' own formats
 	@TATR_TEST_PAPER=1 $(BIN)/python -m pytest -q -n $(CORES) tests/paper
 
 # Next to the environment, whose packages the libraries use as they are: only PYTHONPATH makes them visible.
