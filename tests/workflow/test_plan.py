@@ -92,7 +92,7 @@ class TestBackbones:
     @pytest.mark.parametrize(
         ("keys", "key"),
         [
-            ({"merges": [{"method": "regmean"}]}, r"merges\[0\]: regmean"),
+            ({"merges": [{"method": ["ties", "lot"]}]}, r"merges\[1\]: lot"),
             ({"finetuning": {"checkpointing": True}}, "finetuning"),
         ],
     )
