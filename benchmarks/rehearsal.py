@@ -125,7 +125,7 @@ class Rehearsal:
         measured = {"backbone": [backbone], "directions": [merge], "masks": [self.open(mask)]}
         inputs = inputs_of(measured | {"heads": [self.open(head) for head in heads]})
         content = {"scores.json": file_digest(folder / "scores.json")}
-        Manifest("evaluation", "e", {}, inputs, "", "cpu", content).save(folder)
+        Manifest("evaluation", "e", {"coefficients": [0.3]}, inputs, "", "cpu", content).save(folder)
         roles = {"backbone": ["backbone/b"], "evaluation": ["evaluation/e"], "directions": ["merge/exported"]}
         self.command("export", "x", {"row": "rehearsal"}, masks=[mask], heads=heads, **roles)
 
