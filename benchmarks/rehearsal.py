@@ -125,7 +125,7 @@ class Rehearsal:
         measured = {"backbone": [backbone], "directions": [merge], "masks": [self.open(mask)]}
         inputs = inputs_of(measured | {"heads": [self.open(head) for head in heads]})
         content = {"scores.json": file_digest(folder / "scores.json")}
-        Manifest("evaluation", "e", {}, inputs, "", "cpu", content).save(folder)
+        Manifest("evaluation", "e", {"coefficients": [0.3]}, inputs, "", "cpu", content).save(folder)
         roles = {"backbone": ["backbone/b"], "evaluation": ["evaluation/e"], "directions": ["merge/exported"]}
         self.command("export", "x", {"row": "rehearsal"}, masks=[mask], heads=heads, **roles)
 
@@ -247,7 +247,7 @@ def main() -> None:
     try:
         for name in arguments.models:
             config = SHRUNK if arguments.shrink else model_config(name)
-            needed = needed_bytes(config, with_grams="regmean" in merged_by)
+            needed = needed_bytes(config, with_grams=any("grams" in needs for needs in merged_by.values()))
             free = shutil.disk_usage(work).free
             print(f"{name}: takes {needed / 1e9:.1f} GB in {work} ({free / 1e9:.1f} GB free)", file=sys.stderr)
             if free < needed:

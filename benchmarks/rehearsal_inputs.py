@@ -54,7 +54,7 @@ def main() -> None:
         write_store("fisher", task, LAYOUT, drawn([task, 2], lambda values: values**16))
     else:
         places = gram_layout(LAYOUT)
-        parts = (gram([task, 3, place.offset], place.shape[0]) for place in places.parameters)
+        parts = (gram([task, 3, place.offset], place.shape) for place in places.parameters)
         write_store("gram", task, places, recut(parts, places.size))
 
 
@@ -64,10 +64,10 @@ def drawn(seed: list[int], shape: Callable[[np.ndarray], np.ndarray]) -> Iterato
     return (shape(rng.random(block.stop - block.start, np.float32)) for block in LAYOUT.blocks())
 
 
-def gram(seed: list[int], size: int) -> np.ndarray:
-    """The Gram matrix of inputs that share one direction."""
-    shared = np.random.default_rng(seed).random(size, np.float32)
-    return np.outer(shared, shared) + np.eye(size, dtype=np.float32)
+def gram(seed: list[int], shape: tuple[int, ...]) -> np.ndarray:
+    """The Gram matrix of inputs that share one direction; of a scale its diagonal."""
+    shared = np.random.default_rng(seed).random(shape[0], np.float32)
+    return shared**2 + 1 if len(shape) == 1 else np.outer(shared, shared) + np.eye(shape[0], dtype=np.float32)
 
 
 def pretrained(index: int, size: int) -> np.ndarray:

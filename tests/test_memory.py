@@ -19,6 +19,7 @@ from tatr.data.batches import batches
 from tatr.data.exemplars import draw_exemplars, read_exemplars
 from tatr.data.task import Task
 from tatr.measuring.evaluation import evaluate
+from tatr.merging.linear_maps import gram_layout
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import load, names
 from tatr.training import scratch, surgery
@@ -33,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BLOCK = 2**12
 TASKS, TENSORS = 8, 64
 LAYOUT = Layout.of({f"visual.transformer.resblocks.{i}.mlp.c_fc.weight": (64, 128) for i in range(TENSORS)})
+MATRICES = gram_layout(LAYOUT)
 DATA_FREE = [name for name in names() if not {"fishers", "grams", "coefficients"} & set(load(name).needs)]
 
 
@@ -50,14 +52,26 @@ class Drawn:
         return np.random.default_rng([self.seed, block.start]).standard_normal(size, np.float32)
 
 
-@pytest.mark.parametrize("name", DATA_FREE)
+class Identities:
+    """Gram matrices of inputs that have nothing in common, of which only what is asked for exists."""
+
+    def __len__(self) -> int:
+        return MATRICES.size
+
+    def __getitem__(self, block: slice, /) -> np.ndarray:
+        size = MATRICES.parameters[0].shape[0]
+        return (np.arange(block.start, block.stop) % size**2 % (size + 1) == 0).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", [*DATA_FREE, "lot"])
 def test_a_merge_holds_blocks_not_vectors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layouts, "BLOCK", BLOCK)
     monkeypatch.setattr(order_statistics, "SAMPLE", BLOCK)  # as small, against these vectors, as against a model
-    vectors = [Drawn(seed) for seed in range(TASKS)]
-    whole_direction(name, MergeInputs(vectors[:2], layout=LAYOUT))  # what is cached on first use is not to count
+    vectors, grams = [Drawn(seed) for seed in range(TASKS)], [Identities()] * TASKS
+    few, all_of_them = MergeInputs(vectors[:2], LAYOUT, grams=grams[:2]), MergeInputs(vectors, LAYOUT, grams=grams)
+    whole_direction(name, few)  # what is cached on first use is not to count
     tracemalloc.start()
-    for _ in parts_of(direction(name, MergeInputs(vectors, layout=LAYOUT))):
+    for _ in parts_of(direction(name, all_of_them)):
         pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

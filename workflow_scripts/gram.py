@@ -1,4 +1,4 @@
-"""Measure the Gram matrices of the inputs of every linear map of a task's fine-tuned encoder; no label is read."""
+"""Measure Gram matrices of the inputs of every linear map and norm of a task's fine-tuned encoder; no label is read."""
 
 from tatr.workflow.job import Job
 from tatr.workflow.step import Step

@@ -1,4 +1,4 @@
-"""Gram matrices: of every linear map, held against open_clip's own modules watched from below; how they are stored."""
+"""Gram matrices: of maps and scales, held against open_clip's own modules watched from below; how they are stored."""
 
 import json
 import runpy
@@ -21,7 +21,7 @@ from tatr.data.exemplars import draw_exemplars
 from tatr.digests import file_digest
 from tatr.errors import TatrError
 from tatr.measuring.gram import input_grams
-from tatr.merging.linear_maps import Gram, as_map, from_map, gram_layout, inputs_of
+from tatr.merging.linear_maps import Gram, as_map, from_map, gram_layout, inputs_of, is_linear_map
 from tatr.vectors.layout import Layout
 from tatr.vectors.store import StoredVector
 from tatr.weights.encoder_file import save_tensors
@@ -36,7 +36,7 @@ def images(count: int = 40) -> Images:
 
 
 class Watched(TorchDispatchMode):
-    """Records every product of a parameter with something, as the kernels see it: whatever module or function it is."""
+    """Records what parameters are multiplied by, as the kernels see it: whatever module or function it is."""
 
     def __init__(self, names: dict[int, str]) -> None:
         """Know parameters by where their memory lies."""
@@ -52,11 +52,17 @@ class Watched(TorchDispatchMode):
             if name := self.names.get(weight.untyped_storage().data_ptr()):
                 rows = inputs.reshape(-1, inputs.shape[-1]).double()
                 self.sums[name] = self.sums.get(name, 0) + rows.T @ rows
+        elif kind == "native_layer_norm":
+            inputs, _, weight, _, epsilon = args
+            name = self.names[weight.untyped_storage().data_ptr()]
+            rows = (inputs[:, :1] if name == "visual.ln_post.weight" else inputs).double()  # the class token is used
+            normal = (rows - rows.mean(-1, keepdim=True)) / (rows.var(-1, correction=0, keepdim=True) + epsilon).sqrt()
+            self.sums[name] = self.sums.get(name, 0) + normal.square().sum(dim=(0, 1))
         return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("embed_dim", [12, 16])
-def test_every_linear_map_of_open_clips_own_modules_has_its_gram(model: dict[str, Any], embed_dim: int) -> None:
+def test_every_map_and_scale_of_open_clips_own_modules_has_its_gram(model: dict[str, Any], embed_dim: int) -> None:
     config = model | {"embed_dim": embed_dim}  # 16 is the width: then shapes alone don't tell the projection's inputs
     torch.manual_seed(0)
     reference, architecture = CLIP(**config), Architecture.of(config, "model.json")
@@ -66,10 +72,11 @@ def test_every_linear_map_of_open_clips_own_modules_has_its_gram(model: dict[str
         reference.encode_image(clip.normalise(images(), architecture))
     layout = architecture.layout()
     matrices = {p.name for p in layout.parameters if len(p.shape) > 1 and "embedding" not in p.name}
-    assert watched.sums.keys() == matrices
-    assert len(matrices) == 2 + 4 * 2
+    scales = {p.name for p in layout.parameters if ".ln_" in p.name and p.name.endswith("weight")}
+    assert watched.sums.keys() == matrices | scales
+    assert (len(matrices), len(scales)) == (2 + 4 * 2, 2 + 2 * 2)
     found = input_grams(architecture, {name: p.detach() for name, p in visual.items()}, images(), "cpu")
-    assert found.keys() == matrices
+    assert found.keys() == matrices | scales
     assert gram_layout(layout) == Layout.of({name: found[name].shape for name in map(str, gram_layout_names(layout))})
     for name, gram in found.items():
         expected = watched.sums[name].detach() / 40
@@ -94,8 +101,10 @@ def test_of_a_batch_it_is_the_mean_over_images(architecture: Architecture) -> No
 def test_a_weight_as_a_map_gives_what_the_encoder_computes(architecture: Architecture) -> None:
     rng = np.random.default_rng(0)
     weights = {place.name: place for place in architecture.layout().parameters}
-    for name in gram_layout_names(architecture.layout()):
-        values = rng.normal(size=weights[name].size)
+    for name, weight in weights.items():
+        if not is_linear_map(weight):
+            continue
+        values = rng.normal(size=weight.size)
         matrix, tensor = as_map(weights[name], values), values.reshape(weights[name].shape)
         inputs = rng.normal(size=(5, inputs_of(weights[name])))
         if name == "visual.proj":
@@ -113,7 +122,7 @@ def test_grams_of_another_encoder_are_refused(architecture: Architecture) -> Non
     layout = architecture.layout()
     size = gram_layout(layout).size
     assert Gram.over(layout, np.zeros(size, np.float32)).layout == gram_layout(layout)
-    with pytest.raises(TatrError, match=r"Gram matrices: .* entries, but the encoder's linear maps have"):
+    with pytest.raises(TatrError, match=r"Gram matrices: .* entries, but those of the encoder's weights have"):
         Gram.over(layout, np.zeros(size - 64, np.float32))
 
 

@@ -5,6 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 from float64_formulas import svc
+from measured import LAYOUT as ENCODER
+from measured import grams_of, random_inputs
 
 from tatr.errors import TatrError
 from tatr.merging.calibration import alpha_of, calibrated, calibrated_matrix, check_calibration
@@ -165,14 +167,14 @@ def test_alpha_is_the_given_one_or_the_methods_or_one_over_the_tasks() -> None:
 
 
 def test_methods_whose_singular_values_are_equal_say_so_and_are_refused() -> None:
-    vectors = tasks(4)
+    vectors, grams = tasks(4, ENCODER.size), grams_of(random_inputs(4))
     for name in names():
         method = load(name)
-        if set(method.needs) - {"layout"}:
+        if set(method.needs) - {"layout", "grams"}:
             assert not method.equal_singular_values
             continue
-        v = np.concatenate([*parts_of(direction(name, MergeInputs([*vectors], LAYOUT)))])
-        matrix = LAYOUT.unflatten(v)["visual.transformer.resblocks.0.mlp.c_fc.weight"]
+        v = np.concatenate([*parts_of(direction(name, MergeInputs([*vectors], ENCODER, grams=grams)))])
+        matrix = ENCODER.unflatten(v)["visual.transformer.resblocks.0.mlp.c_fc.weight"]
         values = np.linalg.svd(matrix.astype(np.float64), compute_uv=False)
         assert method.equal_singular_values == (values.max() - values.min() < 1e-5 * values.max()), name
         if method.equal_singular_values:

@@ -5,6 +5,7 @@ from dataclasses import fields
 from functools import partial
 from inspect import Parameter
 from typing import Annotated, get_args
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from drawn_tasks import drawn_tasks
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from measured import grams_of, random_inputs
 from whole import whole_direction
 
 from tatr.errors import TatrError
@@ -60,10 +62,18 @@ LAYOUT = Layout.of(
 random_tasks = partial(drawn_tasks, count=4)
 
 
+def inputs_of(vectors: np.ndarray) -> MergeInputs:
+    """Of each task its vector and Gram matrices, which come from that alone, so that they go with it in any order."""
+    if vectors.shape[1] != LAYOUT.size:
+        return MergeInputs([*vectors], layout=LAYOUT)
+    inputs = [random_inputs(1, seed=crc32(vector.tobytes()), layout=LAYOUT)[0] for vector in vectors]
+    return MergeInputs([*vectors], layout=LAYOUT, grams=grams_of(inputs, LAYOUT))
+
+
 def merged(name: str, vectors: np.ndarray, mask: np.ndarray | None = None, block: int = layout.BLOCK) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "BLOCK", block)
-        return whole_direction(name, MergeInputs([*vectors], layout=LAYOUT), mask=mask)
+        return whole_direction(name, inputs_of(vectors), mask=mask)
 
 
 def trust_region(vectors: np.ndarray, tau: float, gradients: np.ndarray | None = None) -> np.ndarray:
@@ -116,9 +126,9 @@ def test_the_merge_keeps_one_minus_tau_and_is_not_the_pretrained_model(tau: floa
     np.testing.assert_array_equal(found[kept], merged("task_arithmetic", vectors)[kept])
 
 
-@pytest.fixture(params=[name for name in names() if not set(load(name).needs) - {"layout"}])
+@pytest.fixture(params=[name for name in names() if not set(load(name).needs) - {"layout", "grams"}])
 def generic(request: pytest.FixtureRequest) -> Method:
-    """A method that needs nothing but task vectors and a layout; the others have files of their own."""
+    """A method that needs nothing but task vectors, a layout and Gram matrices; the others have files of their own."""
     return load(request.param)
 
 
@@ -149,7 +159,7 @@ def test_the_order_of_tasks_does_not_matter_unless_they_draw(generic: Method) ->
 def test_a_trust_region_restricts_a_merge_where_it_is_applied(generic: Method) -> None:
     vectors, base = random_tasks(size=LAYOUT.size), random_tasks(size=LAYOUT.size)[0]
     kept = np.random.default_rng(4).random(LAYOUT.size) < 0.7
-    v = direction(generic.name, MergeInputs([*vectors], layout=LAYOUT))
+    v = direction(generic.name, inputs_of(vectors))
     found = np.concatenate([*applied(base, v, 0.7, kept)])
     expected = base + np.float32(0.7) * (merged(generic.name, vectors) * kept)
     np.testing.assert_array_equal(found, expected)
@@ -171,12 +181,13 @@ def test_of_zero_task_vectors_the_merge_is_the_pretrained_model(generic: Method)
     np.testing.assert_allclose(found, np.zeros(LAYOUT.size), atol=1e-6)
 
 
-def test_tensors_without_entries_or_dimensions_and_a_task_that_changed_nothing_do_no_harm(generic: Method) -> None:
+@pytest.mark.parametrize("name", [name for name in names() if not set(load(name).needs) - {"layout"}])
+def test_tensors_without_entries_or_dimensions_and_a_task_that_changed_nothing_do_no_harm(name: str) -> None:
     shapes = {"scale": (), "none": (0,), "visual.layers.0.thin": (0, 5), "visual.proj": (6, 0), "one": (1, 1)}
     small = Layout.of(shapes | {"visual.layers.0.weight": (12, 40), "row": (1, 9), "column": (9, 1)})
     vectors = random_tasks(count=3, size=small.size)
     vectors[1] = 0
-    found = np.concatenate([*parts_of(direction(generic.name, MergeInputs([*vectors], layout=small)))])
+    found = np.concatenate([*parts_of(direction(name, MergeInputs([*vectors], layout=small)))])
     assert found.shape == (small.size,)
     assert np.isfinite(found).all()
     assert found.any()

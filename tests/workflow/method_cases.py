@@ -14,6 +14,7 @@ SEARCHED = "evaluation:task_arithmetic+zero_shot_tau-search_lambda-search"
 
 FISHER = {"merge:fisher_exemplars-4", "evaluation:fisher_exemplars-4_lambda-1"} | TABLE
 REGMEAN = {"merge:regmean_exemplars-8", "evaluation:regmean_exemplars-8_lambda-1"} | TABLE
+LOT = {"merge:lot_exemplars-8", "evaluation:lot_exemplars-8_lambda-1.2"} | TABLE
 BY_SIGNS = {"sensitivity:negative_n-4", "mask:negative_n-4"}
 BY_SIGNS |= {"evaluation:task_arithmetic+negative_n-4_lambda-0.3"} | TABLE
 SURGERY = {"surgery:task_arithmetic_lambda-0.3", "evaluation:task_arithmetic_lambda-0.3_surgery"} | TABLE
@@ -30,7 +31,7 @@ def adapted(label: str = ADAPTED.format(2)) -> set[str]:
 
 EVALUATED = {
     *(f"evaluation:{method}_lambda-{coefficient}" for method, coefficient in OTHERS.items()),
-    *(job for job in FISHER | REGMEAN | MULTITASK | BY_SIGNS | CALIBRATED if job.startswith("evaluation:")),
+    *(job for job in FISHER | REGMEAN | LOT | MULTITASK | BY_SIGNS | CALIBRATED if job.startswith("evaluation:")),
     *(job for job in adapted() | adapted(ADAPTED_TOO) if job.startswith("evaluation:")),
     "evaluation:pretrained",
     "evaluation:task_arithmetic_lambda-by-tensor",
@@ -188,8 +189,8 @@ METHOD_CASES = [
     Case(
         "grams-edited",
         "edit how Gram matrices are measured (`gram.py`)",
-        "them, RegMean's merges and evaluations",
-        {f"gram:{task}_n-8" for task in TASKS} | REGMEAN,
+        "them, and merges and evaluations by RegMean and LOT",
+        {f"gram:{task}_n-8" for task in TASKS} | REGMEAN | LOT,
         files=lambda scene: change_code(scene.module("tatr/measuring/gram.py")),
     ),
     Case(

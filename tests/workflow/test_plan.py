@@ -93,7 +93,7 @@ class TestBackbones:
     @pytest.mark.parametrize(
         ("keys", "key"),
         [
-            ({"merges": [{"method": "regmean"}]}, "merges, 'RegMean"),
+            ({"merges": [{"method": ["ties", "lot"]}]}, "merges, 'LOT"),
             ({"finetuning": {"checkpointing": True}}, "finetuning"),
         ],
     )

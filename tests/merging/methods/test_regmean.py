@@ -181,7 +181,7 @@ def test_the_mask_comes_after() -> None:
 def test_grams_of_another_encoder_are_refused() -> None:
     vectors, inputs = random()
     grams = [gram(inputs[0]), gram(inputs[1]), gram(inputs[2])[:-1]]
-    with pytest.raises(TatrError, match=r"Gram matrices: .* entries, but the encoder's linear maps have"):
+    with pytest.raises(TatrError, match=r"Gram matrices: .* entries, but those of the encoder's weights have"):
         whole_direction("regmean", MergeInputs([*vectors], layout=SHAPES, grams=grams))
     with pytest.raises(TatrError, match="regmean: needs grams"):
         whole_direction("regmean", MergeInputs([*vectors], layout=SHAPES))

@@ -194,7 +194,7 @@ def _open_clip_towers() -> ModuleType:
 def _refuse(*, watch: bool, checkpointing: bool) -> None:
     if watch:
         raise TatrError(
-            "Gram matrices (RegMean) are measured in standard CLIP vision transformers only, and this backbone's image "
+            "Gram matrices are measured in standard CLIP vision transformers only, and this backbone's image "
             "encoder is of another kind; leave out the methods that need them"
         )
     if checkpointing:

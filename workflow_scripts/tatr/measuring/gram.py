@@ -1,10 +1,11 @@
-"""Input Gram matrices, measured: one forward pass per exemplar, watching every linear map of the image encoder."""
+"""Input Gram matrices, measured: one forward pass per exemplar, watching linear maps and norms of the image encoder."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tatr.clip import towers as clip
@@ -25,7 +26,7 @@ BATCH = 32
 def measure_grams(
     encoder: Encoder, finetuned: Vector, images: Path, exemplars: Exemplars, device: str
 ) -> tuple[Layout, Iterator[np.ndarray]]:
-    """Gram matrices of the inputs of every linear map of a fine-tuned encoder; no label is read.
+    """Gram matrices of the inputs of every linear map of a fine-tuned encoder, and of scales; no label is read.
 
     Args:
         encoder: θ_pre, for its architecture and layout.
@@ -46,7 +47,7 @@ def measure_grams(
     parameters = clip.to_tensors(encoder.layout.unflatten(finetuned[0 : encoder.layout.size]), device)
     grams = input_grams(encoder.architecture, parameters, read_exemplars(stored, chosen), device)
     layout = gram_layout(encoder.layout)
-    layout.check_names(grams, "the linear maps that were watched")
+    layout.check_names(grams, "what was watched")
     matrices = (grams.pop(parameter.name).cpu().numpy() for parameter in layout.parameters)
     return layout, recut(matrices, layout.size)
 
@@ -56,6 +57,8 @@ def input_grams(
     architecture: Architecture, parameters: clip.Parameters, images: np.ndarray, device: str
 ) -> dict[str, Tensor]:
     """Σ x xᵀ over all inputs x of each linear map (tokens and exemplars), divided by the number of exemplars.
+
+    Of each norm's scale, Σ x̂², the diagonal, with x̂ the normalised inputs.
 
     Sums are kept in float32, one matrix product per batch: over 256 images and the shipped backbone no entry was
     further than 7e-7 · √(G_ii G_jj) from the float64 sum, and float64 would add 2 GB for ViT-L/14.
@@ -67,7 +70,7 @@ def input_grams(
         device: on which to compute; the result stays there.
 
     Returns:
-        Per weight name, float32 [in, in].
+        Per weight name, float32 [in, in]; of a scale [width].
     """
     grams = InputGrams()
     starts = range(0, len(images), BATCH)
@@ -78,7 +81,7 @@ def input_grams(
 
 
 class InputGrams(clip.Watch):
-    """Adds up x xᵀ over the inputs of each linear map, in every forward pass that it watches.
+    """Adds up x xᵀ over the inputs of each linear map, and x̂² of each norm, in every forward pass that it watches.
 
     RegMean is a regression over the inputs of every map, those that no output depends on included, as published.
     """
@@ -88,7 +91,7 @@ class InputGrams(clip.Watch):
     def __init__(self) -> None:
         """Begin with nothing."""
         self.sums: dict[str, Tensor] = {}
-        """Per weight name, [in, in]."""
+        """Per weight name, [in, in]; of a scale [width]."""
 
     def linear(self, weight: str, bias: str | None, inputs: Tensor, outputs: Tensor) -> None:
         """Add the inputs of one map."""
@@ -96,3 +99,9 @@ class InputGrams(clip.Watch):
         if weight not in self.sums:
             self.sums[weight] = torch.zeros(rows.shape[-1], rows.shape[-1], device=rows.device)
         self.sums[weight].addmm_(rows.T, rows)
+
+    def layer_norm(self, name: str, inputs: Tensor, outputs: Tensor) -> None:
+        """Add the normalised inputs of one scale."""
+        rows = F.layer_norm(inputs, inputs.shape[-1:]).reshape(-1, inputs.shape[-1])
+        weight = f"{name}.weight"
+        self.sums[weight] = self.sums.get(weight, 0) + rows.square().sum(dim=0)

@@ -16,7 +16,7 @@ from tatr.merging.linear_maps import inputs_of
 from tatr.vectors.layout import Parameter
 
 SOUND = 1e-8
-"""Share of the largest eigenvalue below which a direction counts as one that no C_k weighs: it may be rounding."""
+"""What is `noise` where the C_k were computed in float64."""
 
 
 class WeightedSums(NamedTuple):
@@ -42,11 +42,17 @@ def bytes_of(weight: Parameter) -> float:
     return 8 * (5 * inputs_of(weight) ** 2 + 4 * weight.size)
 
 
-def minimum(sums: WeightedSums, start: np.ndarray) -> np.ndarray:
-    """The V nearest to `start` that is a minimum; it stays at `start` in directions that no task weighs."""
+def minimum(sums: WeightedSums, start: np.ndarray, noise: float = SOUND) -> np.ndarray:
+    """The V nearest to `start` that is a minimum; it stays at `start` in directions that no task weighs.
+
+    Args:
+        sums: C and B.
+        start: V_0, [out, in].
+        noise: share of the largest eigenvalue of C below which a direction counts as one that no task weighs.
+    """
 
     def inverse(values: np.ndarray) -> np.ndarray:
-        there = values > SOUND * values.max(initial=0)
+        there = values > noise * values.max(initial=0)
         return np.divide(1, values, out=np.zeros_like(values), where=there)
 
     return _moved(sums, start, inverse)

@@ -1,4 +1,7 @@
-"""Gram matrices of the inputs of linear maps: which maps have one, how they lie in one vector, a weight as a map."""
+"""Gram matrices of the inputs that weights multiply: which have one, how they lie in one vector, a weight as a map.
+
+A norm's scale is a linear map, too, of the normalised input: a diagonal one, of whose Gram matrix the diagonal counts.
+"""
 
 from dataclasses import dataclass
 
@@ -15,14 +18,14 @@ TRANSPOSED = frozenset({"visual.proj"})
 
 @dataclass(frozen=True)
 class Gram:
-    """The Gram matrices of one task: one vector over a layout of {weight name: (in, in)}."""
+    """The Gram matrices of one task: one vector over a layout of {weight name: (in, in)}, of scales (width,)."""
 
     layout: Layout
     values: Vector
 
     @classmethod
     def over(cls, layout: Layout, values: Vector) -> "Gram":
-        """Those of an encoder's linear maps, known from its layout.
+        """Those of an encoder's linear maps and scales, known from its layout.
 
         Raises:
             TatrError: the number of values differs: they are of another encoder.
@@ -30,13 +33,13 @@ class Gram:
         matrices = gram_layout(layout)
         if len(values) != matrices.size:
             raise TatrError(
-                f"Gram matrices: {len(values):,} entries, but the encoder's linear maps have {matrices.size:,}; "
+                f"Gram matrices: {len(values):,} entries, but those of the encoder's weights have {matrices.size:,}; "
                 "measure them again for this encoder"
             )
         return cls(matrices, values)
 
     def matrix(self, name: str) -> np.ndarray:
-        """The Gram matrix of a weight, float32 [in, in]."""
+        """The Gram matrix of a linear map, float32 [in, in]; of a scale its diagonal, [width]."""
         place = next(matrix for matrix in self.layout.parameters if matrix.name == name)
         entries = np.empty(place.size, np.float32)
 
@@ -51,14 +54,21 @@ class Gram:
 
 
 def gram_layout(layout: Layout) -> Layout:
-    """Where the Gram matrices of an encoder lie: (in, in) for every linear map, in the encoder's own order."""
+    """Where the Gram matrices of an encoder lie: of linear maps, then of scales, each in the encoder's own order."""
     maps = [parameter for parameter in layout.parameters if is_linear_map(parameter)]
-    return Layout.of({weight.name: (inputs_of(weight), inputs_of(weight)) for weight in maps})
+    scales = [parameter for parameter in layout.parameters if is_scale(parameter)]
+    shapes = {weight.name: (inputs_of(weight), inputs_of(weight)) for weight in maps}
+    return Layout.of(shapes | {scale.name: scale.shape for scale in scales})
 
 
 def is_linear_map(parameter: Parameter) -> bool:
     """Whether a parameter is multiplied by inputs; embeddings are added to them."""
     return len(parameter.shape) > 1 and not parameter.name.endswith("embedding")
+
+
+def is_scale(parameter: Parameter) -> bool:
+    """Whether a parameter is the scale of a norm: it multiplies entry by entry."""
+    return len(parameter.shape) == 1 and parameter.name.endswith(".weight")
 
 
 def inputs_of(weight: Parameter) -> int:

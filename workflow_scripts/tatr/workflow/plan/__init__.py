@@ -13,6 +13,7 @@ from tatr.clip.architecture import Architecture, OtherTower
 from tatr.config.models import Config
 from tatr.errors import Problems, TatrError, system_error
 from tatr.merging.coefficients import per_tensor
+from tatr.merging.methods import load
 from tatr.workflow.plan import analyses, ingredients, inputs, merges, results, tables
 from tatr.workflow.plan.artefacts import RESULTS, Draft, Planned
 from tatr.workflow.plan.backbone import BackboneSource, find
@@ -125,7 +126,7 @@ def _check_tower(draft: Draft) -> None:
     config, source = draft.config, draft.source
     if not isinstance(Architecture.of(source.model, source.label).vision, OtherTower):
         return
-    users = {f"merges, '{merge.row_name}'": merge.method == "regmean" for merge in config.merges}
+    users = {f"merges, '{merge.row_name}'": "grams" in load(merge.method).needs for merge in config.merges}
     users["finetuning.checkpointing"] = any(config.finetuning_of(task).checkpointing for task in draft.tasks)
     for key, used in users.items():
         if used:
