@@ -25,7 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_scripts"))
 
-from tatr.merging.linear_maps import gram_layout
+from tatr.merging.matrices.linear_maps import gram_layout
 from tatr.merging.merge import MergeInputs, direction
 from tatr.vectors.apply import parts_of
 from tatr.vectors.layout import Layout

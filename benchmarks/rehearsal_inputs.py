@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_script
 
 from tatr.clip.architecture import Architecture
 from tatr.digests import canonical_digest, file_digest
-from tatr.merging.linear_maps import gram_layout
+from tatr.merging.matrices.linear_maps import gram_layout
 from tatr.vectors.layout import Layout
 from tatr.vectors.store import write_vector
 from tatr.vectors.vector import recut

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from drawn_tasks import drawn_tasks
 
-from tatr.merging.linear_maps import gram_layout
+from tatr.merging.matrices.linear_maps import gram_layout
 from tatr.merging.merge import MergeInputs
 from tatr.vectors.layout import Layout
 

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tatr.console import COMMANDS
-from tatr.merging.file_merge import NEEDS_DATA
+from tatr.merging.given_models.file_merge import NEEDS_DATA
 from tatr.merging.methods import load, names
 from tatr.workflow.code_digest import SCRIPTS
 

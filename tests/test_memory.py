@@ -19,7 +19,7 @@ from tatr.data.batches import batches
 from tatr.data.exemplars import draw_exemplars, read_exemplars
 from tatr.data.task import Task
 from tatr.measuring.evaluation import evaluate
-from tatr.merging.linear_maps import gram_layout
+from tatr.merging.matrices.linear_maps import gram_layout
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import load, names
 from tatr.training import scratch, surgery

@@ -21,7 +21,7 @@ from tatr.data.exemplars import draw_exemplars
 from tatr.digests import file_digest
 from tatr.errors import TatrError
 from tatr.measuring.gram import input_grams
-from tatr.merging.linear_maps import Gram, as_map, from_map, gram_layout, inputs_of, is_linear_map
+from tatr.merging.matrices.linear_maps import Gram, as_map, from_map, gram_layout, inputs_of, is_linear_map
 from tatr.vectors.layout import Layout
 from tatr.vectors.store import StoredVector
 from tatr.weights.encoder_file import save_tensors

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tatr import merge
-from tatr.merging.linear_maps import as_map, from_map, gram_layout, is_linear_map
+from tatr.merging.matrices.linear_maps import as_map, from_map, gram_layout, is_linear_map
 from tatr.vectors.layout import Layout
 
 if os.environ.get("TATR_TEST_PARITY") != "1":

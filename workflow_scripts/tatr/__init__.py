@@ -33,8 +33,8 @@ __all__ = ["TatrError", "__version__", "mean_absolute_gradient", "merge", "merge
 _HOME = {
     "TatrError": "errors",
     "mean_absolute_gradient": "measuring.gradient",
-    "merge": "merging.state_dicts",
-    "merge_files": "merging.file_merge",
+    "merge": "merging.given_models.state_dicts",
+    "merge_files": "merging.given_models.file_merge",
 }
 
 

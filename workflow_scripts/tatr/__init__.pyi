@@ -2,8 +2,8 @@
 # would make the code digest of every step cover these modules.)
 from tatr.errors import TatrError as TatrError
 from tatr.measuring.gradient import mean_absolute_gradient as mean_absolute_gradient
-from tatr.merging.file_merge import merge_files as merge_files
-from tatr.merging.state_dicts import merge as merge
+from tatr.merging.given_models.file_merge import merge_files as merge_files
+from tatr.merging.given_models.state_dicts import merge as merge
 
 __all__ = ["TatrError", "__version__", "mean_absolute_gradient", "merge", "merge_files"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from whole import whole_direction
 
 from tatr.errors import TatrError
-from tatr.merging.linear_maps import gram_layout
+from tatr.merging.matrices.linear_maps import gram_layout
 from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import load
 from tatr.vectors import layout

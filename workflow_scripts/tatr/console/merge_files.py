@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from tatr.errors import TatrError
 
 if TYPE_CHECKING:
-    from tatr.merging.file_merge import FileMerge
+    from tatr.merging.given_models.file_merge import FileMerge
     from tatr.merging.methods import Method
 
 EXAMPLE = """example:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
                 raise TatrError(f"--threads: {threads}: expected a number from 1 up")
             os.environ["OMP_NUM_THREADS"] = str(threads)
 
-        from tatr.merging.file_merge import prepare
+        from tatr.merging.given_models.file_merge import prepare
 
         models = _models(given["finetuned"])
         merge = prepare(
@@ -81,7 +81,7 @@ def _method(arguments: Sequence[str] | None) -> "Method":
 
 def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
     from tatr.merging import sensitivities
-    from tatr.merging.file_merge import NEEDS_DATA
+    from tatr.merging.given_models.file_merge import NEEDS_DATA
     from tatr.merging.methods import load, names
 
     free = [name for name in names() if not NEEDS_DATA.keys() & set(load(name).needs)]
@@ -224,7 +224,7 @@ def _models(given: Sequence[str]) -> dict[str, Path]:
 def _print_plan(merge: "FileMerge") -> None:
     from tatr.merging.calibration import TITLES as CALIBRATIONS
     from tatr.merging.coefficients import stated
-    from tatr.merging.file_merge import free_space
+    from tatr.merging.given_models.file_merge import free_space
     from tatr.merging.methods import load
 
     method = load(merge.method)

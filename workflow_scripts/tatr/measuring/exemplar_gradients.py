@@ -16,7 +16,7 @@ from torch import Tensor
 from tatr.clip import towers as clip
 from tatr.clip.architecture import Architecture, OtherTower
 from tatr.measuring.exemplar_products import REDUCE, Reduction, add_products
-from tatr.merging.linear_maps import TRANSPOSED
+from tatr.merging.matrices.linear_maps import TRANSPOSED
 from tatr.vectors.layout import Layout
 
 TOKENS = 1024

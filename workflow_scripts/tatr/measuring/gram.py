@@ -13,7 +13,7 @@ from tatr.clip.architecture import Architecture
 from tatr.clip.encoder import Encoder
 from tatr.data.exemplars import draw_exemplars, read_exemplars
 from tatr.data.image_store import open_images
-from tatr.merging.linear_maps import gram_layout
+from tatr.merging.matrices.linear_maps import gram_layout
 from tatr.progress import progress
 from tatr.training.recipes.exemplars import Exemplars
 from tatr.vectors.layout import Layout

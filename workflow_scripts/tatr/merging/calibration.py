@@ -10,10 +10,10 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.errors import TatrError
-from tatr.merging.decompositions import leading
-from tatr.merging.each_parameter import each_part
+from tatr.merging.matrices.decompositions import leading
+from tatr.merging.matrices.each_parameter import each_part
+from tatr.merging.matrices.task_matrices import TaskMatrices, is_matrix
 from tatr.merging.methods import Method
-from tatr.merging.task_matrices import TaskMatrices, is_matrix
 from tatr.vectors.apply import Direction
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector, common_length
@@ -33,8 +33,8 @@ def calibrated(
 
     Source: "When shared knowledge hurts: spectral over-accumulation in model merging" (SVC, arXiv 2602.05536, ICML
     2026). In each matrix W of λ·v the singular values σ become γ ⊙ σ, see `calibrated_matrix`. Matrices are those of
-    `tatr.merging.task_matrices`, attention's queries, keys and values stacked; all else is λ·v. In memory is one
-    parameter per thread, with about 80 bytes per entry.
+    `tatr.merging.matrices.task_matrices`, attention's queries, keys and values stacked; all else is λ·v. In memory is
+    one parameter per thread, with about 80 bytes per entry.
 
     Args:
         direction: v, float32 [N].

@@ -25,7 +25,7 @@ class MergeInputs:
     fishers: Sequence[Vector] | None = None
     """Per task, in the order of the task vectors: the diagonal of its Fisher information, float32 [N]."""
     grams: Sequence[Vector] | None = None
-    """Per task: Gram matrices of the inputs of its linear maps (`tatr.merging.linear_maps`)."""
+    """Per task: Gram matrices of the inputs of its linear maps (`tatr.merging.matrices.linear_maps`)."""
     coefficients: Sequence[Sequence[float]] | np.ndarray | None = None
     """Per task: what was learnt for each parameter tensor, [K, tensors]."""
     weights: Weights = None

@@ -6,10 +6,10 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from annotated_types import Interval
 
-from tatr.merging.decompositions import leading
-from tatr.merging.least_squares import bytes_of, weighted_sums
+from tatr.merging.matrices.decompositions import leading
+from tatr.merging.matrices.least_squares import bytes_of, weighted_sums
+from tatr.merging.matrices.task_matrices import ROUNDING, Attention, TaskMatrices, each_matrix
 from tatr.merging.methods import method
-from tatr.merging.task_matrices import ROUNDING, Attention, TaskMatrices, each_matrix
 from tatr.vectors.layout import Layout
 from tatr.vectors.order_statistics import share_of
 from tatr.vectors.vector import Vector

@@ -6,9 +6,9 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from annotated_types import Interval
 
-from tatr.merging.decompositions import leading
-from tatr.merging.linear_maps import inputs_of, is_linear_map, is_scale
-from tatr.merging.measured_tasks import MeasuredTasks, each_measured
+from tatr.merging.matrices.decompositions import leading
+from tatr.merging.matrices.linear_maps import inputs_of, is_linear_map, is_scale
+from tatr.merging.matrices.measured_tasks import MeasuredTasks, each_measured
 from tatr.merging.methods import method
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector

@@ -7,8 +7,8 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.merging.methods import method
-from tatr.merging.random_numbers import of_entries
 from tatr.merging.task_weights import Weights, weighted
+from tatr.vectors.random_numbers import of_entries
 from tatr.vectors.vector import Vector, computed
 
 

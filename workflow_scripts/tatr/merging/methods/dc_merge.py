@@ -6,13 +6,13 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval
 
-from tatr.merging.decompositions import leading, orthogonalised
+from tatr.merging.matrices.decompositions import leading, orthogonalised
+from tatr.merging.matrices.task_matrices import Attention, TaskMatrices, each_matrix
 from tatr.merging.methods import method
-from tatr.merging.task_matrices import Attention, TaskMatrices, each_matrix
-from tatr.merging.votes import Votes
 from tatr.vectors.layout import Layout
 from tatr.vectors.order_statistics import share_of
 from tatr.vectors.vector import Vector
+from tatr.vectors.votes import Votes
 
 
 @method("DC-Merge", coefficient=1.0)

@@ -7,12 +7,12 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.errors import TatrError
-from tatr.merging.each_parameter import each_parameter
+from tatr.merging.matrices.each_parameter import each_parameter
 from tatr.merging.methods import method
-from tatr.merging.random_numbers import of_entries
-from tatr.merging.votes import Votes
 from tatr.vectors.layout import Layout, Parameter
+from tatr.vectors.random_numbers import of_entries
 from tatr.vectors.vector import Vector
+from tatr.vectors.votes import Votes
 
 
 @method("DELLA", coefficient=1.1)

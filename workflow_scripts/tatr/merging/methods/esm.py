@@ -6,11 +6,11 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval
 
-from tatr.merging.decompositions import leading, orthogonalised, polar
-from tatr.merging.linear_maps import inputs_of
-from tatr.merging.measured_tasks import MeasuredTasks, each_measured
+from tatr.merging.matrices.decompositions import leading, orthogonalised, polar
+from tatr.merging.matrices.linear_maps import inputs_of
+from tatr.merging.matrices.measured_tasks import MeasuredTasks, each_measured
+from tatr.merging.matrices.task_matrices import is_matrix
 from tatr.merging.methods import method
-from tatr.merging.task_matrices import is_matrix
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tatr.merging.decompositions import polar
+from tatr.merging.matrices.decompositions import polar
+from tatr.merging.matrices.task_matrices import Attention, TaskMatrices, each_matrix
 from tatr.merging.methods import method
-from tatr.merging.task_matrices import Attention, TaskMatrices, each_matrix
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector
 

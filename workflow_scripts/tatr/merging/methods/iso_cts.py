@@ -6,9 +6,9 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval
 
-from tatr.merging.decompositions import Components, leading, orthogonalised
+from tatr.merging.matrices.decompositions import Components, leading, orthogonalised
+from tatr.merging.matrices.task_matrices import ROUNDING, Attention, TaskMatrices, each_matrix
 from tatr.merging.methods import method
-from tatr.merging.task_matrices import ROUNDING, Attention, TaskMatrices, each_matrix
 from tatr.vectors.layout import Layout
 from tatr.vectors.order_statistics import share_of
 from tatr.vectors.vector import Vector

@@ -6,9 +6,9 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval
 
-from tatr.merging.least_squares import bytes_of, minimum, weighted_sums
-from tatr.merging.linear_maps import is_linear_map, is_scale
-from tatr.merging.measured_tasks import MeasuredTasks, each_measured
+from tatr.merging.matrices.least_squares import bytes_of, minimum, weighted_sums
+from tatr.merging.matrices.linear_maps import is_linear_map, is_scale
+from tatr.merging.matrices.measured_tasks import MeasuredTasks, each_measured
 from tatr.merging.methods import method
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector

@@ -8,10 +8,10 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.errors import TatrError
-from tatr.merging.cholesky import factorise, mirror, solve
-from tatr.merging.each_parameter import one_blas_thread
-from tatr.merging.gram_products import PROBES, exact_products, sums
-from tatr.merging.linear_maps import Gram, as_map, from_map, inputs_of, is_linear_map
+from tatr.merging.matrices.cholesky import factorise, mirror, solve
+from tatr.merging.matrices.each_parameter import one_blas_thread
+from tatr.merging.matrices.gram_products import PROBES, exact_products, sums
+from tatr.merging.matrices.linear_maps import Gram, as_map, from_map, inputs_of, is_linear_map
 from tatr.merging.methods import method
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector, recut

@@ -7,9 +7,9 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.errors import TatrError
-from tatr.merging.decompositions import leading, orthogonalised
+from tatr.merging.matrices.decompositions import leading, orthogonalised
+from tatr.merging.matrices.task_matrices import Attention, TaskMatrices, each_matrix
 from tatr.merging.methods import method
-from tatr.merging.task_matrices import Attention, TaskMatrices, each_matrix
 from tatr.vectors.layout import Layout
 from tatr.vectors.order_statistics import share_of
 from tatr.vectors.vector import Vector

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Interval
 
-from tatr.merging.least_squares import WeightedSums, after_descent, bytes_of, minimum, weighted_sums
+from tatr.merging.matrices.least_squares import WeightedSums, after_descent, bytes_of, minimum, weighted_sums
+from tatr.merging.matrices.task_matrices import Attention, Elsewhere, TaskMatrices, each_matrix
 from tatr.merging.methods import method
-from tatr.merging.task_matrices import Attention, Elsewhere, TaskMatrices, each_matrix
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector
 

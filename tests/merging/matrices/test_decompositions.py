@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tatr.merging import decompositions
-from tatr.merging.decompositions import leading, orthogonalised, polar
+from tatr.merging.matrices import decompositions
+from tatr.merging.matrices.decompositions import leading, orthogonalised, polar
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from tatr import TatrError, merge, merge_files
 from tatr.merging import sensitivities
-from tatr.merging.file_merge import NEEDS_DATA
+from tatr.merging.given_models.file_merge import NEEDS_DATA
 from tatr.merging.methods import load, names
 
 StateDict = dict[str, np.ndarray]

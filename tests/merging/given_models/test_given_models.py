@@ -401,7 +401,7 @@ def test_places_that_can_not_be_written_are_named(base: Path, tmp_path: Path, mo
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "model.safetensors")
 
-    monkeypatch.setattr("tatr.merging.file_merge.write_safetensors", full)
+    monkeypatch.setattr("tatr.merging.given_models.file_merge.write_safetensors", full)
     with pytest.raises(TatrError, match=r"out: the disk is full; free some space and run again \(No space left"):
         merge_files(base, [cars], tmp_path / "out")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("out")]

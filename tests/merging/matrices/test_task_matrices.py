@@ -7,9 +7,9 @@ import pytest
 from drawn_tasks import drawn_tasks
 from whole import whole_direction
 
+from tatr.merging.matrices.task_matrices import TaskMatrices, each_matrix, is_matrix
 from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import Method, load, names
-from tatr.merging.task_matrices import TaskMatrices, each_matrix, is_matrix
 from tatr.vectors.layout import Layout
 
 SHAPES = {

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tatr.merging import cholesky
-from tatr.merging.cholesky import factorise, mirror, solve
+from tatr.merging.matrices import cholesky
+from tatr.merging.matrices.cholesky import factorise, mirror, solve
 
 
 def system(size: int) -> np.ndarray:

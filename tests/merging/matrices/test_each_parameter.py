@@ -9,8 +9,8 @@ from float64_formulas import balanced, isotropic, orthogonalised, regression
 from threadpoolctl import threadpool_info
 from whole import whole_direction
 
-from tatr.merging.each_parameter import each_parameter
-from tatr.merging.linear_maps import gram_layout
+from tatr.merging.matrices.each_parameter import each_parameter
+from tatr.merging.matrices.linear_maps import gram_layout
 from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import load, names
 from tatr.vectors.layout import Layout, Parameter
@@ -107,7 +107,7 @@ def test_no_more_run_together_than_there_is_room_for(monkeypatch: pytest.MonkeyP
         return np.arange(parameter.offset, parameter.stop, dtype=np.float32)
 
     for room, expected in ((60, range(30, 61)), (1, range(10, 41)), (10**6, range(60, 10**6))):
-        monkeypatch.setattr("tatr.merging.each_parameter.ROOM", room)
+        monkeypatch.setattr("tatr.merging.matrices.each_parameter.ROOM", room)
         most = 0
         found = np.concatenate([*each_parameter(values, layout, lambda parameter: parameter.size)])
         np.testing.assert_array_equal(found, np.arange(layout.size))
@@ -116,7 +116,7 @@ def test_no_more_run_together_than_there_is_room_for(monkeypatch: pytest.MonkeyP
 
 def test_an_error_surfaces_and_others_do_not_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.setattr("tatr.merging.each_parameter.ROOM", 1)
+    monkeypatch.setattr("tatr.merging.matrices.each_parameter.ROOM", 1)
 
     def fail(parameter: Parameter) -> np.ndarray:
         raise ValueError(parameter.name)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tatr.merging.votes import Votes
+from tatr.vectors.votes import Votes
 
 
 def test_total_and_means_by_sign() -> None:

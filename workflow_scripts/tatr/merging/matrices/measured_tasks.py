@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tatr.merging.each_parameter import each_parameter
-from tatr.merging.linear_maps import Gram, as_map, from_map, inputs_of, is_linear_map
+from tatr.merging.matrices.each_parameter import each_parameter
+from tatr.merging.matrices.linear_maps import Gram, as_map, from_map, inputs_of, is_linear_map
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector
 

@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from tatr.merging.each_parameter import each_parameter
-from tatr.merging.linear_maps import TRANSPOSED
+from tatr.merging.matrices.each_parameter import each_parameter
+from tatr.merging.matrices.linear_maps import TRANSPOSED
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector
 

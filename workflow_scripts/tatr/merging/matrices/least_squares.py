@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tatr.merging.linear_maps import inputs_of
+from tatr.merging.matrices.linear_maps import inputs_of
 from tatr.vectors.layout import Parameter
 
 SOUND = 1e-8

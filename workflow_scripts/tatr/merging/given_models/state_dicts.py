@@ -9,12 +9,12 @@ from tatr.errors import TatrError
 from tatr.merging import sensitivities
 from tatr.merging.addend import addend
 from tatr.merging.coefficients import coefficient_of
+from tatr.merging.given_models.mergeable_tensors import sort_tensors
+from tatr.merging.given_models.state_tensors import StateDict, StateTensors, by_name, state_dict
 from tatr.merging.mask import end_of_region, mask, tau_of
 from tatr.merging.merge import MergeInputs
-from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import load
 from tatr.merging.sensitivities import Sensitivity
-from tatr.merging.state_tensors import StateDict, StateTensors, by_name, state_dict
 from tatr.merging.task_vector import task_vector
 from tatr.merging.task_weights import task_weights_of
 from tatr.vectors.apply import Direction, applied

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from tatr.merging.least_squares import WeightedSums, after_descent, minimum, weighted_sums
+from tatr.merging.matrices.least_squares import WeightedSums, after_descent, minimum, weighted_sums
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
 from tatr.errors import TatrError
-from tatr.merging.renamed import renaming
+from tatr.merging.given_models.renamed import renaming
 from tatr.vectors.layout import Parameter
 from tatr.weights.adapters import REMEDY, adapter_tensor
 

@@ -24,14 +24,14 @@ from tatr.merging import sensitivities
 from tatr.merging.addend import addend
 from tatr.merging.calibration import alpha_of, check_calibration
 from tatr.merging.coefficients import ByTensor, coefficient_of, per_tensor, stated
-from tatr.merging.companions import Companions, companions_of
+from tatr.merging.given_models.companions import Companions, companions_of
+from tatr.merging.given_models.mergeable_tensors import sort_tensors
+from tatr.merging.given_models.reading_meter import ReadingMeter
+from tatr.merging.given_models.state_tensors import by_name
 from tatr.merging.mask import Threshold, end_of_region, mask, tau_of
 from tatr.merging.merge import MergeInputs
-from tatr.merging.mergeable_tensors import sort_tensors
 from tatr.merging.methods import Method, load, refusal_of_weights
-from tatr.merging.reading_meter import ReadingMeter
 from tatr.merging.sensitivities import Sensitivity
-from tatr.merging.state_tensors import by_name
 from tatr.merging.task_vector import task_vector
 from tatr.merging.task_weights import Weights, task_weights_of
 from tatr.vectors.apply import applied

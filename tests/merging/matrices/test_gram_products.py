@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tatr.merging import gram_products
-from tatr.merging.gram_products import PROBES, exact_products, sums
+from tatr.merging.matrices import gram_products
+from tatr.merging.matrices.gram_products import PROBES, exact_products, sums
 
 INPUTS, OUTPUTS, TASKS = 200, 30, 3
 

@@ -1,0 +1,1 @@
+"""Merges of models that people hand over: in memory, or as files of any size."""
