@@ -29,7 +29,8 @@ def nodes(kind: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
 
 
 def layers() -> list[str]:
-    (contract,) = PROJECT["tool"]["importlinter"]["contracts"]
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    (contract,) = (contract for contract in contracts if contract["containers"] == ["tatr"])
     return [name.strip() for layer in contract["layers"] for name in layer.split("|")]
 
 

@@ -222,7 +222,7 @@ def test_help_names_the_methods_with_their_settings_and_the_sensitivities() -> N
 
 
 def test_the_readme_s_example_runs(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
     example = re.search(r"```python\n(from tatr import merge.*?)```", readme, re.DOTALL)
     assert example
     floating = {name: pretrained[name] for name in ("w", "b")}
