@@ -39,6 +39,8 @@ def write_data(folder: Path, suite: list[str]) -> dict[str, dict[str, Any]]:
         layout = NATIVE["hub" if task == "dtd" or task not in NATIVE else task]
         layout.write(folder / task, layout.classes, PER_CLASS)
         tasks[task] = layout.task(folder / task, per_class=PER_CLASS)
+        if layout is NATIVE["hub"]:  # whose columns and splits are called otherwise in some
+            tasks[task] |= {"image_column": "image", "label_column": "label", "train": "train", "test": "test"}
     return tasks
 
 
