@@ -12,6 +12,7 @@ BASE = Path(workflow.basedir)
 
 try:
     from tatr.config.loading import load_config, read_tasks
+    from tatr.config.written import with_nulls
     from tatr.digests import canonical
     from tatr.errors import TatrError
     from tatr.workflow.display.messages import attach
@@ -38,7 +39,7 @@ try:
     check_encoding()
     check_places(BASE, Path.cwd())
     files = [*KNOWN_TASKS, *(workflow.overwrite_configfiles or workflow.configfiles)]
-    checked = load_config(config, read_tasks(KNOWN_TASKS), files)
+    checked = load_config(with_nulls(config, workflow.config_settings.config), read_tasks(KNOWN_TASKS), files)
     # Jobs on a cluster plan again; what they read, the run that submitted them has looked at.
     plan = build(checked, BASE / "backbones", look=workflow.is_main_process)
     LINKS = links(plan.config.name, plan.values())

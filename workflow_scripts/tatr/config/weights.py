@@ -1,10 +1,11 @@
 """Where weights come from, checked: the pre-trained backbone and the individual models."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from tatr.config.section import Section
+from tatr.config.section import Section, as_number
 
 Deviation = Annotated[float, Field(gt=0)]
 
@@ -43,18 +44,29 @@ ORIGINS = {"train": (), "folder": ("path", "zero_shot"), "hub": ("repository", "
 Origin = Literal["train", "folder", "hub"]
 
 
+def _check_placeholders(template: str) -> str:
+    if unknown := next(
+        (found for found in re.findall(r"\{\w*\}", template) if found not in ("{task}", "{name}")), None
+    ):
+        raise ValueError(f"{template!r}: {unknown} is no placeholder; {{task}} and {{name}} are")
+    return template
+
+
+Template = Annotated[str, AfterValidator(_check_placeholders)]
+
+
 class CheckpointOrigin(Section):
     """Where one individual model comes from."""
 
     origin: Origin = Field("train", description="trained here, files on disk, or the Hugging Face Hub")
-    path: str | None = Field(
+    path: Template | None = Field(
         None, description="folder: the file or folder; {task} is the task, {name} the paper's name of it"
     )
-    zero_shot: str | None = Field(
+    zero_shot: Template | None = Field(
         None,
         description="folder: the pre-trained copy that came with it, compared with the backbone; null looks next to it",
     )
-    repository: str | None = Field(None, description="hub: OWNER/NAME, {task} and {name} as above")
+    repository: Template | None = Field(None, description="hub: OWNER/NAME, {task} and {name} as above")
     revision: str | None = Field(None, description="hub: commit, branch or tag; null takes the newest")
 
     def named(self, task: str, name: str) -> "CheckpointOrigin":
@@ -71,9 +83,9 @@ class CheckpointOverrides(Section):
     """Where one task's model comes from, if elsewhere."""
 
     origin: Origin | None = Field(None, description=CheckpointOrigin.model_fields["origin"].description)
-    path: str | None = Field(None, description="folder: the file or folder")
-    zero_shot: str | None = Field(None, description="folder: the pre-trained copy that came with it")
-    repository: str | None = Field(None, description="hub: OWNER/NAME")
+    path: Template | None = Field(None, description="folder: the file or folder")
+    zero_shot: Template | None = Field(None, description="folder: the pre-trained copy that came with it")
+    repository: Template | None = Field(None, description="hub: OWNER/NAME")
     revision: str | None = Field(None, description="hub: commit, branch or tag")
 
 
@@ -91,10 +103,15 @@ class Checkpoints(CheckpointOrigin):
 def _expected(raw: Any) -> Any:  # noqa: ANN401
     if raw not in ("paper", "published") and not isinstance(raw, dict):
         raise ValueError("expected paper, published, or accuracies in %: {TASK: number}")
-    for task, value in raw.items() if isinstance(raw, dict) else ():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
-            raise ValueError(f"{task}: {value}: expected an accuracy in %, from 0 to 100")
-    return raw
+    if not isinstance(raw, dict):
+        return raw
+    found = {task: None if isinstance(value, bool) else as_number(str(value)) for task, value in raw.items()}
+    for task, value in found.items():
+        if value is None or not 0 <= value <= 100:
+            raise ValueError(f"{task}: {raw[task]!r}: expected an accuracy in %, from 0 to 100")
+        if 0 < value <= 1:
+            raise ValueError(f"{task}: {value:g}: expected an accuracy in % (did you mean {100 * value:g}?)")
+    return found
 
 
 class Sanity(Section):

@@ -4,7 +4,7 @@ YAML takes `0625` for the number 405 and `no` for a truth value. Only the file s
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,20 @@ def read_yaml(file: Path) -> Any:  # noqa: ANN401
 def is_aside(key: Any) -> bool:  # noqa: ANN401
     """Whether a top-level key is no part of the configuration: what it holds stands there to be referred to."""
     return isinstance(key, str) and key.startswith("x-")
+
+
+def with_nulls(config: Any, given: Any) -> Any:  # noqa: ANN401
+    """A configuration in which the command line's `null` is nothing, as a file's is; Snakemake hands it on as text.
+
+    Args:
+        config: with all that was given.
+        given: what the command line gave of it.
+    """
+    if isinstance(config, Mapping) and isinstance(given, Mapping):
+        return {key: with_nulls(value, given[key]) if key in given else value for key, value in config.items()}
+    if isinstance(config, list) and isinstance(given, list) and len(config) == len(given):
+        return [with_nulls(*pair) for pair in zip(config, given, strict=True)]
+    return None if config == given == "null" else config
 
 
 class Written:

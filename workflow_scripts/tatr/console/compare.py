@@ -73,9 +73,12 @@ def _show(one: "Artefact", other: "Artefact") -> None:
     of_several = any(len(rows[name]) > 1 for name in common)
     if len(common) == 1 and not of_several and (by_task := _by_task(rows[common[0]][0], others[common[0]][0])):
         console.print(by_task)
-    for side, own, theirs in (("A", rows, others), ("B", others, rows)):
-        if alone := [name for name in own if name not in theirs]:
-            console.print(f"only in {side}: {'; '.join(alone)}", markup=False, highlight=False, soft_wrap=True)
+    alone = {"A": [name for name in rows if name not in others], "B": [name for name in others if name not in rows]}
+    for side, names in alone.items():
+        if names:
+            console.print(f"only in {side}: {'; '.join(names)}", markup=False, highlight=False, soft_wrap=True)
+    if all(alone.values()):
+        console.print("Rows are called by their settings; with a `name` in both, they are compared.", highlight=False)
 
 
 def _averages(pairs: Mapping[str, tuple[BySeed, BySeed]]) -> "Table":

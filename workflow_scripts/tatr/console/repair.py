@@ -46,7 +46,9 @@ def repair(wrong: Iterable[Path], configs: Sequence[Path], cores: str) -> int:
     whole = [path for path in again if not list(problems(path / FILE))]
     equal = [path for path in whole if _digest(path / FILE) == again[path]]
     if again:
-        print(f"{len(whole)} made again, {len(equal)} of them with the content that they had.")
+        unknown = sum(not again[path] for path in whole)
+        told = f"; of {unknown} nothing said which they had" if unknown else ""
+        print(f"{len(whole)} made again, {len(equal)} of them with the content that they had{told}.")
     for path in left:
         print(f"{path}: none of these configurations, with the present code, asks for it; name another, or delete it")
     return int(bool(left) or len(whole) < len(again))

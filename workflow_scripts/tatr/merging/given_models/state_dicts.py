@@ -115,6 +115,7 @@ def _merged(
     chosen = sensitivities.of_region(sensitivity, tau, usual, len(models))
     # Also those that a model alone has: they are ignored.
     unmerged = {name for tensors in (base, *models.values()) for name in tensors.entries} - {*names}
+    _check_read(measured, chosen)
     in_order = {what: _in_order(given, models, unmerged, layout, what) for what, given in measured.items()}
     kept = _trust_region(chosen, tau, task_vectors=vectors, **in_order) if chosen else None
     v, factor = merged_direction(vectors, layout)
@@ -122,6 +123,14 @@ def _merged(
     for block, part in zip(layout.blocks(), applied(origin, v, factor, kept), strict=True):
         flat[block] = part
     return layout.unflatten(flat)
+
+
+def _check_read(measured: Mapping[str, Any], chosen: Sensitivity | None) -> None:
+    for what in (what for what, given in measured.items() if given is not None):
+        if chosen is None:
+            raise TatrError(f"{what}: are not read without a trust region; give tau, or leave them out")
+        if what not in chosen.needs:
+            raise TatrError(f"{what}: are not read by sensitivity '{chosen.name}'; give another one, or leave them out")
 
 
 def _trust_region(chosen: Sensitivity, tau: float | None, **ingredients: Sequence[Vector] | None) -> Vector:

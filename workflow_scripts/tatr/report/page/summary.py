@@ -76,7 +76,7 @@ def _added(merges: pd.DataFrame, digits: int) -> str:
     paired = merges[merges["difference"].notna()]
     if paired.empty:
         return "No row inside a trust region has the same row without one to compare with."
-    name = str(paired["difference"].idxmax())
+    name = str(paired["difference"].abs().idxmax())
     largest = _row(paired, name)
     figures = [largest[key] for key in ("difference", "difference_low", "difference_high")]
     value, low, high = (signed(figure, digits) for figure in figures)

@@ -22,6 +22,9 @@ FILES = (
 )
 """What open_clip and transformers call the weights in a model's folder."""
 
+ZERO_SHOT = ("zeroshot", "zero_shot")
+"""What the copy of a model before fine-tuning is called, but for its ending."""
+
 FORMATS = "files of torch.save (state dicts, whole modules, TorchScript) and safetensors"
 
 
@@ -198,7 +201,8 @@ def _in_folder(folder: Path) -> Path:
     there = sorted(path for path in folder.iterdir() if path.is_file())
     if is_adapter_folder(folder):
         raise TatrError(f"{folder}: holds an adapter (LoRA), not a whole model; {REMEDY}")
-    weights = [path for path in there if path.suffix in ENDINGS]
+    copies = zero_shot_copies(folder)
+    weights = [path for path in there if path.suffix in ENDINGS and path not in copies]
     if len(weights) != 1:
         names = ", ".join(p.name for p in weights[:5]) or "none"
         raise TatrError(
@@ -206,6 +210,11 @@ def _in_folder(folder: Path) -> Path:
             f"found {names}; name the file"
         )
     return weights[0]
+
+
+def zero_shot_copies(folder: Path) -> list[Path]:
+    """Files in a folder that are called as the copy of a model before fine-tuning."""
+    return sorted(path for path in folder.iterdir() if path.stem in ZERO_SHOT and path.suffix in ENDINGS)
 
 
 def _file(path: Path) -> Tensors:

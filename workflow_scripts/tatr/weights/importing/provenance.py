@@ -11,7 +11,7 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.weights.encoder_file import EncoderFile
-from tatr.weights.importing.formats import Clip
+from tatr.weights.importing.formats import ZERO_SHOT, Clip, zero_shot_copies
 
 logger = logging.getLogger("tatr")
 
@@ -89,8 +89,14 @@ def with_projection(clip: Clip, pretrained: EncoderFile) -> Mapping[str, np.ndar
 
 
 def zero_shot_copy_of(file: Path) -> Path | None:
-    """The zero-shot copy in the same folder: `zeroshot.pt` next to `finetuned.pt`, and the like."""
-    names = [file.name.replace("finetuned", word) for word in ("zeroshot", "zero_shot")]
+    """The zero-shot copy in the same folder: `zeroshot.pt` next to `finetuned.pt`, and the like.
+
+    Args:
+        file: of the fine-tuned model, or its folder.
+    """
+    if file.is_dir():
+        return next(iter(zero_shot_copies(file)), None)
+    names = [file.name.replace("finetuned", word) for word in ZERO_SHOT]
     return next((file.with_name(name) for name in names if name != file.name and file.with_name(name).exists()), None)
 
 
