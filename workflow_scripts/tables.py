@@ -26,7 +26,7 @@ def run(job: Job) -> None:
     settings = job.settings
     warnings = warnings_of(sanity, settings["names"]) if sanity else []
     rows = [each["rows"] for each in settings.get("seeds", ())] or [settings["rows"]]
-    warnings += learnt_little(rows, predictions, settings["tasks"], settings["names"])
+    warnings += learnt_little(rows, predictions, settings["tasks"], settings["names"], settings.get("imported", ()))
     norms: dict[str, list[float]] = {}
     for vector in job.inputs["task_vectors"]:
         norm = json.loads((vector / "norm.json").read_text(encoding="utf-8"))["norm"]

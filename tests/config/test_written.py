@@ -11,7 +11,7 @@ from tatr.config.docs import schema
 from tatr.config.limits import check_rows, check_size
 from tatr.config.loading import expand, load_config, read_tasks
 from tatr.config.models import Config
-from tatr.config.written import DEEPEST, read_yaml
+from tatr.config.written import DEEPEST, read_yaml, with_nulls
 from tatr.errors import TatrError
 
 BASE = Path(__file__).parents[2]
@@ -193,3 +193,9 @@ def test_names_of_all_scripts_are_as_good_as_any(name: str, tmp_path: Path) -> N
     written = {"display": {"tasks": {"cars": name}}, "tasks": {"own": own}}
     config = load(tmp_path, PLAIN + yaml.safe_dump(written, allow_unicode=True))
     assert (config.display.tasks["cars"], config.tasks["own"].classnames) == (name, [name, "b"])
+
+
+def test_null_on_the_command_line_is_nothing() -> None:
+    config = {"merges": [{"trust_region": ["null", {"tau": "0.05"}]}], "name": "null", "suite": ["null", "cars"]}
+    given = {"merges": [{"trust_region": ["null", {"tau": "0.05"}]}]}
+    assert with_nulls(config, given) == config | {"merges": [{"trust_region": [None, {"tau": "0.05"}]}]}

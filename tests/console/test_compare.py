@@ -118,6 +118,7 @@ def test_rows_of_one_side_and_other_test_images_are_said(results: Results, capsy
     shown = compare(capsys, one.folder, other.folder)
     assert "only in A: TATR\n" in shown
     assert "only in B: TATR [red] 99\n" in shown
+    assert "with a `name` in both, they are compared" in shown
     fewer = {task: Predictions(*(getattr(its, key)[1:] for key in ("predicted", "labels", "losses")))
              for task, its in answers(1, 0.6).items()}  # fmt: skip
     cut = results.add("evaluation", "cut", {}, {}, of=fewer)

@@ -70,3 +70,11 @@ def test_seeds_are_judged_together() -> None:
     predictions = {"p": {"cars": answers(0.25)}, "i0": {"cars": answers(0.25)}, "i1": {"cars": answers(0.75)}}
     assert learnt_little(rows, predictions, ["cars"], {}) == []
     assert len(learnt_little(rows[:1], predictions, ["cars"], {})) == 1
+
+
+def test_an_imported_model_is_not_to_be_trained_longer() -> None:
+    predictions = {"p": {"cars": answers(0.25)}, "i": {"cars": answers(0.25)}}
+    trained, imported = (learnt_little([ROWS[:2]], predictions, ["cars"], {}, those)[0] for those in ((), ("cars",)))
+    assert "Try more steps" in trained
+    assert "steps" not in imported
+    assert "Look at whether it is of this task" in imported

@@ -261,7 +261,10 @@ def test_mistakes_are_named_and_leave_nothing(base: Path, tuned: dict[str, Path]
     for given, message in (
         ({"method": "regmean"}, "regmean: needs Gram matrices.*images of all tasks; use the pipeline"),
         ({"method": "tis"}, "'tis': unknown; expected one of"),
-        ({"method": "ties", "densty": 0.2}, r"ties: takes no setting densty \(its settings: density, combine, scope\)"),
+        (
+            {"method": "ties", "densty": 0.2},
+            r"ties: takes no setting densty \(did you mean density\? its settings: density, ",
+        ),
         ({"method": "ties", "density": 0}, "density = 0 is out of range"),
         ({"tau": 1.0}, "tau = 1"),
         ({"tau": 0.1, "sensitivity": "gradient"}, "gradient needs gradients on images of all tasks; use the pipeline"),

@@ -87,7 +87,7 @@ def test_a_sensitivity_that_decides_by_signs(
     np.testing.assert_allclose(flat(merged), expected, rtol=1e-5)
     with pytest.raises(TatrError, match=rf"tau = 0\.1: sensitivity '{name}' decides by itself"):
         merge(pretrained, finetuned, tau=0.1, sensitivity=name, signed_gradients=given)
-    with pytest.raises(TatrError, match=f"'{name}': needs signed_gradients, which were not given"):
+    with pytest.raises(TatrError, match=f"gradients: are not read by sensitivity '{name}'"):
         merge(pretrained, finetuned, sensitivity=name, gradients=given)
     with pytest.raises(TatrError, match="signed_gradients: given for cars; expected for cars, digits, signs"):
         merge(pretrained, finetuned, sensitivity=name, signed_gradients={"cars": given["cars"]})
@@ -189,6 +189,25 @@ def test_gradients_are_needed_of_what_is_merged_only(pretrained: StateDict, fine
     assert_equal(merged, merge(pretrained, models, tau=0.25, gradients=with_head, ignore=["head"]))
     with pytest.raises(TatrError, match=r"gradients of 'cars': 'b' is missing; give it zeros, .*ignore=\['b'\]"):
         merge(pretrained, finetuned, tau=0.25, gradients=without)
+
+
+def test_gradients_that_are_not_read_are_refused(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:
+    gradients = {task: {name: abs(tensor) for name, tensor in state.items()} for task, state in finetuned.items()}
+    for options, message in (
+        ({"gradients": gradients}, "gradients: are not read without a trust region; give tau"),
+        ({"signed_gradients": gradients}, "signed_gradients: are not read without a trust region"),
+        (
+            {"gradients": gradients, "tau": 0.1, "sensitivity": "random"},
+            "gradients: are not read by sensitivity 'random'",
+        ),
+        ({"signed_gradients": gradients, "tau": 0.1}, "signed_gradients: are not read by sensitivity 'zero_shot'"),
+    ):
+        with pytest.raises(TatrError, match=message):
+            merge(pretrained, finetuned, **options)
+
+
+def test_one_pattern_may_be_a_text(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:
+    assert_equal(merge(pretrained, finetuned, ignore="b"), merge(pretrained, finetuned, ignore=["b"]))
 
 
 def test_what_is_no_model_is_said(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:

@@ -60,6 +60,8 @@ def test_several_trust_regions_are_counted() -> None:
     table = table_of(
         ta=(0.5, {}), good=(0.6, {"without": ["ta"]}), bad=(0.4, {"without": ["ta"]}), same=(0.5, {"without": ["ta"]})
     )
+    losses = summary(table.drop(index="good"))[3]
+    assert re.search(r"largest change, −10\.0 points \[.*\] of bad, is significant", losses)
     sentence = summary(table)[3]
     assert "Of 3 rows inside a trust region, 1 are significantly better and 1 significantly worse" in sentence
     assert re.search(r"largest change, \+10\.0 points \[.*\] of good, is significant", sentence)

@@ -15,6 +15,7 @@ from torch import nn
 
 from tatr.errors import TatrError
 from tatr.weights.importing import Clip, facts, read_clip
+from tatr.weights.importing.provenance import zero_shot_copy_of
 from tatr.weights.importing.torch_files import TorchFile
 
 FORMATS = {
@@ -226,6 +227,10 @@ def test_which_file_of_a_folder(tmp_path: Path, visual: Weights) -> None:
     refused(tmp_path, r"which file holds the model\? Expected .* found none; name the file")
     save_file(visual, tmp_path / "a.safetensors")
     same(read_clip(tmp_path), visual)
+    assert zero_shot_copy_of(tmp_path) is None
+    (tmp_path / "zeroshot.pt").write_bytes(b"")
+    same(read_clip(tmp_path), visual)
+    assert zero_shot_copy_of(tmp_path) == tmp_path / "zeroshot.pt"
     save_file(visual, tmp_path / "b.safetensors")
     refused(tmp_path, r"found a.safetensors, b.safetensors; name the file")
 

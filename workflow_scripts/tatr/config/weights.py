@@ -45,10 +45,8 @@ Origin = Literal["train", "folder", "hub"]
 
 
 def _check_placeholders(template: str) -> str:
-    if unknown := next(
-        (found for found in re.findall(r"\{\w*\}", template) if found not in ("{task}", "{name}")), None
-    ):
-        raise ValueError(f"{template!r}: {unknown} is no placeholder; {{task}} and {{name}} are")
+    if unknown := set(re.findall(r"\{\w*\}", template)) - {"{task}", "{name}"}:
+        raise ValueError(f"{min(unknown)} is no placeholder; {{task}} and {{name}} are")
     return template
 
 

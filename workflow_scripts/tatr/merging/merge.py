@@ -57,8 +57,6 @@ def _check(method: Method, inputs: MergeInputs, settings: Mapping[str, Any]) -> 
         raise TatrError(f"{method.name}: no task vectors to merge")
     if len({len(vector) for vector in task_vectors}) > 1:
         raise TatrError(f"{method.name}: task vectors differ in length; they belong to different encoders")
-    if unknown := settings.keys() - method.parameters.keys():
-        raise TatrError(f"{method.name}: takes no setting {', '.join(sorted(unknown))}")
     for name in method.needs:
         if (given := getattr(inputs, name)) is None:
             was, page = "was" if name == "layout" else "were", f"docs/merging/methods/{method.name}.md"

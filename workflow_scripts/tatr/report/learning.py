@@ -1,6 +1,6 @@
 """A warning for individual models that learnt next to nothing: what is merged from them is noise."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import log
 from typing import Any
 
@@ -18,10 +18,8 @@ GAIN = 0.05
 MISTAKES = 0.1
 """At most so many of a pre-trained model's answers may be wrong to call it good already."""
 
-ADVICE = (
-    "Try more steps or another learning rate (finetuning.steps and learning_rate, or under finetuning.tasks.{task}), "
-    "and look at the labels, the class names and the prompts; of an imported model, at whether it is of this task."
-)
+TRY = "Try more steps or another learning rate (finetuning.steps and learning_rate, or under finetuning.tasks.{task})"
+LOOK_AT = "the labels, the class names and the prompts"
 
 
 def learnt_little(
@@ -29,6 +27,7 @@ def learnt_little(
     predictions: ByEvaluation,
     tasks: Sequence[str],
     names: Mapping[str, str],
+    imported: Collection[str] = (),
 ) -> list[str]:
     """What a reader of the table must know of individual models: a text per task whose model learnt next to nothing.
 
@@ -37,12 +36,14 @@ def learnt_little(
         predictions: of the test images, per evaluation and task.
         tasks: that are merged.
         names: display names of tasks.
+        imported: tasks whose models were fine-tuned elsewhere.
     """
     before, after = (_of_row(name, rows, predictions) for name in (PRETRAINED, INDIVIDUAL))
     texts = []
     for task in tasks:
         if task in after and (what := _remark(after[task], before.get(task))):
-            advice = ADVICE.format(task=task)
+            trained = f"{TRY.format(task=task)}, and look at {LOOK_AT}."
+            advice = f"Look at whether it is of this task, and at {LOOK_AT}." if task in imported else trained
             texts.append(f"The individual model of {names.get(task, task)} {what}. {advice}")
     return texts
 

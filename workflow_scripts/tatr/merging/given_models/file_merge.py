@@ -63,7 +63,7 @@ def merge_files(
     calibration: str | None = None,
     tau: float | None = None,
     sensitivity: str | None = None,
-    ignore: Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
     **settings: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
     """Merge fine-tuned models on disk into one: θ_pre + λ·v, with v restricted to the trust region if `tau` is given.
@@ -82,7 +82,7 @@ def merge_files(
         tau: share of the merged parameters, the most sensitive ones, that stay as they are in θ_pre; None merges all.
         sensitivity: how sensitive they are, a name of `tatr.merging.sensitivities` that needs no data; None takes
             `zero_shot` (Eq. 7 of arXiv 2501.15065).
-        ignore: patterns (`lm_head.*`) of tensors that are left as they are in the base.
+        ignore: a pattern (`lm_head.*`), or several, of tensors that are left as they are in the base.
         settings: of the method.
 
     Returns:
@@ -103,7 +103,7 @@ def merge_files(
         calibration=calibration,
         tau=tau,
         sensitivity=sensitivity,
-        ignore=ignore,
+        ignore=[ignore] if isinstance(ignore, str) else ignore,
         settings=settings,
     ).run()
 
@@ -352,9 +352,6 @@ def _check_settings(method: Method, settings: Mapping[str, Any]) -> None:
     name = method.name
     if needed := [what for need, what in NEEDS_DATA.items() if need in method.needs]:
         raise TatrError(f"{name}: needs {', '.join(needed)}, which take images of all tasks; use the pipeline for it")
-    if unknown := settings.keys() - method.parameters.keys():
-        taken = ", ".join(method.parameters) or "none"
-        raise TatrError(f"{name}: takes no setting {', '.join(sorted(unknown))} (its settings: {taken})")
     method.check(settings)
 
 

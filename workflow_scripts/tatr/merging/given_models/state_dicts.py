@@ -38,7 +38,7 @@ def merge(
     gradients: Mapping[str, StateDict] | Sequence[StateDict] | None = None,
     sensitivity: str | None = None,
     signed_gradients: Mapping[str, StateDict] | Sequence[StateDict] | None = None,
-    ignore: Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
     **settings: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
     """Merge fine-tuned models into one: θ_pre + λ·v, with v restricted to a trust region if one is asked for.
@@ -65,7 +65,7 @@ def merge(
         sensitivity: how Ω is made: gradient, zero_shot, ntk, positive, negative, random, magnitude, slope; None takes
             `gradient` where gradients are given, else `zero_shot`, which uses |Δ_k| instead (Eq. 7).
         signed_gradients: per task, the mean gradient at θ_pre with its signs, for `positive` and `negative`.
-        ignore: patterns (`head.*`) of tensors that stay as they are in θ_pre.
+        ignore: a pattern (`head.*`), or several, of tensors that stay as they are in θ_pre.
         settings: of the method.
 
     Returns:
@@ -95,7 +95,7 @@ def _tensors(model: Model, where: str) -> StateTensors:
 def _merged(
     base: StateTensors,
     models: Mapping[str, StateTensors],
-    ignore: Sequence[str],
+    ignore: str | Sequence[str],
     merged_direction: Callable[[Sequence[Vector], Layout], tuple[Direction, float]],
     sensitivity: str | None,
     tau: float | None,
@@ -106,7 +106,8 @@ def _merged(
     Arguments as in `merge`; of task vectors `merged_direction` gives what is added with which factor, and `measured`
     holds both kinds of gradients.
     """
-    names, _ = sort_tensors(base, models, ignore, "ignore=[{!r}]".format)
+    patterns = [ignore] if isinstance(ignore, str) else ignore
+    names, _ = sort_tensors(base, models, patterns, "ignore=[{!r}]".format)
     layout = Layout.of({name: base.entries[name].shape for name in names})
     origin = remembered(_flat(layout, base.state, "pretrained"))
     vectors = [task_vector(_flat(layout, model.state, name), origin) for name, model in models.items()]

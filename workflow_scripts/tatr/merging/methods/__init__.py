@@ -14,12 +14,16 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
 from tatr.errors import TatrError
 from tatr.settings import check, keywords
 from tatr.vectors.apply import Direction
+
+ARGUMENTS = ("calibration", "coefficient", "gradients", "ignore", "sensitivity", "tau", "weights")
+"""What stands beside a method's settings where one merges; a name that is nearly one of them is told so."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,12 @@ class Method:
         return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise unless every setting is of the type and within the bounds that its parameter is annotated with."""
+        """Raise unless every setting is one of its own, of its type and within its bounds."""
+        if unknown := next((name for name in settings if name not in self.parameters), None):
+            close = get_close_matches(unknown, [*self.parameters, *ARGUMENTS], 1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            taken = ", ".join(self.parameters) or "none"
+            raise TatrError(f"{self.name}: takes no setting {unknown} ({meant}its settings: {taken})")
         for name, value in settings.items():
             check(f"{self.name}: {name}", value, self.parameters[name].annotation)
 

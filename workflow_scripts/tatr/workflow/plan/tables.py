@@ -42,6 +42,8 @@ def table_settings(drafts: Sequence[Draft]) -> dict[str, Any]:
     settings = {"rows": rows, "tasks": config.suite, "names": config.display.tasks, "digits": config.display.digits}
     settings |= {"published": described(draft)} if any(figures) else {}
     settings |= {"unseen": config.unseen} if config.unseen else {}
+    imported = [task for task in config.suite if config.checkpoints.of(task).origin != "train"]
+    settings |= {"imported": imported} if imported else {}
     if len(drafts) > 1:
         settings["seeds"] = [{"seed": each.config.seed, "rows": _rows(each)} for each in drafts]
     if paper is None or not any(matches):
