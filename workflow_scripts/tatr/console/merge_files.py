@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from tatr.errors import TatrError
+from tatr.report.plain_text import size
 
 if TYPE_CHECKING:
     from tatr.merging.given_models.file_merge import FileMerge
@@ -255,7 +256,7 @@ def _print_plan(merge: "FileMerge") -> None:
     of = "the sensitivity" if merge.tau is None else "τ"
     lines["reads"] = "" if merge.sensitivity is None else f"all models once for {of}'s threshold; "
     lines["reads"] += f"{merge.method}: {' '.join(cost[1].split()) if cost else 'not stated'}"
-    lines["writes"] = f"{merge.output}: {_gb(merge.base.nbytes)} ({_gb(free_space(merge.output))} free)"
+    lines["writes"] = f"{merge.output}: {size(merge.base.nbytes)} ({size(free_space(merge.output))} free)"
     _print_lines(lines)
 
 
@@ -286,8 +287,4 @@ def _print_lines(lines: dict[str, str]) -> None:
 def _described(model: Any) -> str:  # noqa: ANN401
     kinds = sorted({entry.dtype for entry in model.entries.values()})
     files = f"{len(model.files)} shards, " if len(model.files) > 1 else ""
-    return f"{model.path} ({files}{len(model.entries)} tensors, {_gb(model.nbytes)}, {', '.join(kinds)})"
-
-
-def _gb(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e7 else f"{count / 1e3:,.0f} kB"
+    return f"{model.path} ({files}{len(model.entries)} tensors, {size(model.nbytes)}, {', '.join(kinds)})"

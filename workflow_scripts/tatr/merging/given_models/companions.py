@@ -17,7 +17,7 @@ _WEIGHTS = (
 )
 """How files end that hold weights, which would be the base's and not the merged model's."""
 
-_ABOUT_THE_BASE = ("README.md", "merge.json")
+_ABOUT_THE_BASE = ("README.md", "merge.json", "manifest.json")
 
 OF_A_FILE = ("config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.txt", "vocab.json")
 """What a model's folder has beside a single file; it is not copied, as the folder may hold anything."""

@@ -132,13 +132,15 @@ def check_change(change: Distance, path: Path, *, compared: bool) -> None:
         raise TatrError(f"{path}: is the pre-trained model itself (Δ = 0); give the fine-tuned one")
     if change.rounded:
         logger.warning("%s: differs from the pre-trained model only by rounding (%s)", path, change)
+    of_matrices = f"{change}; over the matrices alone {change.matrices:.3g}"
     if compared:
+        logger.info("%s: its zero-shot copy is this backbone; %s", path, of_matrices)
         return
-    logger.info("%s: no zero-shot copy to compare with; %s", path, change)
+    logger.info("%s: no zero-shot copy to compare with; %s", path, of_matrices)
     if change.matrices > FARTHEST:
         raise TatrError(
-            f"{path}: too far from the backbone to be fine-tuned from it: {change}; over the matrices alone "
-            f"{change.matrices:.3g}, expected at most {FARTHEST}; set the backbone it was fine-tuned from, "
+            f"{path}: too far from the backbone to be fine-tuned from it: {of_matrices}, expected at most {FARTHEST}; "
+            "set the backbone it was fine-tuned from, "
             "or give its zero-shot copy (zero_shot)"
         )
 
