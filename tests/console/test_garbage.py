@@ -157,7 +157,6 @@ def test_nothing_is_deleted_while_snakemake_runs_or_where_nothing_would_be_left(
     with pytest.raises(SystemExit, match=r"snakemake is running here, and nothing was deleted; wait"):
         main(["mine.yaml", "--delete"])
     (locks / "0.output.lock").unlink()
-    capsys.readouterr()
     third = "backbone: {name: ViT-B-32, weights: openai}\nsuite: [scenes, signs]\nmerges: [{method: weight_average}]\n"
     (folder / "third.yaml").write_text(third)
     why = "results: holds nothing of the given configurations, so that nothing is deleted; after a change of code"
