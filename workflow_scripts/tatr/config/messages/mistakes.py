@@ -17,7 +17,7 @@ from tatr.config.merges import CalibrationSection, Merge, Search, TrustRegion, s
 from tatr.config.messages.words import bare, expected, is_section, members, name_expected, of_field
 from tatr.config.models import Config, ExemplarsSection, FineTuningSection
 from tatr.config.section import Section
-from tatr.config.tasks import SOURCES, AnySource
+from tatr.config.tasks import SOURCES, AnySource, TaskSection
 from tatr.merging.methods import load, names
 
 Keys = tuple[Any, ...]
@@ -61,6 +61,7 @@ OTHER_WORDS = {
     "lr": "learning_rate",
     "methods": "merges",
     "model": "backbone",
+    "parquet": "hub",
     "path": "root",
     "warmup": "warmup_steps",
 }
@@ -168,7 +169,8 @@ def _text(detail: dict[str, Any], keys: Keys, raw: Mapping[str, Any], spelled: S
     if detail["type"] == "value_error" and message.strip():
         return message if isinstance(value, dict | list) else f"{written}: {message}"
     if choices and isinstance(value, str):
-        return f"{written}: unknown {keys[-1]}{nearest(value, choices)}"
+        about = " (Parquet files: hub)" if issubclass(section, TaskSection) and not _close(value, choices) else ""
+        return f"{written}: unknown {keys[-1]}{nearest(value, choices)}{about}"
     return f"{written}: expected {allowed}{_advice(value, spelling, annotation, keys)}"
 
 
