@@ -1,5 +1,6 @@
 """The data file of tasks: complete, consistent, and true to what torchvision knows."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import yaml
 from tatr.data.checks import check_head_names, check_source_names
 from tatr.data.sources.torchvision import _NAMES, EXPECTED
 
-TASKS: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "config/clip_tasks.yaml").read_text())
+ROOT = Path(__file__).parents[2]
+TASKS: dict[str, Any] = yaml.safe_load((ROOT / "config/clip_tasks.yaml").read_text())
 PAPER = ("SUN397", "Cars", "RESISC45", "EuroSAT", "SVHN", "GTSRB", "MNIST", "DTD")
 CLASSES = {
     "sun397": 397, "stanford_cars": 196, "resisc45": 45, "eurosat": 10, "svhn": 10, "gtsrb": 43, "mnist": 10,
@@ -29,6 +31,10 @@ def settings(task: str, source: str) -> dict[str, Any]:
 def test_all_are_there() -> None:
     assert {task: len(entry["classnames"]) for task, entry in TASKS.items()} == CLASSES
     assert tuple(entry["paper"] for entry in TASKS.values() if "paper" in entry) == PAPER
+    assert len(TASKS) == 21
+    for page in ("README.md", "config/README.md", "docs/README.md", "docs/data/data-sets.md"):
+        text = (ROOT / page).read_text(encoding="utf-8").casefold()
+        assert re.search(r"twenty-one (\[data sets\]|(the |real )?data sets)", text), page
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def test_mistake_elsewhere(text: str, message: str) -> None:
     lines = mistakes(yaml.safe_dump({**raw, **yaml.safe_load(text)}))
     assert len(lines) == 1
     assert message in lines[0]
+    if advice := re.search(r"; write (\[.+\]|\{method.+\})$", lines[0]):
+        yaml.safe_load(advice[1])
 
 
 @pytest.mark.parametrize(

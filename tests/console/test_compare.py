@@ -181,7 +181,7 @@ def test_mistakes_are_named(
     other = make_artefact("mask", "m", {}, lambda folder: {})
     with pytest.raises(SystemExit, match=r"error: .*holds mask, expected tables or evaluation"):
         main([str(one.folder), str(other.folder)])
-    with pytest.raises(SystemExit, match=r"error: .*missing"):
+    with pytest.raises(SystemExit, match=r"error: .*nothing: no such path"):
         main([str(one.folder), str(tmp_path / "nothing")])
     with pytest.raises(SystemExit, match=r"error: .*none\.yaml: can't be read"):
         main([str(one.folder), str(tmp_path / "none.yaml")])

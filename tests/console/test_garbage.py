@@ -76,6 +76,26 @@ def test_they_are_deleted_with_their_records_and_links(folder: Path, capsys: pyt
     assert not (folder / "results/other").exists()
 
 
+def test_a_configurations_links_lead_to_what_is_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine, other = newest("mine"), newest("other")
+    link(folder / "results/mine/.tables", {"tables": other["tables"]})  # as after another τ, before going back
+    link(folder / "results/mine/.export", {"export/a": "export/a-0123456789ab"})
+    (folder / "results" / mine["figures"]).rename(folder / "gone")
+    link(folder / "results/mine/.figures", {"figures": other["figures"]})
+    gc(capsys, "mine.yaml", "--delete")
+    assert (folder / "results/mine/tables").resolve() == folder / "results" / mine["tables"]
+    assert not (folder / "results/mine/.tables").exists(), "the next run of other.yaml must link anew"
+    assert (folder / "results/mine/.report").exists()
+    assert (folder / "results/mine/figures").is_symlink(), "left to the run that makes them"
+    assert not (folder / "results/mine/export").exists()
+
+
+def newest(name: str) -> dict[str, str]:
+    """What the links of a configuration lead to, but for its exports."""
+    found = links(name, plan_of(Path(f"{name}.yaml")).values())
+    return {kind: targets[kind] for kind, targets in found.items() if kind != "export"}
+
+
 def test_nothing_else_is_touched(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = next(iter(made_by("other") - made_by("mine")))
     outside = folder / "elsewhere"
@@ -127,7 +147,9 @@ def test_what_unfinished_steps_own_is_said_and_kept(
     assert [name for name in remnants if (folder / "results/finetuning" / name).exists()] == []
 
 
-def test_nothing_is_deleted_while_snakemake_runs_or_where_nothing_would_be_left(folder: Path) -> None:
+def test_nothing_is_deleted_while_snakemake_runs_or_where_nothing_would_be_left(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = files(folder)
     locks = folder / ".snakemake/locks"
     locks.mkdir(parents=True)
@@ -137,7 +159,11 @@ def test_nothing_is_deleted_while_snakemake_runs_or_where_nothing_would_be_left(
     (locks / "0.output.lock").unlink()
     third = "backbone: {name: ViT-B-32, weights: openai}\nsuite: [scenes, signs]\nmerges: [{method: weight_average}]\n"
     (folder / "third.yaml").write_text(third)
-    with pytest.raises(SystemExit, match="holds nothing of the given configurations, and nothing was deleted"):
+    why = "results: holds nothing of the given configurations, so that nothing is deleted; after a change of code"
+    listed = gc(capsys, "third.yaml")
+    assert why in listed
+    assert "--delete removes these" not in listed
+    with pytest.raises(SystemExit, match=why):
         main(["third.yaml", "--delete"])
     assert files(folder) - before == {".snakemake", ".snakemake/locks", "third.yaml"}
 

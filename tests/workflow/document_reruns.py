@@ -41,7 +41,8 @@ INTRODUCTION = f"""\
 
 Each line below is a test. After a finished run the change is made, and `snakemake --dry-run` must list exactly the jobs
 in the last column (`tests/workflow/test_incremental.py`). If you go back to an old setting, its results are still
-there and nothing runs. Whenever something upstream runs, the table, the figure and the report are made again.
+there and nothing runs but the links of `results/NAME`, which lead to them; links are not counted here. Whenever
+something upstream runs, the table, the figure and the report are made again.
 
 The last column counts jobs of the run that the tests use. It has {len(EVERYTHING)} jobs: three tasks and four merges,
 one of them with a zero-shot trust region and one with a gradient-based one. The last three tables are about other runs.

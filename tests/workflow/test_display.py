@@ -115,7 +115,7 @@ def test_a_dry_run_is_a_plan_that_fits_a_screen(finished: Checkout, tmp_path: Pa
     assert len(lines) <= 24
     again = successful(finished.snakemake("--dry-run", "--forceall"))
     assert re.search(r"finetuning +3 +asked for +3 × [\d.]+ s +\d", again)
-    assert re.search(r"^36 jobs: .* of work, about .* on 2 cores; .* of disk", again, re.MULTILINE)
+    assert re.search(r"^33 jobs: .* of work, about .* on 2 cores; .* of disk", again, re.MULTILINE)
 
 
 def test_snakemake_of_another_environment_is_told_of_ours_in_a_line(finished: Checkout, tmp_path: Path) -> None:

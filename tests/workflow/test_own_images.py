@@ -13,20 +13,24 @@ import pytest
 import torch
 import yaml
 from checkout import ROOT, Checkout, copy_sources, successful
-from native_files import save
+from native_files import DIGITS, save, write_hub
 from PIL import Image
 from small_clip import write_backbone
 
+from tatr.config.loading import load_config, read_tasks
 from tatr.data.image_store import open_images
+from tatr.data.sources import hub
 from tatr.weights.encoder_file import load_tensors
+from tatr.workflow.plan import build
 
 PAGE = ROOT / "docs/data/own-images.md"
+TASKS = ROOT / "config/tasks.yaml"
 CLASSES = {"patterns": ("banded", "dotted", "woven"), "satellite": ("forest", "river")}
 
 
-def configuration() -> str:
-    """The whole configuration that the page shows for a CLIP of one's own."""
-    section = PAGE.read_text().partition("## 4.")[2]
+def configuration(heading: str = "## 4.") -> str:
+    """What the page shows in a section: the whole configuration for a CLIP of one's own, or part of another one."""
+    section = PAGE.read_text().partition(heading)[2]
     found = re.search(r"```yaml\n(.*?)```", section, re.DOTALL)
     assert found
     return found[1]
@@ -34,6 +38,18 @@ def configuration() -> str:
 
 def test_the_configuration_is_short() -> None:
     assert len(configuration().splitlines()) < 20
+
+
+def test_parquet_files_are_read_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_hub(Path("data/digits"), DIGITS, 10)
+    shown = yaml.safe_load(configuration("## Parquet files"))
+    merges = [{"method": "task_arithmetic", "coefficient": 0.3}]
+    config = load_config({**shown, "suite": ["numbers", "cars"], "merges": merges}, read_tasks([TASKS]))
+    plan = build(config, ROOT / "backbones")
+    assert not plan.of_kind("download")
+    settings = next(planned.settings for planned in plan.of_kind("images") if planned.settings["task"] == "numbers")
+    assert hub.load(settings).classnames == list(DIGITS)
 
 
 @pytest.fixture

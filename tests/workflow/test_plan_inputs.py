@@ -107,15 +107,35 @@ def test_images_that_are_made_need_no_source(config: dict[str, Any], tmp_path: P
     (gone,) = (p for p in planned(config, look=False).of_kind("images") if p.label == "mnist")
     assert gone.name != made.name
     assert "gone is no folder" in problems(config)[0]
-    Path(gone.folder).mkdir(parents=True)
-    Path(gone.folder, "images.json").write_text(json.dumps({"train": 14}), encoding="utf-8")
-    content = {"images.json": file_digest(Path(gone.folder, "images.json"))}
-    Manifest("images", gone.name, {}, {}, "code", "cpu", content).save(Path(gone.folder))
+    make_images(Path(gone.folder), 14, None)
     assert [line.split(";")[0] for line in problems(config)] == [
         "tasks.mnist: 15 exemplars requested, but there are 14 training images"
     ]
     config["exemplars"]["count"] = 14
     planned(config)
+
+
+def test_class_names_are_compared_with_images_that_are_made(config: dict[str, Any]) -> None:
+    config["tasks"]["resisc45"] |= {"classnames": None, "source_classnames": None}
+    (made,) = (p for p in planned(config, look=False).of_kind("images") if p.label == "resisc45")
+    make_images(Path(made.folder), 15, ["airplane", "dense_residential", "lake"])
+    planned(config)
+    config["tasks"]["resisc45"]["classnames"] = ["plane", "houses", "water"]
+    planned(config)
+    config["tasks"]["resisc45"]["classnames"] = ["plane", "houses"]
+    (problem,) = problems(config)
+    text = f"{made.folder}: has 3 classes (airplane, dense_residential, lake), but tasks.resisc45.classnames lists 2"
+    assert problem.startswith(text)
+
+
+def make_images(folder: Path, train: int, classnames: list[str] | None) -> None:
+    """What the plan looks at of decoded images."""
+    folder.mkdir(parents=True)
+    content = {}
+    for name, value in (("images.json", {"train": train}), ("classnames.json", classnames)):
+        (folder / name).write_text(json.dumps(value), encoding="utf-8")
+        content[name] = file_digest(folder / name)
+    Manifest("images", folder.name, {}, {}, "code", "cpu", content).save(folder)
 
 
 def _other_architecture(path: Path) -> None:

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 from told import Told, job, write
+
+from tatr.workflow.display.planned import REASONS
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +33,7 @@ def test_per_rule_how_many_jobs_and_why() -> None:
 
     assert "finetuning 1 other settings or code ? 0 kB" in lines
     assert "evaluation 2 inputs made again (1), settings changed (1) ? ?" in lines
-    assert "3 jobs. Nothing like this was run here before, so how long it takes is not known." in lines
+    assert "3 jobs. There is no record of such jobs here, so how long it takes is not known." in lines
     assert not [line for line in lines if line.startswith("all")]
 
 
@@ -38,9 +41,9 @@ def test_time_and_disk_are_those_of_earlier_runs() -> None:
     for label, digest, seconds in (("letters", "ba9876543210", 90), ("digits", "aa9876543210", 30)):
         write(f"results/benchmarks/finetuning/{label}-{digest}.tsv", f"s\th:m:s\tmax_rss\n{seconds}.0\t-\t-\n")
         write(f"results/finetuning/{label}-{digest}/manifest.json", "x" * 2_000_000)
-    jobs = [job(1, "finetuning", "letters"), job(2, "finetuning", "signs"), job(3, "mask", "x")]
+    jobs = [job(1, "finetuning", "letters"), job(2, "finetuning", "signs"), job(3, "mask", "x"), job(4, "links")]
 
-    lines = planned(*jobs, finetuning=2, mask=1)
+    lines = planned(*jobs, finetuning=2, mask=1, links=1)
 
     # Letters took 90 s before; of signs nothing is known, but the rule's median is 60 s.
     assert "finetuning 2 other settings or code (1), not made yet (1) 2 × 75 s 4.0 MB" in lines
@@ -49,6 +52,20 @@ def test_time_and_disk_are_those_of_earlier_runs() -> None:
         in lines
     )
     assert "Not known, and not counted: mask." in lines
+
+
+def test_what_is_new_and_what_needs_nothing_is_told() -> None:
+    new = "1 job. Nothing like this was run here before, so how long it takes is not known."
+    assert new in planned(job(1, "mask", "x"), job(2, "links"), mask=1, links=1)
+    assert (
+        planned(job(1, "links"), job(2, "demo", output=False), links=1, demo=1)[0] == "0 jobs: nothing is to be made."
+    )
+
+
+def test_the_page_explains_all_reasons() -> None:
+    shown = ({*REASONS.values()} - {"missing"}) | {"not made yet", "other settings or code"}
+    page = (ROOT / "docs/workflow/running.md").read_text(encoding="utf-8")
+    assert {reason for reason in shown if f"| {reason} |" not in page} == set()
 
 
 def test_a_record_that_cant_be_read_counts_as_none() -> None:

@@ -63,7 +63,8 @@ def opened(path: Path, *kinds: str) -> "Artefact":
     """The artefact that a path means: its folder, a file in it, a link to it, or a configuration (its table).
 
     Raises:
-        TatrError: there is none, or it is of another kind than those that are asked for.
+        TatrError: there is no such path, or no artefact that it belongs to, or it is of another kind than those that
+            are asked for.
     """
     from tatr.workflow.artefact import FILE, Artefact, Manifest
 
@@ -72,8 +73,25 @@ def opened(path: Path, *kinds: str) -> "Artefact":
         if not Path(planned.manifest).is_file():
             raise TatrError(f"{path}: has no table in {Path('results').absolute()}; run snakemake --configfile {path}")
         path = Path(planned.folder)
+    if not path.exists():
+        gone = f"leads to {path.readlink()}, which is not there" if path.is_symlink() else "no such path"
+        raise TatrError(f"{path}: {gone}")
     whole = path.resolve()  # a link in results/NAME leads to the artefact, which knows what lies beside it
     whole = whole.relative_to(here) if whole.is_relative_to(here := Path.cwd().resolve()) else whole
     # A file in an artefact, at any depth: the manifest is above it.
-    found = next((folder for folder in (whole, *whole.parents) if (folder / FILE).is_file()), whole)
+    found = next((folder for folder in (whole, *whole.parents) if (folder / FILE).is_file()), None)
+    if found is None:
+        raise TatrError(f"{path}: is of no artefact{_inside(path)}")
     return Artefact.open(found / FILE, *kinds) if kinds else Artefact(found, Manifest.load(found / FILE))
+
+
+def _inside(folder: Path, most: int = 12) -> str:
+    """What a folder has that is an artefact or holds some, for a message: links, kinds, artefacts of a kind."""
+    from tatr.workflow.artefact import FILE
+
+    if not folder.is_dir():
+        return ""
+    there = sorted(folder.iterdir())
+    names = [path.name for path in there if (path / FILE).is_file() or any(path.glob(f"*/{FILE}"))]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"; name what is in it: {', '.join(names[:most])}{more}" if names else ""

@@ -43,10 +43,11 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     try:
         if not results.is_dir():
             raise TatrError(f"{results.absolute()}: no such folder; run this where you run snakemake")
-        found = leftovers(results, [plan_of(config) for config in given.configs])
+        plans = [plan_of(config) for config in given.configs]
+        found = leftovers(results, plans)
         _show(found, deleting=given.delete, unfinished=given.unfinished)
         if given.delete:
-            print(f"\n{size(delete(found, results, unfinished=given.unfinished))} deleted")
+            print(f"\n{size(delete(found, results, plans, unfinished=given.unfinished))} deleted")
     except TatrError as error:
         sys.exit(f"error: {error}")
     return 0
@@ -60,9 +61,12 @@ def _show(found: "Leftovers", *, deleting: bool, unfinished: bool) -> None:
             print(f"{size(item.nbytes):>10}    {item.path.name}")
     if found.records:
         print(f"{_total(found.records):>10}  {len(found.records)} records of jobs in results/benchmarks")
-    hint = "" if deleting or not (found.artefacts or found.records) else "; --delete removes these"
+    can_be_deleted = (found.artefacts or found.records) and not found.nothing_of_theirs
+    hint = "; --delete removes these" if can_be_deleted and not deleting else ""
     counts = f"{len(found.artefacts)} of {len(found.artefacts) + len(found.referenced)} artefacts"
     print(f"{_total(found.artefacts):>10}  in {counts} that no given configuration refers to{hint}")
+    if found.nothing_of_theirs and not deleting:  # --delete says so at its end
+        print(f"\nresults: {found.nothing_of_theirs}")
     if found.unfinished:
         doomed = "of unfinished steps" if deleting and unfinished else "of unfinished steps, kept (else: --unfinished)"
         print(f"\n{_total(found.unfinished):>10}  {doomed}")

@@ -3,14 +3,14 @@
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tatr.attempts import Remnant
 from tatr.errors import TatrError
 from tatr.workflow.artefact import FILE, RECORDS, Manifest
-from tatr.workflow.links import LINKED, linked, remove
+from tatr.workflow.links import LINKED, lead, linked, links, remove
 from tatr.workflow.plan import Plan
 
 DELETED = ".deleted"
@@ -47,6 +47,16 @@ class Leftovers:
     others: list[Leftover] = field(default_factory=list)
     """What the workflow did not make."""
 
+    @property
+    def nothing_of_theirs(self) -> str:
+        """Why nothing may be deleted: there are artefacts, but none of the configurations'. Empty if there are some."""
+        if self.referenced or not self.artefacts:
+            return ""
+        return (
+            "holds nothing of the given configurations, so that nothing is deleted; after a change of code, say, run "
+            "snakemake first, which makes theirs"
+        )
+
 
 def leftovers(results: Path, plans: Iterable[Plan]) -> Leftovers:
     """Look through a folder of results.
@@ -71,12 +81,15 @@ def leftovers(results: Path, plans: Iterable[Plan]) -> Leftovers:
     return found
 
 
-def delete(found: Leftovers, results: Path, *, unfinished: bool) -> int:
+def delete(found: Leftovers, results: Path, plans: Iterable[Plan], *, unfinished: bool) -> int:
     """Delete artefacts that no configuration refers to, their records, and links that lead nowhere by then.
+
+    A configuration's own link that leads nowhere is led to what is kept of it.
 
     Args:
         found: what `leftovers` found.
         results: the folder.
+        plans: of the configurations whose results are wanted.
         unfinished: whether to delete the remnants of unfinished steps, too, but for those that are at work.
 
     Returns:
@@ -85,11 +98,8 @@ def delete(found: Leftovers, results: Path, *, unfinished: bool) -> int:
     Raises:
         TatrError: snakemake is running there, or no artefact at all is referred to.
     """
-    if found.artefacts and not found.referenced:
-        raise TatrError(
-            f"{results}: holds nothing of the given configurations, and nothing was deleted; after a change of code, "
-            "say, run snakemake first, which makes theirs"
-        )
+    if found.nothing_of_theirs:
+        raise TatrError(f"{results}: {found.nothing_of_theirs}")
     locks = results.absolute().parent / ".snakemake/locks"
     if locks.is_dir() and any(locks.iterdir()):
         raise TatrError(
@@ -100,9 +110,10 @@ def delete(found: Leftovers, results: Path, *, unfinished: bool) -> int:
     doomed = [*found.artefacts, *found.records, *abandoned]
     for item in doomed:
         _delete(item.path)
+    own = _own_links(results, plans)
     for folder in _entries(results):
         if folder.is_dir() and not folder.is_symlink() and _is_of_links(folder):
-            _remove_dangling(folder)
+            _mend_dangling(folder, own.get(folder.name, {}))
     return sum(item.nbytes for item in doomed)
 
 
@@ -141,11 +152,28 @@ def _is_of_links(folder: Path) -> bool:
     return any((folder / f".{kind}").is_file() or linked(folder, kind) for kind in LINKED)
 
 
-def _remove_dangling(folder: Path) -> None:
+def _own_links(results: Path, plans: Iterable[Plan]) -> dict[str, dict[str, str]]:
+    """Where links should lead by configurations of each name: to what is there, if several share a name."""
+    own: dict[str, dict[str, str]] = {}
+    for plan in plans:
+        of_name = own.setdefault(plan.config.name, {})
+        for targets in links(plan.config.name, plan.values()).values():
+            for path, target in targets.items():
+                if path not in of_name or (results / target / FILE).is_file():
+                    of_name[path] = target
+    return own
+
+
+def _mend_dangling(folder: Path, own: Mapping[str, str]) -> None:
     for kind in LINKED:
         for path, target in linked(folder, kind).items():
-            if not (target / FILE).is_file():
+            if (target / FILE).is_file():
+                continue
+            if path not in own:
                 remove(folder, path)
+            elif (folder.parent / own[path] / FILE).is_file():
+                lead(folder, path, own[path])
+            # Else the next run makes what it should lead to, and renews it.
     if not any(folder.iterdir()):
         folder.rmdir()
 

@@ -92,6 +92,16 @@ def remove(folder: Path, path: str) -> None:
         place.parent.rmdir()
 
 
+def lead(folder: Path, path: str, target: str) -> None:
+    """Let a link of `results/NAME` lead to another folder of `results`.
+
+    The record of its kind is removed: Snakemake would take it for a record of the links that it last made itself.
+    """
+    place = folder / path
+    _point(place, os.path.relpath(folder.parent / target, place.parent))
+    (folder / f".{path.partition('/')[0]}").unlink(missing_ok=True)
+
+
 def _point(place: Path, target: str) -> None:
     if _target(place):
         place.unlink()

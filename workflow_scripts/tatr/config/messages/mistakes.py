@@ -1,6 +1,7 @@
 """What is wrong with a configuration, in words: the key as the person wrote it, its value, what is allowed."""
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, get_args, get_origin
 
+import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -15,7 +17,7 @@ from tatr.config.merges import CalibrationSection, Merge, Search, TrustRegion, s
 from tatr.config.messages.words import bare, expected, is_section, members, name_expected, of_field
 from tatr.config.models import Config, ExemplarsSection, FineTuningSection
 from tatr.config.section import Section
-from tatr.config.tasks import SOURCES, AnySource
+from tatr.config.tasks import SOURCES, AnySource, TaskSection
 from tatr.merging.methods import load, names
 
 Keys = tuple[Any, ...]
@@ -59,6 +61,7 @@ OTHER_WORDS = {
     "lr": "learning_rate",
     "methods": "merges",
     "model": "backbone",
+    "parquet": "hub",
     "path": "root",
     "warmup": "warmup_steps",
 }
@@ -166,7 +169,8 @@ def _text(detail: dict[str, Any], keys: Keys, raw: Mapping[str, Any], spelled: S
     if detail["type"] == "value_error" and message.strip():
         return message if isinstance(value, dict | list) else f"{written}: {message}"
     if choices and isinstance(value, str):
-        return f"{written}: unknown {keys[-1]}{nearest(value, choices)}"
+        about = " (Parquet files: hub)" if issubclass(section, TaskSection) and not _close(value, choices) else ""
+        return f"{written}: unknown {keys[-1]}{nearest(value, choices)}{about}"
     return f"{written}: expected {allowed}{_advice(value, spelling, annotation, keys)}"
 
 
@@ -251,9 +255,11 @@ def _advice(value: Any, spelling: Any, annotation: Any, keys: Keys) -> str:  # n
     if str in kinds and (isinstance(value, bool | int | float | date) or isinstance(spelling, Spelled)):
         return _quotes(value, spelling) if expected(annotation) == "text" else ""
     if keys[0] == "merges" and isinstance(value, str) and Merge in (kinds[0], *map(bare, get_args(kinds[0]))):
-        return f"; write {{method: {value}}}" if len(keys) > 1 else f"; write [{{method: {value}}}]"
-    if get_origin(kinds[0]) is list and isinstance(value, str):
-        return f"; write [{value}]"
+        section = f"{{method: {_text_in_yaml(value)}}}"
+        return f"; write {section}" if len(keys) > 1 else f"; write [{section}]"
+    if get_origin(kinds[0]) in (list, tuple) and isinstance(value, str):
+        written = _list_in_yaml(value, bare(get_args(kinds[0])[0]))
+        return f"; write {written}" if written else ""
     if get_origin(kinds[0]) is list and isinstance(value, dict):
         return "; put a dash before each entry"
     if float in kinds and isinstance(value, str) and (percent := re.fullmatch(r"\s*(\d+(\.\d+)?)\s*%\s*", value)):
@@ -265,6 +271,27 @@ def _advice(value: Any, spelling: Any, annotation: Any, keys: Keys) -> str:  # n
     if keys[-1] == "tau" and number and 1 <= value < 100:
         return f"; it is a share, not a percentage: did you mean {value / 100:g}?"
     return ""
+
+
+def _list_in_yaml(text: str, of: Any) -> str:  # noqa: ANN401
+    """A list of what a text names, `a, b`; or of the text alone, if YAML would read its words as something else.
+
+    Empty if the list is to hold something else than texts, and the text is no list of numbers.
+    """
+    if of is not str and get_origin(of) is not Literal:
+        return f"[{text}]" if of in (int, float) and re.fullmatch(r"[\d.,\s-]+", text) else ""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    plain = bool(names) and all(_text_in_yaml(name) == name for name in names)
+    return f"[{', '.join(names)}]" if plain else f"[{_text_in_yaml(text)}]"
+
+
+def _text_in_yaml(text: str) -> str:
+    """A text as an item of a YAML list: in quotes where YAML would read it as something else."""
+    try:
+        is_plain = yaml.safe_load(f"[{text}]") == [text]
+    except (yaml.YAMLError, ValueError):
+        is_plain = False
+    return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
 def _quotes(value: Any, spelling: Any) -> str:  # noqa: ANN401

@@ -182,7 +182,8 @@ class Messages(logging.Handler):
     def _print_plan(self, run: Run) -> None:
         plan = planned.planned(self._plan, Estimates())
         self._plan = []
-        self._console.print(planned.table(plan), soft_wrap=False)
+        if plan:
+            self._console.print(planned.table(plan), soft_wrap=False)
         for line in planned.summary(plan, run.parallel):
             self._console.print(line)
         self._console.print("Nothing was run (-n). All jobs one by one: add -p.")

@@ -26,6 +26,10 @@ REASONS = {
 """What Snakemake calls the reasons, in the order of their weight; of those of a job the first one is shown."""
 
 
+UNCOUNTED = "links"
+"""The rule whose jobs take no time and make nothing but the way to what others made."""
+
+
 @dataclass
 class RulePlan:
     """The jobs of one rule that a run would do."""
@@ -37,10 +41,10 @@ class RulePlan:
 
 
 def planned(jobs: Sequence[Fields], estimates: Estimates) -> dict[str, RulePlan]:
-    """The plan of the jobs that `job_info` records tell of, by rule, in their order; targets are left out."""
+    """The plan of the jobs that `job_info` records tell of, by rule, in their order, without targets and links."""
     plan: dict[str, RulePlan] = {}
     for told in jobs:
-        if not told["output"]:
+        if not told["output"] or told["rule_name"] == UNCOUNTED:
             continue
         rule, label = told["rule_name"], label_told(told)
         of_rule = plan.setdefault(rule, RulePlan())
@@ -78,8 +82,13 @@ def summary(plan: Mapping[str, RulePlan], cores: int) -> Iterator[str]:
     known = [of_rule for of_rule in plan.values() if of_rule.seconds is not None]
     seconds = sum(of_rule.seconds or 0.0 for of_rule in known)
     jobs = counted(sum(of_rule.reasons.total() for of_rule in plan.values()), "job")
+    if not plan:
+        yield "0 jobs: nothing is to be made."
+        return
     if not known:
-        yield f"{jobs}. Nothing like this was run here before, so how long it takes is not known."
+        is_new = all(of_rule.bytes is None for of_rule in plan.values())
+        why = "Nothing like this was run here before" if is_new else "There is no record of such jobs here"
+        yield f"{jobs}. {why}, so how long it takes is not known."
         return
     disk = size(sum(of_rule.bytes or 0.0 for of_rule in plan.values()))
     together = f", about {duration(seconds / cores)} on {cores} cores" if cores > 1 else ""

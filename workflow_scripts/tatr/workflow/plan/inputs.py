@@ -1,7 +1,8 @@
 """What a plan takes from outside, looked at before anything runs: images on disk, checkpoints, the backbone's weights.
 
 The code that judges them is that of the steps, so that a person reads in a second what a job would say later. No image
-is decoded, no tensor is read, and torch is not imported. What is made already is passed over: its sources may be gone.
+is decoded, no tensor is read, and torch is not imported. The sources of what is made already are passed over, as they
+may be gone: of its images the plan sees what the artefact says of them.
 What only the network knows is for the steps.
 """
 
@@ -50,16 +51,22 @@ def look(artefacts: Iterable[Planned], config: Config, source: BackboneSource, p
 
 
 def _training_images(planned: Planned, config: Config) -> int | None:
-    """How many training images a task has, or None if that can't be seen."""
-    if Path(planned.manifest).is_file():
-        try:
-            counts = Artefact.open(Path(planned.manifest), "images") / "images.json"
-        except TatrError:
-            return None  # it is damaged: whoever reads it says so, and its repair is planned as well
-        return int(json.loads(counts.read_text(encoding="utf-8"))["train"])
-    task = planned.settings["task"]
-    images = importlib.import_module(f"tatr.data.sources.{planned.settings['source']}")
-    return images.look({**planned.settings, "classnames": config.tasks[task].classnames})
+    """How many training images a task has, or None if that can't be seen; class names are compared with the task's."""
+    classnames = config.tasks[planned.settings["task"]].classnames
+    if not Path(planned.manifest).is_file():
+        images = importlib.import_module(f"tatr.data.sources.{planned.settings['source']}")
+        return images.look({**planned.settings, "classnames": classnames})
+    try:
+        made = Artefact.open(Path(planned.manifest), "images")
+        counts, names = (made / file for file in ("images.json", "classnames.json"))
+    except TatrError:
+        return None  # it is damaged: whoever reads it says so, and its repair is planned as well
+    if classnames:  # they may have been given, or changed, since
+        from tatr.data.checks import check_head_names
+
+        # Its remark that an order can't be compared would come again with every run.
+        check_head_names(json.loads(names.read_text(encoding="utf-8")), classnames, planned.settings, str(made.folder))
+    return int(json.loads(counts.read_text(encoding="utf-8"))["train"])
 
 
 def _check_exemplars(planned: Planned, available: int) -> None:
