@@ -113,6 +113,12 @@ def test_the_same_result_does_not_differ(results: Results, capsys: pytest.Captur
     assert len(re.findall(r" 0\.00 +\[0\.00, 0\.00\]", shown)) == 2
 
 
+def test_a_table_and_an_evaluation_are_not_compared(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    table = results.run(150, 0.01, 1, 0.6)
+    with pytest.raises(SystemExit, match=r"is of tables, .* of evaluation: give two of a kind"):
+        compare(capsys, table.folder, results.root / "evaluation/ta-150-0.01")
+
+
 def test_rows_of_one_side_and_other_test_images_are_said(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = results.run(150, 0.01, 1, 0.6), results.run(99, 0.02, 2, 0.6)
     shown = compare(capsys, one.folder, other.folder)

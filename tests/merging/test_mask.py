@@ -108,7 +108,7 @@ def test_tau_n_is_rounded_down_as_written_not_as_a_binary_fraction(tau: float, c
 
 @pytest.mark.parametrize("tau", [-0.1, 1, 1.5, float("nan"), float("inf")])
 def test_a_tau_that_is_no_proportion_is_refused(tau: float) -> None:
-    with pytest.raises(TatrError, match=r"expected a dropped proportion in \[0, 1\)"):
+    with pytest.raises(TatrError, match="expected a share of the parameters, from 0 to below 1"):
         thresholds(distinct(10), [0.1, tau])
 
 

@@ -137,5 +137,5 @@ def test_small_configs_have_tasks_and_methods_of_the_large_ones(name: str, tmp_p
         [row["method"] for entry in config["merges"] for row in expand(entry)] for config in (small, large)
     )
     assert {*methods} == {*all_methods}
-    assert (len(small["merges"]) == len(large["merges"])) == (name == "paper_vit_b32")
+    assert len(small["merges"]) == len(large["merges"]) or name != "paper_vit_b32"
     assert {*small["suite"]} == {*tasks_of(large["suite"])}

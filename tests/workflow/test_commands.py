@@ -112,7 +112,7 @@ def test_an_error_is_one_line_without_a_traceback_and_exit_code_1(
     [
         ("{}", "--settings: lacks 'tau' (given: nothing)"),
         ('{"dau": 0.01}', "--settings: lacks 'tau' (given: dau)"),
-        ('{"tau": 1.5}', "tau = 1.5: expected a dropped proportion in [0, 1)"),
+        ('{"tau": 1.5}', "tau = 1.5: expected a share of the parameters, from 0 to below 1"),
         ('{"tau": ', "--settings: neither a JSON object nor a file that holds one"),
         ("/nowhere.json", "--settings: neither a JSON object nor a file that holds one: '/nowhere.json'"),
     ],

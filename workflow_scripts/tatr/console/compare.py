@@ -56,6 +56,10 @@ def _show(one: "Artefact", other: "Artefact") -> None:
 
     from tatr.workflow.provenance import differences, provenance
 
+    if one.manifest.kind != other.manifest.kind:
+        raise TatrError(
+            f"{one.folder} is of {one.manifest.kind}, {other.folder} of {other.manifest.kind}: give two of a kind"
+        )
     console = Console(width=None if Console().is_terminal else 160)
     console.print(f"A: {one.folder}\nB: {other.folder}\n", markup=False, highlight=False, soft_wrap=True)
     settings = differences(provenance(_evaluations(one)), provenance(_evaluations(other)))

@@ -31,7 +31,7 @@ def tau_of(given: Any) -> float:  # noqa: ANN401
         TatrError: it is no number, or out of range.
     """
     if (tau := plain_number(given)) is None or not 0 <= tau < 1:
-        raise TatrError(f"tau = {given!r}: expected a dropped proportion in [0, 1)")
+        raise TatrError(f"tau = {given!r}: expected a share of the parameters, from 0 to below 1 (0.01 for 1 %)")
     return tau
 
 
@@ -80,7 +80,7 @@ def end_of_region(omega: Vector, tau: float | None, stated: float | None) -> Thr
     if stated is not None:
         return _counted(omega, stated)
     if tau is None:
-        raise TatrError("tau: missing; expected a dropped proportion in [0, 1)")
+        raise TatrError("tau: missing; expected a share of the parameters, from 0 to below 1")
     return thresholds(omega, [tau])[0]
 
 
