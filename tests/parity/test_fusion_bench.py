@@ -271,7 +271,11 @@ def test_regmean(
         {p.name: rng.normal(size=(200, p.shape[0])) * rng.uniform(0.1, 3, p.shape[0]) for p in places.parameters}
         for _ in task_vectors
     ]
-    values = [{name: (x.T @ x).astype(np.float32) for name, x in task.items()} for task in inputs]
+    flat = {p.name for p in places.parameters if len(p.shape) == 1}  # scales, which this method averages
+    values = [
+        {name: ((x**2).sum(0) if name in flat else x.T @ x).astype(np.float32) for name, x in task.items()}
+        for task in inputs
+    ]
     grams = [places.flatten(task) for task in values]
     found = ours("regmean", task_vectors, {"off_diagonal": off_diagonal}, grams=grams)
 
@@ -281,7 +285,9 @@ def test_regmean(
         shown = [as_map(weight, tensor.double().numpy().reshape(-1)).T for tensor in models.pop(weight.name)]
         models[f"{weight.name}.weight"] = [torch.from_numpy(matrix.copy()) for matrix in shown]
     theirs = fusion_bench("method.regmean.regmean").merging_with_regmean_weights
-    matrices = [{name: torch.from_numpy(gram).double() for name, gram in task.items()} for task in values]
+    matrices = [
+        {name: torch.from_numpy(gram).double() for name, gram in task.items() if name not in flat} for task in values
+    ]
     expected = theirs(models, matrices, off_diagonal)
     for weight in maps:
         merged = from_map(weight, expected.pop(f"{weight.name}.weight").numpy().T)
