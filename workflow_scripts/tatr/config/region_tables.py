@@ -35,8 +35,11 @@ def region_tables(config: Path, results: Path) -> dict[str, str]:
 
 
 def _table(merges: Sequence[Merge], table: pd.DataFrame) -> str:
-    """A line per merge without a region and with a row in one, a column per region."""
-    regions = {_heading(merge.trust_region): merge.trust_region for merge in merges if merge.trust_region}
+    """A line per merge without a region and with a row in one; a column per region, by sensitivity and τ."""
+    given = [merge.trust_region for merge in merges if merge.trust_region]
+    kinds = [*dict.fromkeys(region.sensitivity for region in given)]
+    given.sort(key=lambda region: (kinds.index(region.sensitivity), len(region.taus), region.taus[0] or 0))
+    regions = [*dict.fromkeys(map(_heading, given))]
     cells: dict[str, dict[str, str]] = {}
     for merge in merges:
         if merge.trust_region:

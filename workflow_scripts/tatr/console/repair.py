@@ -47,7 +47,7 @@ def repair(wrong: Iterable[Path], configs: Sequence[Path], cores: str) -> int:
     equal = [path for path in whole if _digest(path / FILE) == again[path]]
     if again:
         unknown = sum(not again[path] for path in whole)
-        told = f"; of {unknown} nothing said which they had" if unknown else ""
+        told = f"; what {unknown} had before is not known" if unknown else ""
         print(f"{len(whole)} made again, {len(equal)} of them with the content that they had{told}.")
     for path in left:
         print(f"{path}: none of these configurations, with the present code, asks for it; name another, or delete it")

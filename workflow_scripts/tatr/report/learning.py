@@ -18,8 +18,14 @@ GAIN = 0.05
 MISTAKES = 0.1
 """At most so many of a pre-trained model's answers may be wrong to call it good already."""
 
-TRY = "Try more steps or another learning rate (finetuning.steps and learning_rate, or under finetuning.tasks.{task})"
-LOOK_AT = "the labels, the class names and the prompts"
+ADVICE = (
+    "Try more steps or another learning rate (finetuning.steps and learning_rate, or under finetuning.tasks.{task}), "
+    "and look at the labels, the class names and the prompts."
+)
+"""Of a model that was trained here."""
+
+ADVICE_IMPORTED = "Look at whether it is of this task, and at the labels, the class names and the prompts."
+"""Of one that was fine-tuned elsewhere."""
 
 
 def learnt_little(
@@ -42,8 +48,7 @@ def learnt_little(
     texts = []
     for task in tasks:
         if task in after and (what := _remark(after[task], before.get(task))):
-            trained = f"{TRY.format(task=task)}, and look at {LOOK_AT}."
-            advice = f"Look at whether it is of this task, and at {LOOK_AT}." if task in imported else trained
+            advice = ADVICE_IMPORTED if task in imported else ADVICE.format(task=task)
             texts.append(f"The individual model of {names.get(task, task)} {what}. {advice}")
     return texts
 

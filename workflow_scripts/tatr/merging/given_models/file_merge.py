@@ -103,7 +103,7 @@ def merge_files(
         calibration=calibration,
         tau=tau,
         sensitivity=sensitivity,
-        ignore=[ignore] if isinstance(ignore, str) else ignore,
+        ignore=ignore,
         settings=settings,
     ).run()
 
@@ -302,7 +302,7 @@ def prepare(
     calibration: str | None,
     tau: float | None,
     sensitivity: str | None,
-    ignore: Sequence[str],
+    ignore: str | Sequence[str],
     settings: Mapping[str, Any],
 ) -> FileMerge:
     """Open all files and compare names, shapes, types and unmergeable tensors; arguments as in `merge_files`."""

@@ -47,7 +47,7 @@ Model = TypeVar("Model", bound=ModelTensors)
 
 
 def sort_tensors(
-    base: Model, models: Mapping[str, Model], ignore: Sequence[str], option: Callable[[str], str]
+    base: Model, models: Mapping[str, Model], ignore: str | Sequence[str], option: Callable[[str], str]
 ) -> tuple[list[str], dict[str, str]]:
     """The names of the base's tensors that are merged, and those that stay as they are, each with the reason.
 
@@ -57,14 +57,14 @@ def sort_tensors(
     Args:
         base: θ_pre.
         models: θ_k.
-        ignore: names, or patterns of names, of tensors that stay as they are in the base.
+        ignore: a name or several, or patterns of names, of tensors that stay as they are in the base.
         option: how messages write that a tensor is to be ignored.
 
     Raises:
         TatrError: a tensor differs that can't be merged, has another shape, or is not in the base; or a model is an
             adapter, or has other names throughout.
     """
-    ignored = _ignored(base, models, ignore, option)
+    ignored = _ignored(base, models, [ignore] if isinstance(ignore, str) else ignore, option)
     _check_adapters(base, models, ignored)
     for task, model in models.items():
         _check_names(base, model, f"{model.path} ('{task}')", ignored, option)

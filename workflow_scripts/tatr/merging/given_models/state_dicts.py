@@ -106,8 +106,7 @@ def _merged(
     Arguments as in `merge`; of task vectors `merged_direction` gives what is added with which factor, and `measured`
     holds both kinds of gradients.
     """
-    patterns = [ignore] if isinstance(ignore, str) else ignore
-    names, _ = sort_tensors(base, models, patterns, "ignore=[{!r}]".format)
+    names, _ = sort_tensors(base, models, ignore, "ignore=[{!r}]".format)
     layout = Layout.of({name: base.entries[name].shape for name in names})
     origin = remembered(_flat(layout, base.state, "pretrained"))
     vectors = [task_vector(_flat(layout, model.state, name), origin) for name, model in models.items()]
