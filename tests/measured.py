@@ -28,8 +28,10 @@ LAYOUT = Layout.of(
         "visual.positional_embedding": (5, 9),
         "visual.proj": (9, 4),
         "visual.conv1.weight": (9, 3, 2, 1),
+        "visual.ln_pre.weight": (9,),
         **BLOCKS,
         "visual.ln_post.weight": (9,),
+        "visual.ln_post.bias": (9,),
     }
 )
 MAPS = {place.name: place.shape[0] for place in gram_layout(LAYOUT).parameters if len(place.shape) == 2}

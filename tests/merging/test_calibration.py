@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from drawn_tasks import SHAPES as KINDS
 from float64_formulas import svc
 from measured import LAYOUT as ENCODER
 from measured import grams_of, random_inputs
@@ -16,13 +17,7 @@ from tatr.vectors import layout as layouts
 from tatr.vectors.apply import parts_of
 from tatr.vectors.layout import Layout
 
-SHAPES = {
-    "visual.class_embedding": (6,),
-    "visual.positional_embedding": (5, 6),
-    "visual.proj": (6, 4),
-    "visual.conv1.weight": (6, 3, 2, 2),
-    "visual.transformer.resblocks.0.attn.in_proj_weight": (18, 6),
-    "visual.transformer.resblocks.0.attn.in_proj_bias": (18,),
+SHAPES = KINDS | {
     "visual.transformer.resblocks.0.mlp.c_fc.weight": (9, 6),
     "visual.transformer.resblocks.0.mlp.c_proj.weight": (6, 9),
     "none": (0, 3),

@@ -14,7 +14,7 @@ from drawn_tasks import drawn_tasks
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from measured import grams_of, random_inputs
+from measured import LAYOUT, grams_of, random_inputs
 from whole import whole_direction
 
 from tatr.errors import TatrError
@@ -34,31 +34,6 @@ task_vectors = arrays(np.float32, st.tuples(st.integers(2, 6), st.integers(1, 30
 block_sizes = st.integers(1, 40)
 
 
-# The vision transformer of a small CLIP: matrices, vectors, two layers.
-BLOCKS = {
-    f"visual.transformer.resblocks.{layer}.{name}": shape
-    for layer in range(2)
-    for name, shape in {
-        "ln_1.weight": (8,),
-        "attn.in_proj_weight": (24, 8),
-        "attn.in_proj_bias": (24,),
-        "attn.out_proj.weight": (8, 8),
-        "mlp.c_fc.weight": (12, 8),
-        "mlp.c_proj.weight": (8, 12),
-    }.items()
-}
-LAYOUT = Layout.of(
-    {
-        "visual.class_embedding": (8,),
-        "visual.positional_embedding": (5, 8),
-        "visual.proj": (8, 4),
-        "visual.conv1.weight": (8, 3, 2, 2),
-        "visual.ln_pre.weight": (8,),
-        **BLOCKS,
-        "visual.ln_post.bias": (8,),
-    }
-)
-
 random_tasks = partial(drawn_tasks, count=4)
 
 
@@ -66,8 +41,8 @@ def inputs_of(vectors: np.ndarray) -> MergeInputs:
     """Of each task its vector and Gram matrices, which come from that alone, so that they go with it in any order."""
     if vectors.shape[1] != LAYOUT.size:
         return MergeInputs([*vectors], layout=LAYOUT)
-    inputs = [random_inputs(1, seed=crc32(vector.tobytes()), layout=LAYOUT)[0] for vector in vectors]
-    return MergeInputs([*vectors], layout=LAYOUT, grams=grams_of(inputs, LAYOUT))
+    inputs = [random_inputs(1, seed=crc32(vector.tobytes()))[0] for vector in vectors]
+    return MergeInputs([*vectors], layout=LAYOUT, grams=grams_of(inputs))
 
 
 def merged(name: str, vectors: np.ndarray, mask: np.ndarray | None = None, block: int = layout.BLOCK) -> np.ndarray:

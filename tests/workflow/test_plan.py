@@ -5,33 +5,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from planning import KNOWN, OPENAI, PAPER, names, one, planned
 from small_clip import WEIGHTS, write_backbone, write_checkpoint
 
-from tatr.config.loading import load_config, read_tasks
 from tatr.config.merges import Merge
-from tatr.config.suites import SUITES
 from tatr.errors import TatrError
-from tatr.workflow.plan import Plan, Planned, build
-
-BASE = Path(__file__).parents[2]
-KNOWN = read_tasks([BASE / "config/tasks.yaml", BASE / "config/clip_tasks.yaml"])
-PAPER = ["sun397", "stanford_cars", "resisc45", "eurosat", "svhn", "gtsrb", "mnist", "dtd"]
-OPENAI = {"name": "ViT-B-32-quickgelu", "weights": "openai"}
-
-
-def planned(suite: list[str] | None = None, **keys: Any) -> Plan:  # noqa: ANN401
-    raw = {"suite": suite or ["cars", "digits"], "merges": [{"method": "weight_average"}]} | keys
-    return build(load_config(raw, KNOWN), BASE / "backbones")
-
-
-def one(plan: Plan, kind: str, label: str = "") -> Planned:
-    """The only artefact of a kind, or of a kind and a label."""
-    (planned,) = (planned for planned in plan.of_kind(kind) if label in ("", planned.label))
-    return planned
-
-
-def names(plan: Plan, kind: str) -> set[str]:
-    return {artefact.label for artefact in plan.of_kind(kind)}
+from tatr.workflow.plan import Planned
 
 
 class TestBackbones:
@@ -118,6 +97,8 @@ class TestCheckpoints:
         plan = planned(["dtd", "mnist", "svhn"], backbone=str(clip), checkpoints=checkpoints)
         assert names(plan, "checkpoint") == {"dtd", "mnist"}
         assert names(plan, "finetuning") == {"svhn"}
+        assert plan.table_settings["imported"] == ["dtd", "mnist"]
+        assert "imported" not in planned().table_settings
         assert "someone-clip_mnist" in names(plan, "download")
         assert one(plan, "checkpoint", "dtd").settings["file"] == str(tmp_path / "DTD/finetuned.safetensors")
 
@@ -138,98 +119,6 @@ class TestCheckpoints:
         keys = {"checkpoints": {"tasks": {"cars": {"origin": "folder", "path": "no/{task}.pt"}}}}
         with pytest.raises(TatrError, match=r"checkpoints \(task cars\): path: no/cars\.pt is no file"):
             planned(**keys)
-
-
-class TestPaper:
-    def test_rows_of_the_paper_are_beside_ours(self) -> None:
-        merges = [{"method": "task_arithmetic", "coefficient": λ} for λ in (0.3, 0.4)]
-        settings = planned(PAPER, backbone=OPENAI, merges=merges).table_settings
-        paper = {row["name"]: row.get("paper", {}).get("method") for row in settings["rows"]}
-        assert paper == {
-            "Pre-trained": "Pre-trained",
-            "Individual": "Individual",
-            "Task Arithmetic, λ 0.3": "Task Arithmetic",
-            "Task Arithmetic, λ 0.4": None,
-        }
-        assert settings["paper"]["backbone"] == "ViT-B-32"
-
-    def test_other_tasks_or_weights_are_not_the_papers(self) -> None:
-        assert "paper" not in planned(PAPER[:-1], backbone=OPENAI).table_settings
-        assert "paper" not in planned(PAPER, backbone=OPENAI | {"weights": "metaclip_400m"}).table_settings
-        assert "paper" not in planned().table_settings
-
-    def test_the_papers_individual_models_are_expected_where_it_has_them(self) -> None:
-        plan = planned(PAPER, backbone=OPENAI, sanity={"expected": "paper", "tolerance": 0.5})
-        assert plan.sanity
-        assert plan.sanity.settings["expected"]["stanford_cars"] == 77.7
-        assert {p.label for p in plan.sanity.inputs["evaluations"]} == {f"individual_{task}" for task in PAPER}
-        with pytest.raises(TatrError, match=r"sanity\.expected: paper: the paper's tables cover ViT-B/32"):
-            planned(sanity={"expected": "paper"})
-
-    def test_expectations_of_ones_own(self) -> None:
-        plan = planned(sanity={"expected": {"cars": 90, "textures": 95}})
-        assert plan.sanity
-        assert plan.sanity.settings["expected"] == {"cars": 90.0}, "textures is not in the suite"
-        assert planned().sanity is None
-
-
-class TestPublished:
-    SUITE: ClassVar[dict[str, Any]] = {"suite": "vision8", "backbone": OPENAI}
-    MERGES: ClassVar[list[dict[str, Any]]] = [
-        {"method": "task_arithmetic", "calibration": [None, "svc", {"alpha": 0.5}]},
-        {"method": "task_arithmetic", "trust_region": {"tau": 0.01}},
-        {"method": "task_arithmetic", "weights": {"mnist": 2}},
-        {"method": "task_arithmetic", "coefficient": {"*attn*": 0.5}},
-        {"method": "task_arithmetic", "surgery": {}},
-    ]
-
-    def test_averages_stand_beside_plain_and_calibrated_merges_of_a_suite(self) -> None:
-        settings = planned(**self.SUITE, merges=self.MERGES).table_settings
-        assert settings["published"] == {"backbone": "ViT-B-32", "suite": "vision8"}
-        listed = [[(f["set"], f["average"]) for f in row.get("published", ())] for row in settings["rows"]]
-        individual = [("TALL-masks", 92.8), ("Task Arithmetic", 90.5), ("FusionBench", 90.3)]
-        plain, calibrated = [("Task Arithmetic", 68.9), ("FusionBench", 68.0)], [("Task Arithmetic", 81.9)]
-        assert listed == [[], individual, plain, calibrated, [], [], [], [], []]
-
-    @pytest.mark.parametrize(
-        "keys",
-        [
-            {"unseen": ["kmnist"]},
-            {"suite": SUITES["vision8"][:-1]},
-            {"backbone": OPENAI | {"weights": "metaclip_400m"}},
-            {"backbone": "tiny-clip"},
-        ],
-    )
-    def test_other_tasks_or_models_have_none(self, keys: dict[str, Any]) -> None:
-        settings = planned(**self.SUITE | keys, merges=self.MERGES).table_settings
-        assert "published" not in settings
-        assert not any("published" in row for row in settings["rows"])
-
-    def test_sanity_knows_the_sets_whatever_is_expected(self) -> None:
-        plans = [
-            planned([*PAPER, "stl10"], backbone=OPENAI, sanity={"expected": e}) for e in ("published", {"dtd": 79})
-        ]
-        published, own = (plan.sanity.settings for plan in plans if plan.sanity)
-        assert published["expected"] is None
-        assert published["sets"] == own["sets"]
-        assert own["expected"] == {"dtd": 79.0}
-        assert [(s["set"], len(s["accuracies"]), s["leaked"]) for s in own["sets"]] == [
-            *(("TALL-masks", 9, ["dtd"]), ("Task Arithmetic", 9, []), ("FusionBench", 8, [])),
-        ]
-        assert "sets" not in one(planned(sanity={"expected": {"cars": 90}}), "sanity").settings
-        with pytest.raises(TatrError, match=r"sanity\.expected: published: the published sets have ViT-B/32"):
-            planned(sanity={"expected": "published"})
-
-    def test_what_is_expected_changes_the_check_and_the_table_alone(self) -> None:
-        paper, other = (planned(**self.SUITE, sanity={"expected": expected}) for expected in ("paper", "published"))
-        changed = {"sanity", "tables", "figures", "report"}
-        assert {kind for kind, name in paper if (kind, name) not in other} == changed
-
-    def test_a_task_is_known_by_what_the_paper_calls_it(self) -> None:
-        tasks = {"textures": {"source": "hub", "dataset": "a/b", "classnames": ["a", "b"], "paper": "DTD"}}
-        plan = planned(["textures", "mnist"], tasks=tasks, backbone=OPENAI, sanity={"expected": "published"})
-        first = one(plan, "sanity").settings["sets"][0]
-        assert (first["accuracies"], first["leaked"]) == ({"mnist": 99.7, "textures": 98.0}, ["textures"])
 
 
 def test_what_is_fetched_does_not_depend_on_our_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -521,95 +410,3 @@ def test_rows_of_large_sweeps_know_the_row_without_a_trust_region_and_are_compar
     assert [row["without"][0] in without for row in table if "without" in row] == [True] * rows
     assert len({row["without"][0] for row in table if "without" in row}) == rows
     assert 0 < len(compared) <= 10 * rows
-
-
-class TestModifiers:
-    """Calibration, weights of tasks, and λ by tensors."""
-
-    def test_a_calibration_stands_between_a_merge_and_whoever_uses_it(self) -> None:
-        merge = {"method": "task_arithmetic", "calibration": "svc", "trust_region": {"sensitivity": "zero_shot"}}
-        plan = planned(merges=[merge | {"surgery": {}}])
-        calibration = one(plan, "calibration")
-        assert calibration.settings == {"method": "svc", "alpha": 1 / 2, "coefficient": 0.3}
-        assert calibration.inputs["direction"] == [one(plan, "merge")]
-        assert names(plan, "task_vector") == {planned.label for planned in calibration.inputs["task_vectors"]}
-        for user, role in (("surgery", "direction"), ("export", "directions")):
-            assert one(plan, user).inputs[role] == [calibration]
-        row = plan.table_settings["rows"][-1]
-        evaluation = plan["evaluation", row["evaluations"][0]]
-        assert (evaluation.inputs["directions"], evaluation.settings["coefficients"]) == ([calibration], [1.0])
-        assert row["coefficient"] == 0.3
-
-    def test_tsv_m_has_an_alpha_of_its_own_unless_the_config_gives_one(self) -> None:
-        merges = [{"method": "tsv_m", "calibration": ["svc", {"alpha": 0.25}]}]
-        calibrations = planned(merges=merges).of_kind("calibration")
-        assert [calibration.settings["alpha"] for calibration in calibrations] == [1, 0.25]
-
-    def test_all_trust_regions_share_a_calibration_and_are_compared_with_it(self) -> None:
-        taus = [{"sensitivity": "zero_shot", "tau": tau} for tau in (0.01, 0.1)]
-        plan = planned(merges=[{"method": "ties", "calibration": [None, "svc"], "trust_region": [None, *taus]}])
-        assert len(plan.of_kind("calibration")) == len(plan.of_kind("merge")) == 1
-        assert len(plan.of_kind("mask")) == 2
-        rows = plan.table_settings["rows"][2:]
-        plain, *inside, calibrated, first, second = rows
-        assert [row["without"] for row in inside] == [plain["evaluations"]] * 2
-        assert [row["without"] for row in (first, second)] == [calibrated["evaluations"]] * 2
-
-    def test_what_learns_inside_a_trust_region_is_calibrated_for_each(self) -> None:
-        region = {"sensitivity": "zero_shot", "tau": {"search": [0.01, 0.1]}}
-        merges = [{"method": "ada_merging", "calibration": [None, "svc"], "trust_region": region}]
-        plan = planned(merges=merges)
-        assert len(plan.of_kind("calibration")) == len(plan.of_kind("merge")) == len(plan.of_kind("adaptation")) == 2
-
-    def test_weights_shape_the_merge_alone(self) -> None:
-        weights = [None, {"cars": 2}, {"cars": 1}]
-        merges = [{"method": "task_arithmetic", "weights": each, "name": f"{each}"} for each in weights]
-        plan = planned(merges=merges)
-        # A weight of 1 is no weight.
-        assert [merge.settings.get("weights") for merge in plan.of_kind("merge")] == [None, {"cars": 2}]
-
-    def test_lambda_by_tensors_is_the_evaluations_unless_something_is_calibrated(self) -> None:
-        patterns = {"*.ln_*": 0, "*": 0.4}
-        by_tensor = {"patterns": [["*.ln_*", 0], ["*", 0.4]], "otherwise": 0.3}
-        merge = {"method": "task_arithmetic", "coefficient": patterns, "calibration": [None, "svc"]}
-        plan = planned(merges=[{"method": "task_arithmetic"}, merge])
-        assert len(plan.of_kind("merge")) == 1
-        whole, scaled, calibrated = (
-            plan["evaluation", row["evaluations"][0]] for row in plan.table_settings["rows"][2:]
-        )
-        assert scaled.inputs["directions"] == whole.inputs["directions"]
-        assert (scaled.settings["coefficients"], calibrated.settings["coefficients"]) == ([by_tensor], [1.0])
-        assert one(plan, "calibration").settings == {"method": "svc", "alpha": 1 / 2, "coefficient": by_tensor}
-        stated = [export.settings.get("calibration", export.settings).get("coefficient") for export in plan.exports]
-        assert stated == [None, by_tensor, by_tensor]
-        # The table shows what each evaluation added: the factor 1.
-        assert not any("coefficient" in row for row in plan.table_settings["rows"])
-
-    def test_the_order_of_patterns_counts(self) -> None:
-        patterns = {"*.ln_*": 0, "*resblocks*": 0.4}
-        one_way, other = (
-            planned(merges=[{"method": "task_arithmetic", "coefficient": dict(order)}])
-            for order in (patterns.items(), reversed(patterns.items()))
-        )
-        assert {key for key in one_way if key[0] == "merge"} == {key for key in other if key[0] == "merge"}
-        evaluated = {key for key in one_way if "by-tensor" in key[1]}
-        assert len(evaluated) == 2
-        assert not evaluated & {*other}
-
-    @pytest.mark.parametrize(
-        ("patterns", "message"),
-        [
-            ({"*.nl_*": 0}, r"merges, 'Task.*': coefficient: '\*\.nl_\*': no merged tensor is called so"),
-            ({"*": 0.4, "*.ln_*": 0}, r"merges, 'Task.*': coefficient: '\*\.ln_\*': '\*' before it takes all"),
-        ],
-    )
-    def test_patterns_that_match_nothing_are_refused_at_once(self, patterns: dict[str, float], message: str) -> None:
-        merges = [{"method": "ties"}, {"method": "task_arithmetic", "coefficient": patterns}]
-        with pytest.raises(TatrError, match=message):
-            planned(merges=merges)
-
-    def test_no_row_of_the_paper_stands_beside_a_modified_one(self) -> None:
-        modified = [{"weights": {"mnist": 2}}, {"calibration": "svc"}, {"coefficient": {"*": 0.3}}]
-        merges = [{"method": "task_arithmetic", "coefficient": 0.3} | keys for keys in ({}, *modified)]
-        rows = planned(PAPER, backbone=OPENAI, merges=merges).table_settings["rows"][2:]
-        assert ["paper" in row for row in rows] == [True, False, False, False]

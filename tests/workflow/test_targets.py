@@ -50,6 +50,13 @@ class TestTargets:
         assert {job for job in planned if job.split(":")[0] in kinds} == jobs
         assert planned >= TABLE or target != "demo"
 
+    def test_null_on_the_command_line_is_what_it_is_in_a_file(self, finished: Checkout, tmp_path: Path) -> None:
+        merges = "merges=[{method: weight_average, trust_region: [null, {sensitivity: zero_shot, tau: 0.01}]}]"
+        planned = Checkout(finished.project, finished.config, tmp_path).dry_run("--config", merges)
+
+        rows = ("weight_average_lambda-1", "weight_average+zero_shot_tau-0.01_lambda-1")
+        assert {f"evaluation:{row}" for row in rows} <= planned
+
 
 class TestMistakes:
     @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from drawn_tasks import SHAPES as KINDS
 from drawn_tasks import drawn_tasks
 from whole import whole_direction
 
@@ -12,13 +13,7 @@ from tatr.merging.merge import MergeInputs
 from tatr.merging.methods import Method, load, names
 from tatr.vectors.layout import Layout
 
-SHAPES = {
-    "visual.class_embedding": (6,),
-    "visual.positional_embedding": (5, 6),
-    "visual.proj": (6, 4),
-    "visual.conv1.weight": (6, 3, 2, 2),
-    "visual.transformer.resblocks.0.attn.in_proj_weight": (18, 6),
-    "visual.transformer.resblocks.0.attn.in_proj_bias": (18,),
+SHAPES = KINDS | {
     "empty": (0, 7),
     "scale": (),
 }
