@@ -94,6 +94,16 @@ def test_tests_have_the_folders_of_the_library() -> None:
     assert floors <= {folder.parts[0] for folder in mirrored}
 
 
+def test_modules_on_the_path_of_tests_have_names_of_their_own() -> None:
+    """Tests of all folders run in one process: of two modules that are called alike, one would be found for both."""
+    folders = [*PROJECT["tool"]["pytest"]["ini_options"]["pythonpath"], "benchmarks"]
+    homes = defaultdict(list)
+    for path in (path for folder in folders for path in (BASE / folder).glob("*.py")):
+        if not path.stem.startswith("test_") and path.stem != "conftest":
+            homes[path.stem].append(str(path.relative_to(BASE)))
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
+
+
 def test_the_papers_state_the_same_version_and_licence() -> None:
     project = PROJECT["project"]
     citation = yaml.safe_load((BASE / "CITATION.cff").read_text(encoding="utf-8"))

@@ -82,7 +82,7 @@ def test_a_merge_holds_blocks_not_vectors(name: str, monkeypatch: pytest.MonkeyP
 def test_learning_coefficients_takes_no_more_memory_for_more_tasks() -> None:
     command = [
         sys.executable,
-        ROOT / "benchmarks/adaptation.py",
+        ROOT / "benchmarks/ada_merging.py",
         "--tasks",
         "2",
         "8",

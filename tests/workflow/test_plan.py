@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from planning import KNOWN, OPENAI, PAPER, names, one, planned
+from planned_configs import KNOWN, OPENAI, PAPER, names, one, planned
 from small_clip import WEIGHTS, write_backbone, write_checkpoint
 
 from tatr.config.merges import Merge

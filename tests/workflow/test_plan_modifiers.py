@@ -1,7 +1,7 @@
 """What a plan makes of calibration, weights and λ by tensors."""
 
 import pytest
-from planning import OPENAI, PAPER, names, one, planned
+from planned_configs import OPENAI, PAPER, names, one, planned
 
 from tatr.errors import TatrError
 

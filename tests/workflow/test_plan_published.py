@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 import pytest
-from planning import OPENAI, PAPER, one, planned
+from planned_configs import OPENAI, PAPER, one, planned
 
 from tatr.config.suites import SUITES
 from tatr.errors import TatrError

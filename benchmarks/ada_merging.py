@@ -10,7 +10,7 @@ Memory is the process's peak resident set, above what it was after the same way 
 is freed goes back to the system at once (MALLOC_MMAP_THRESHOLD_), so that holes in the heap do not count: with glibc's
 default settings the usual ways take up more. Seconds are those of the whole, reading included, by iteration.
 
-example: python benchmarks/adaptation.py --tasks 2 4 8 16
+example: python benchmarks/ada_merging.py --tasks 2 4 8 16
 """
 
 import argparse
