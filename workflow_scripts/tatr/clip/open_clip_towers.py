@@ -6,6 +6,7 @@ place. So the towers are functions of named tensors, as those of `tatr.clip.towe
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -128,6 +129,12 @@ def _text_tower(model: str) -> _Texts:
 
 
 def _built(kind: Callable[..., nn.Module], config: Mapping[str, Any]) -> Any:  # noqa: ANN401  (modules' attributes)
+    # On a thread of its own: classes draw first weights, which `vmap` refuses on the thread that it runs on.
+    with ThreadPoolExecutor(1) as elsewhere:
+        return elsewhere.submit(_build, kind, config).result()
+
+
+def _build(kind: Callable[..., nn.Module], config: Mapping[str, Any]) -> nn.Module:
     try:
         try:
             with _without_weights():
