@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tatr.workflow.job import Job
 from tatr.workflow.step import Step
 
 if TYPE_CHECKING:
     from tatr.vectors.layout import Layout
+    from tatr.vectors.vector import Vector
     from tatr.workflow.artefact import Artefact
 
 
@@ -30,18 +31,18 @@ def run(job: Job) -> None:
     task_vectors, *others = zip(*job.by_task("task_vectors", *per_task), strict=True)
     vectors = open_vectors([artefact / "vector.zarr" for artefact in task_vectors])
     size, digest = len(vectors[0]), vectors[0].layout
-    measured = {
+    measured: dict[str, Any] = {
         # Gram matrices lie over a layout of their own.
         role: open_vectors([artefact / "vector.zarr" for artefact in group], None if role == "grams" else digest)
         for role, group in zip(per_task, others, strict=True)
     }
-    inputs = MergeInputs(
-        vectors,
-        layout_of(job, digest) if "layout" in needs and job.inputs["backbone"] else None,
-        weights=task_weights_of(job.settings.get("weights"), tasks_of(task_vectors)),
-        coefficients=learnt(job, task_vectors) if "coefficients" in needs and job.inputs["coefficients"] else None,
-        **measured,
-    )
+    layout = layout_of(job, digest) if "layout" in needs and job.inputs["backbone"] else None
+    if layout and "merged_grams" in needs and job.inputs["merged_grams"]:
+        measured["merged_grams"] = merged_grams_of(job, layout, tasks_of(task_vectors))
+    if "coefficients" in needs and job.inputs["coefficients"]:
+        measured |= learnt(job, tasks_of(task_vectors))
+    weights = task_weights_of(job.settings.get("weights"), tasks_of(task_vectors))
+    inputs = MergeInputs(vectors, layout, weights=weights, **measured)
     add_vector(job, size, digest, parts_of(direction(method, inputs, settings)))
 
 
@@ -55,15 +56,29 @@ def layout_of(job: Job, digest: str) -> "Layout":
     return layout
 
 
-def learnt(job: Job, task_vectors: Sequence["Artefact"]) -> list[list[float]]:
+def merged_grams_of(job: Job, layout: "Layout", tasks: list[str]) -> list["Vector"]:
+    """Per task; all of them lie in one store, as they are measured together."""
+    from tatr.errors import TatrError
+    from tatr.merging.matrices.merged_grams import of_task, of_tasks
+    from tatr.vectors.store import open_vectors
+
+    artefact = job.one("merged_grams")
+    measured = json.loads((artefact / "tasks.json").read_text(encoding="utf-8"))
+    if measured != tasks:
+        raise TatrError(f"--merged-grams: measured for {', '.join(measured)}, not for {', '.join(tasks)}")
+    stored = of_tasks(layout, tasks)
+    (values,) = open_vectors([artefact / "vector.zarr"], stored.digest)
+    return [of_task(layout, stored, values, task) for task in tasks]
+
+
+def learnt(job: Job, tasks: list[str]) -> dict[str, Any]:
+    """Coefficients, and the singular components that are to stay if these were learnt, too."""
     from tatr.errors import TatrError
 
     content = json.loads((job.one("coefficients") / "coefficients.json").read_text(encoding="utf-8"))
-    tasks = tasks_of(task_vectors)
     if content["tasks"] != tasks:
-        raise TatrError(f"--coefficients: learnt for {', '.join(content['tasks'])}, not for {tasks}")
-    coefficients: list[list[float]] = content["coefficients"]
-    return coefficients
+        raise TatrError(f"--coefficients: learnt for {', '.join(content['tasks'])}, not for {', '.join(tasks)}")
+    return {name: content[name] for name in ("coefficients", "kept") if name in content}
 
 
 def tasks_of(task_vectors: Sequence["Artefact"]) -> list[str]:
@@ -78,7 +93,8 @@ STEP = Step(
         "backbone": "backbone",
         "fishers": "fisher",
         "grams": "gram",
-        "coefficients": "adaptation",
+        "merged_grams": "merged_gram",
+        "coefficients": ("adaptation", "rank_adaptation"),
     },
     content="vector.zarr",
     example="python workflow_scripts/merge.py --task-vectors results/task_vector/*/manifest.json "

@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from tatr.clip.architecture import Architecture, OtherTower, Tower
+from tatr.clip.architecture import Architecture, OtherTower, Tower, VisionTower
 from tatr.errors import TatrError
 
 Parameters = Mapping[str, Tensor]
@@ -81,6 +81,14 @@ def image_features(
     if isinstance(tower, OtherTower):
         _refuse(watch=watch is not UNWATCHED, checkpointing=checkpointing)
         return _open_clip_towers().image_features(p, pixels, tower.model)
+    x = embedded(p, pixels, tower, watch)
+    blocks = "visual.transformer.resblocks"
+    x = _transformer(x, p, blocks, tower, watch, pooled=not watch.all_tokens, checkpointing=checkpointing)
+    return projected(x[:, 0] if watch.all_tokens else x, p, watch)
+
+
+def embedded(p: Parameters, pixels: Tensor, tower: VisionTower, watch: Watch = UNWATCHED) -> Tensor:
+    """What the image encoder's first residual block takes, [B, T, width], of normalised pixels [B, 3, H, W]."""
     size = tower.patch_size
     patches = F.conv2d(pixels, p["visual.conv1.weight"], stride=size).flatten(2).transpose(1, 2)
     if watch is not UNWATCHED:  # a convolution whose windows do not overlap is a linear map of each window
@@ -88,10 +96,12 @@ def image_features(
     token = p["visual.class_embedding"].expand(len(patches), 1, -1)
     x = torch.cat([token, patches], dim=1) + p["visual.positional_embedding"]
     watch.embeddings(x)
-    x = _layer_norm(x, p, "visual.ln_pre", watch)
-    blocks = "visual.transformer.resblocks"
-    x = _transformer(x, p, blocks, tower, watch, pooled=not watch.all_tokens, checkpointing=checkpointing)
-    x = _layer_norm(x[:, 0] if watch.all_tokens else x, p, "visual.ln_post", watch)
+    return _layer_norm(x, p, "visual.ln_pre", watch)
+
+
+def projected(x: Tensor, p: Parameters, watch: Watch = UNWATCHED) -> Tensor:
+    """Image features [B, D], not normalised, of the class token that the last residual block gave, [B, width]."""
+    x = _layer_norm(x, p, "visual.ln_post", watch)
     features = x @ p["visual.proj"]
     watch.linear("visual.proj", None, x, features)
     return features
@@ -143,21 +153,32 @@ def _transformer(
     checkpointing: bool = False,
 ) -> Tensor:
     """Tokens [B, T, width] to tokens; pooled, to the first of them, [B, width]."""
-    activate: Callable[[Tensor], Tensor] = _quick_gelu if tower.quick_gelu else F.gelu
-
-    def block(x: Tensor, name: str, pooled: bool) -> Tensor:
-        normal = _layer_norm(x, p, f"{name}.ln_1", watch)
-        mixed = _attention(normal, p, f"{name}.attn", tower.heads, watch, causal=causal, pooled=pooled)
-        x = (x[:, 0] if pooled else x) + mixed
-        normal = _layer_norm(x, p, f"{name}.ln_2", watch)
-        hidden = activate(_linear(normal, p, f"{name}.mlp.c_fc.weight", f"{name}.mlp.c_fc.bias", watch))
-        return x + _linear(hidden, p, f"{name}.mlp.c_proj.weight", f"{name}.mlp.c_proj.bias", watch)
-
+    block = partial(residual_block, p=p, tower=tower, watch=watch, causal=causal)
     # Nothing in a block is random.
     through = partial(checkpoint, block, use_reentrant=False, preserve_rng_state=False) if checkpointing else block
     for i in range(tower.layers):
-        x = through(x, f"{prefix}.{i}", pooled and i == tower.layers - 1)
+        x = through(x, name=f"{prefix}.{i}", pooled=pooled and i == tower.layers - 1)
     return x
+
+
+def residual_block(
+    x: Tensor,
+    p: Parameters,
+    name: str,
+    tower: Tower,
+    watch: Watch = UNWATCHED,
+    *,
+    causal: bool = False,
+    pooled: bool = False,
+) -> Tensor:
+    """One block of a tower, `name` of its parameters: tokens [B, T, width] to tokens; pooled, to the first of them."""
+    activate: Callable[[Tensor], Tensor] = _quick_gelu if tower.quick_gelu else F.gelu
+    normal = _layer_norm(x, p, f"{name}.ln_1", watch)
+    mixed = _attention(normal, p, f"{name}.attn", tower.heads, watch, causal=causal, pooled=pooled)
+    x = (x[:, 0] if pooled else x) + mixed
+    normal = _layer_norm(x, p, f"{name}.ln_2", watch)
+    hidden = activate(_linear(normal, p, f"{name}.mlp.c_fc.weight", f"{name}.mlp.c_fc.bias", watch))
+    return x + _linear(hidden, p, f"{name}.mlp.c_proj.weight", f"{name}.mlp.c_proj.bias", watch)
 
 
 def _attention(x: Tensor, p: Parameters, name: str, heads: int, watch: Watch, *, causal: bool, pooled: bool) -> Tensor:

@@ -26,8 +26,13 @@ class MergeInputs:
     """Per task, in the order of the task vectors: the diagonal of its Fisher information, float32 [N]."""
     grams: Sequence[Vector] | None = None
     """Per task: Gram matrices of the inputs of its linear maps (`tatr.merging.matrices.linear_maps`)."""
+    merged_grams: Sequence[Vector] | None = None
+    """Per task: Gram matrices of inputs that came through the merged encoder (`tatr.merging.methods.regmean_plusplus`).
+    """
     coefficients: Sequence[Sequence[float]] | np.ndarray | None = None
     """Per task: what was learnt for each parameter tensor, [K, tensors]."""
+    kept: Sequence[Mapping[str, Sequence[int]]] | None = None
+    """Per task, by the weight's name: which singular components were learnt to stay, counted from the largest, 0."""
     weights: Weights = None
     """Per task; only methods that add up or average have them (`Method.takes_weights`)."""
 
