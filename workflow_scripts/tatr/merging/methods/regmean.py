@@ -1,7 +1,7 @@
 """RegMean: each linear map's outputs stay as close as they can to those of the fine-tuned ones on their own inputs."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -11,7 +11,7 @@ from tatr.errors import TatrError
 from tatr.merging.matrices.cholesky import factorise, mirror, solve
 from tatr.merging.matrices.each_parameter import one_blas_thread
 from tatr.merging.matrices.gram_products import PROBES, exact_products, sums
-from tatr.merging.matrices.linear_maps import Gram, as_map, from_map, inputs_of, is_linear_map
+from tatr.merging.matrices.linear_maps import Gram, as_map, from_map, inputs_of
 from tatr.merging.methods import method
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector, recut
@@ -61,20 +61,36 @@ def regmean(
     """
     # `exemplars` is a setting of the stage that measures `grams`; here they have been measured.
     matrices = [Gram.over(layout, values) for values in grams]
-    parts = (_merged(parameter, task_vectors, matrices, off_diagonal) for parameter in layout.parameters)
-    return one_blas_thread(recut(parts, layout.size))
+    return recut(regressed(layout.parameters, task_vectors, matrices, off_diagonal), layout.size)
 
 
-def _merged(
-    parameter: Parameter, task_vectors: Sequence[Vector], grams: Sequence[Gram], off_diagonal: float
-) -> np.ndarray:
-    inside = slice(parameter.offset, parameter.stop)
+def regressed(
+    parameters: Iterable[Parameter], task_vectors: Sequence[Vector], grams: Sequence[Gram], off_diagonal: float
+) -> Iterator[np.ndarray]:
+    """RegMean at each of these parameters, float32 [size]: the regression where there are matrices, else the mean."""
+    regressions = {place.name for place in grams[0].layout.parameters if len(place.shape) == 2}
+
+    def merged(parameter: Parameter) -> np.ndarray:
+        mean = mean_of(parameter, task_vectors)
+        if parameter.name not in regressions:
+            return mean
+        return _regression(parameter, mean, task_vectors, grams, off_diagonal)
+
+    return one_blas_thread(merged(parameter) for parameter in parameters)
+
+
+def mean_of(parameter: Parameter, task_vectors: Sequence[Vector]) -> np.ndarray:
+    """Of a parameter's entries in all task vectors, float32 [size]."""
     mean = np.zeros(parameter.size)
     for vector in task_vectors:
-        mean += vector[inside]
-    mean = (mean / len(task_vectors)).astype(np.float32)
-    if not is_linear_map(parameter):
-        return mean
+        mean += vector[parameter.offset : parameter.stop]
+    return (mean / len(task_vectors)).astype(np.float32)
+
+
+def _regression(
+    parameter: Parameter, mean: np.ndarray, task_vectors: Sequence[Vector], grams: Sequence[Gram], off_diagonal: float
+) -> np.ndarray:
+    inside = slice(parameter.offset, parameter.stop)
     inputs = inputs_of(parameter)
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
