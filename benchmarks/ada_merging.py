@@ -36,7 +36,8 @@ from tatr.clip.encoder import Encoder
 from tatr.data.image_store import create_images, write_labels
 from tatr.data.task import Task
 from tatr.progress import progress
-from tatr.training.adaptation import adapt, batch, entropy
+from tatr.training.adaptation import adapt
+from tatr.training.entropy import batch, entropy
 from tatr.training.recipes.adaptation import Adaptation
 from tatr.vectors.layout import blocks
 from tatr.vectors.store import StoredVector, open_vectors, write_vector

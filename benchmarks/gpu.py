@@ -61,9 +61,10 @@ from tatr.data.image_store import create_images, write_labels
 from tatr.data.task import Task
 from tatr.measuring.evaluation import evaluate
 from tatr.measuring.gradient import summed_gradients
-from tatr.training.adaptation import CoefficientLearner, batch, entropy
+from tatr.training.adaptation import CoefficientLearner
 from tatr.training.banks import TaskVectorBank
 from tatr.training.devices import VARIABLE, choose
+from tatr.training.entropy import batch, entropy
 from tatr.training.finetuning import finetune
 from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.recipes.fine_tuning import FineTuning

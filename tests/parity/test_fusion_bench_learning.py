@@ -19,8 +19,9 @@ from tatr.clip.correction import corrected
 from tatr.clip.encoder import Encoder
 from tatr.data.task import Task
 from tatr.merging.methods.ties import elect
-from tatr.training.adaptation import CoefficientLearner, batch, entropy
+from tatr.training.adaptation import CoefficientLearner
 from tatr.training.banks import TaskVectorBank
+from tatr.training.entropy import batch, entropy
 from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.scratch import ImageBank
 from tatr.vectors.layout import Layout

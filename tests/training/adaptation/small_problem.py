@@ -10,7 +10,7 @@ from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
 from tatr.data.task import Task
 from tatr.merging.methods.ties import elect
-from tatr.training.adaptation import batch
+from tatr.training.entropy import batch
 from tatr.training.recipes.adaptation import Adaptation
 
 RECIPE = Adaptation(

@@ -21,7 +21,8 @@ from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.merging.merge import MergeInputs
 from tatr.training import resume
-from tatr.training.adaptation import Batch, CoefficientLearner, adapt, batch, entropy
+from tatr.training.adaptation import CoefficientLearner, adapt
+from tatr.training.entropy import Batch, batch, entropy
 from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.resume import Saved
 
@@ -62,7 +63,7 @@ def test_the_gradient_is_that_of_the_whole_graph(
     with closing(learning.batches()) as batches:
         for loss, ((number, _), (images,)) in zip(naive.losses(0), batches, strict=False):
             assert learning.backward(number, images).item() == pytest.approx(loss.item(), rel=1e-4)
-    found = learning.gradient()
+    found = learning.gradients()["raw"]
     assert found.shape == naive.raw.shape
     assert naive.raw.grad.abs().min() > 0
     torch.testing.assert_close(found.double(), naive.raw.grad, rtol=1e-3, atol=1e-5 * naive.raw.grad.abs().max())
@@ -98,7 +99,7 @@ def test_a_clamped_coefficient_has_no_gradient_and_counts_as_its_bound(start: St
     assert (weights[0, 0], weights[1, 1]) == (0, 1)
     learning.merge()
     backward(learning, 0)
-    gradient = learning.gradient()
+    gradient = learning.gradients()["raw"]
     assert (gradient == 0).nonzero().tolist() == [[0, 0], [1, 1]]
 
 
@@ -108,7 +109,7 @@ def test_layerwise_gradients_sum_to_the_taskwise_ones(start: Start) -> None:
         learning = start(replace(RECIPE, granularity=granularity))
         learning.merge()
         backward(learning, 1)
-        found.append(learning.gradient())
+        found.append(learning.gradients()["raw"])
     torch.testing.assert_close(found[0].sum(dim=1, keepdim=True), found[1])
 
 

@@ -15,7 +15,7 @@ from small_problem import RECIPE, prepared
 
 from tatr.clip.encoder import Encoder
 from tatr.data.task import Task
-from tatr.training import banks
+from tatr.training import row_bank
 from tatr.training.adaptation import adapt
 from tatr.training.banks import TaskVectorBank
 from tatr.training.scratch import ImageBank
@@ -73,7 +73,7 @@ def test_vectors_are_read_block_by_block_and_one_tensor_is_in_memory(
 ) -> None:
     monkeypatch.setattr(layout, "BLOCK", 1200)
     made, asked, empty = [], [], torch.empty
-    monkeypatch.setattr(banks.torch, "empty", lambda size, **how: made.append(size) or empty(size, **how))
+    monkeypatch.setattr(row_bank.torch, "empty", lambda size, **how: made.append(size) or empty(size, **how))
     whole = layout.Layout.of({"a": (1000,), "b": (500,)})
     with TaskVectorBank(tmp_path, [Watched(1500, asked)] * 8, whole, None, density) as bank:
         assert sum(1 for _ in bank.rows(whole.parameters[1])) == 8
@@ -109,7 +109,7 @@ def test_a_gpu_keeps_the_task_vectors_if_they_fit(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(banks, "free_memory", lambda _: max(0, needed(encoder, len(vectors)) + spare))
+    monkeypatch.setattr(row_bank, "free_memory", lambda _: max(0, needed(encoder, len(vectors)) + spare))
     with (
         caplog.at_level(logging.INFO, "tatr"),
         TaskVectorBank(tmp_path, [*vectors], encoder.layout, mask, 0.3) as bank,
@@ -142,7 +142,7 @@ def test_what_is_learnt_is_the_same_wherever_the_task_vectors_are(
     expected = json.dumps(adapt(encoder, [*vectors], None, tasks, RECIPE, "cpu", tmp_path))
     reads: list[int] = []
     for free in (0, 10**9):
-        monkeypatch.setattr(banks, "free_memory", lambda _, free=free: free)
+        monkeypatch.setattr(row_bank, "free_memory", lambda _, free=free: free)
         read = TaskVectorBank._read
         with monkeypatch.context() as patch:
             patch.setattr(TaskVectorBank, "_read", lambda *given, read=read: reads.append(given[1]) or read(*given))

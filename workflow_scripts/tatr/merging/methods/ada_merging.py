@@ -9,6 +9,7 @@ from annotated_types import Interval
 from tatr.errors import TatrError
 from tatr.merging.methods import method
 from tatr.merging.methods.ties import elect
+from tatr.merging.unlabelled import BatchSize, Iterations, LearningRate, Split
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector, computed
 
@@ -20,12 +21,6 @@ Density = Annotated[
     "AdaMerging++: share of each task vector's entries, the largest, kept before signs are elected; null keeps all",
 ]
 Initial = Annotated[float, Interval(ge=0, le=1), "all coefficients before the first iteration"]
-Iterations = Annotated[int, Interval(ge=1), "steps of Adam"]
-BatchSize = Annotated[int, Interval(ge=1), "unlabelled images per task and iteration"]
-LearningRate = Annotated[float, Interval(gt=0), "of Adam"]
-Split = Annotated[
-    Literal["test", "validation"], "unlabelled images: of test, as the authors do, or held out of training"
-]
 
 
 @method("AdaMerging", coefficient=1.0)

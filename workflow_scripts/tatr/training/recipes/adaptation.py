@@ -5,7 +5,8 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from tatr.merging.methods.ada_merging import BatchSize, Density, Granularity, Initial, Iterations, LearningRate, Split
+from tatr.merging.methods.ada_merging import Density, Granularity, Initial
+from tatr.merging.unlabelled import BatchSize, Iterations, LearningRate, Split
 
 
 @dataclass(frozen=True, kw_only=True)
