@@ -16,15 +16,18 @@ from tatr.settings import keywords, meaning, recipe_of
 from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.recipes.exemplars import ExemplarCounts, Exemplars
 from tatr.training.recipes.fine_tuning import FineTuning
+from tatr.training.recipes.rank_adaptation import RankAdaptation
 from tatr.training.recipes.surgery import Surgery
 
 ADAPTATION = {name: p.default for name, p in load("ada_merging").parameters.items()} | {"seed": 0}
+RANK_ADAPTATION = {name: p.default for name, p in load("ada_rank").parameters.items()} | {"seed": 0}
 RECIPES = [
     FineTuning(seed=0),
     Surgery(seed=0),
     Exemplars(seed=0),
     Adaptation(**ADAPTATION),
     ExemplarCounts(counts=(1, 16), seed=0),
+    RankAdaptation(**RANK_ADAPTATION),
 ]
 
 
@@ -74,6 +77,8 @@ def test_missing_and_unknown_settings_are_refused(recipe: Any) -> None:  # noqa:
         (RECIPES[3], {"granularity": "tensor"}, "granularity = 'tensor': expected one of layer, task"),
         (RECIPES[3], {"split": "train"}, "split = 'train': expected one of test, validation"),
         (RECIPES[3], {"density": 0}, "density = 0 is out of range, expected > 0 and ≤ 1"),
+        (RECIPES[5], {"base": "cart"}, "base = 'cart': expected one of pretrained, mean"),
+        (RECIPES[5], {"rank": 0}, "rank = 0 is out of range, expected > 0 and ≤ 1"),
     ],
 )
 def test_values_that_are_not_allowed_are_refused(recipe: Any, changed: dict[str, Any], message: str) -> None:  # noqa: ANN401
@@ -82,9 +87,10 @@ def test_values_that_are_not_allowed_are_refused(recipe: Any, changed: dict[str,
     assert str(caught.value).startswith(f"--settings: {message}")
 
 
-def test_the_adaptation_has_the_methods_settings_and_a_seed() -> None:
-    method, recipe = load("ada_merging").parameters, keywords(Adaptation)
-    assert [field.name for field in fields(Adaptation)] == [*method, "seed"]
+@pytest.mark.parametrize(("name", "learning"), [("ada_merging", Adaptation), ("ada_rank", RankAdaptation)])
+def test_what_is_learnt_for_a_method_has_its_settings_and_a_seed(name: str, learning: Any) -> None:  # noqa: ANN401
+    method, recipe = load(name).parameters, keywords(learning)
+    assert [field.name for field in fields(learning)] == [*method, "seed"]
     assert {name: recipe[name].annotation for name in method} == {name: p.annotation for name, p in method.items()}
 
 

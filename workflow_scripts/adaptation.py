@@ -5,28 +5,14 @@ from tatr.workflow.step import Step
 
 
 def run(job: Job) -> None:
-    from tatr.errors import TatrError
     from tatr.training.adaptation import adapt
     from tatr.training.devices import choose
     from tatr.training.recipes.adaptation import Adaptation
-    from tatr.training.resume import Saved
-    from tatr.vectors.store import open_vectors
-    from tatr.workflow.opening import open_encoder, open_task
+    from tatr.workflow.learning_inputs import open_learning
 
     job.device = choose()
     recipe = job.recipe(Adaptation)
-    encoder = open_encoder(job.one("backbone"))
-    groups = job.by_task("task_vectors", "heads", "images")
-    if not groups:
-        raise TatrError(
-            "--task-vectors: give the manifests of the task vectors to merge, and of their heads and images"
-        )
-    task_vectors = open_vectors([vector / "vector.zarr" for vector, _, _ in groups], encoder.layout.digest)
-    tasks = [open_task(head, images, job.device) for _, head, images in groups]
-    masks = open_vectors(job.vectors("mask"), encoder.layout.digest)
-    # Learning that began on one device does not resume on another: the artefact states one device.
-    saved = Saved(job.saved, f"{job.key} {job.device}")
-    mask = masks[0] if masks else None
+    encoder, task_vectors, mask, tasks, saved = open_learning(job)
     learnt = adapt(encoder, task_vectors, mask, tasks, recipe, job.device, job.folder, saved)
     job.add_json("coefficients.json", learnt)
 

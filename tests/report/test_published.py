@@ -16,7 +16,7 @@ from tatr.report.published.comparison import as_text, compare, files
 from tatr.report.published.sets import LEAKED, individual_models, task_of_sets
 
 BACKBONES = ("ViT-B-32", "ViT-B-16", "ViT-L-14")
-NOT_HERE = {"ada_rank", "cat", "esm", "lot", "regmean_plus_plus"}
+NOT_HERE = {"cat", "esm", "lot", "regmean_plus_plus"}
 """Methods with published averages that may not be here yet."""
 
 
@@ -80,6 +80,9 @@ class TestMatching:
             ({"method": "dare", "drop": 0.8, "coefficient": 0.125}, [("Task Arithmetic", 65.8)]),
             ({"method": "ada_merging"}, [("FusionBench", 82.6)]),
             ({"method": "ada_merging", "density": 0.2}, []),
+            ({"method": "ada_rank"}, [("Task Arithmetic", 87.9)]),
+            ({"method": "ada_rank", "base": "mean"}, [("Task Arithmetic", 89.2)]),
+            ({"method": "ada_rank", "split": "validation"}, []),
             ({"method": "magmax"}, []),
         ],
     )

@@ -1,4 +1,4 @@
-"""The command `adaptation`: what belongs to one task is paired, and the artefact is what a merge reads."""
+"""The commands `adaptation` and `rank_adaptation`: tasks are paired, and the artefacts are what a merge reads."""
 
 import json
 import runpy
@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_problem import NAMES, RECIPE, write_task
+from whole import whole_direction
 
 from tatr.clip.encoder import Encoder
 from tatr.digests import file_digest
-from tatr.vectors.store import write_vector
+from tatr.merging.merge import MergeInputs
+from tatr.merging.methods import load
+from tatr.vectors.store import StoredVector, write_vector
 from tatr.weights.encoder_file import save_tensors
 from tatr.workflow.artefact import FILE, Artefact
 from tatr.workflow.code_digest import SCRIPTS
@@ -27,7 +30,8 @@ def artefacts(
     def backbone(folder: Path) -> dict[str, str]:
         (folder / "model.json").write_text(json.dumps(model))
         save_tensors(encoder.layout.unflatten(encoder.flat), folder / "encoder.safetensors")
-        return {name: file_digest(folder / name) for name in ("model.json", "encoder.safetensors")}
+        encoder.layout.save(folder / "layout.json")
+        return {name: file_digest(folder / name) for name in ("model.json", "encoder.safetensors", "layout.json")}
 
     def vector(values: np.ndarray) -> Callable[[Path], dict[str, str]]:
         return lambda folder: {
@@ -67,17 +71,17 @@ def attempt(
 ) -> Attempt:
     """Run the command in this process, on the artefacts but for what is given; its error message, or ""."""
 
-    def run(output: Path, settings: dict | None = None, **given: list[Path]) -> str:
+    def run(output: Path, settings: dict | None = None, command: str = "adaptation", **given: list[Path]) -> str:
         for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             monkeypatch.setenv(variable, "1")  # the command sets them; this brings them back
         options = [
             word for role, paths in (artefacts | given).items() for word in (f"--{role.replace('_', '-')}", *paths)
         ]
         options += ["--settings", json.dumps(RECIPE.__dict__ if settings is None else settings), "--output", output]
-        monkeypatch.setattr("sys.argv", [str(word) for word in (SCRIPTS / "adaptation.py", *options, "--threads", 1)])
+        monkeypatch.setattr("sys.argv", [str(word) for word in (SCRIPTS / f"{command}.py", *options, "--threads", 1)])
         caplog.clear()
         try:
-            runpy.run_path(str(SCRIPTS / "adaptation.py"), run_name="__main__")
+            runpy.run_path(str(SCRIPTS / f"{command}.py"), run_name="__main__")
         except SystemExit:
             assert not output.parent.exists()
             (message,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
@@ -124,3 +128,45 @@ def test_what_cannot_be_paired_or_lacks_is_refused(
     found = attempt(output, task_vectors=[], heads=[], images=[])
     assert found == "--task-vectors: give the manifests of the task vectors to merge, and of their heads and images"
     assert attempt(output, settings={"seed": 0}).startswith("--settings: lacks 'granularity'")
+
+
+RANKS = {name: p.default for name, p in load("ada_rank").parameters.items()}
+RANKS |= {"iterations": 3, "batch_size": 6, "learning_rate": 0.08, "seed": 0}
+
+
+@pytest.mark.parametrize("base", ["pretrained", "mean"])
+def test_ranks_are_learnt_and_merged(
+    base: str,
+    artefacts: dict[str, list[Path]],
+    attempt: Attempt,
+    encoder: Encoder,
+    vectors: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in NAMES:
+        shutil.rmtree(tmp_path / "images" / name / "images.zarr" / "test" / "labels" / "c")
+    settings = RANKS | {"base": base}
+    for folder, given in {"one": {}, "same": {"heads": artefacts["heads"][::-1]}, "unmasked": {"mask": []}}.items():
+        assert attempt(tmp_path / "out" / folder / FILE, settings, "rank_adaptation", **given) == ""
+    made = {
+        name: Artefact.open(tmp_path / "out" / name / FILE, "rank_adaptation") for name in ("one", "same", "unmasked")
+    }
+    assert made["one"].manifest.digest == made["same"].manifest.digest != made["unmasked"].manifest.digest
+    learnt = json.loads((made["one"] / "coefficients.json").read_text())
+    assert list(learnt) == ["tasks", "tensors", "coefficients", "kept", "ranks", "split", "entropy"]
+
+    line = ["merge", "--settings", json.dumps({"method": "ada_rank", "settings": {"base": base}}), "--threads", "1"]
+    line += ["--backbone", artefacts["backbone"][0], "--task-vectors", *artefacts["task_vectors"]]
+    line += ["--coefficients", tmp_path / "out" / "one" / FILE, "--output", tmp_path / "out" / "merge" / FILE]
+    monkeypatch.setattr("sys.argv", [str(word) for word in line])
+    runpy.run_path(str(SCRIPTS / "merge.py"), run_name="__main__")
+    found = StoredVector(tmp_path / "out" / "merge" / "vector.zarr")[0 : encoder.layout.size]
+    given = {name: learnt[name] for name in ("coefficients", "kept")}
+    expected = whole_direction("ada_rank", MergeInputs([*vectors], encoder.layout, **given), {"base": base})
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_settings_of_another_learning_are_refused(attempt: Attempt, tmp_path: Path) -> None:
+    found = attempt(tmp_path / "out" / "x" / FILE, command="rank_adaptation")
+    assert found.startswith("--settings: lacks 'base'")

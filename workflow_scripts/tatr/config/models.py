@@ -20,6 +20,7 @@ from tatr.report import analyses
 from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.recipes.exemplars import Exemplars
 from tatr.training.recipes.fine_tuning import FineTuning
+from tatr.training.recipes.rank_adaptation import RankAdaptation
 from tatr.training.recipes.surgery import Surgery
 
 Name = Annotated[str, Field(pattern=rf"^[A-Za-z][A-Za-z0-9_]{{0,{LONGEST_NAME - 1}}}$")]
@@ -151,6 +152,10 @@ class Config(Section):
     def adaptation_of(self, merge: Merge) -> Adaptation:
         """How the coefficients of an AdaMerging are learnt."""
         return Adaptation(**merge.settings, seed=self.seed)
+
+    def rank_adaptation_of(self, merge: Merge) -> RankAdaptation:
+        """How the coefficients and components of an AdaRank are learnt."""
+        return RankAdaptation(**merge.settings, seed=self.seed)
 
     def exemplars_of(self, count: int | None = None) -> Exemplars:
         """The exemplars of a task: as many as `exemplars` says, or another count."""

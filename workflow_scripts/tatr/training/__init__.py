@@ -1,1 +1,1 @@
-"""What learns: fine-tuning, AdaMerging's coefficients, surgery's modules, pre-training."""
+"""What learns: fine-tuning, AdaMerging's coefficients, AdaRank's components, surgery's modules, pre-training."""

@@ -16,6 +16,7 @@ COSTED = (
     "gram",
     "mask",
     "merge",
+    "rank_adaptation",
     "sensitivity",
     "signed_gradient",
     "surgery",

@@ -48,6 +48,7 @@ NEEDS_DATA = {
     "grams": "Gram matrices of every layer's inputs",
     "fishers": "Fisher information",
     "coefficients": "coefficients that are learnt",
+    "kept": "singular components that are learnt to stay",
 }
 """Inputs of some methods that are measured on images of the tasks."""
 

@@ -34,7 +34,7 @@ def mask(draft: Draft, region: TrustRegion, tau: float | None) -> Planned:
 
 
 def adaptation(draft: Draft, merge: Merge, tau: float | None) -> Planned:
-    """Coefficients of a merge, learnt on unlabelled images."""
+    """Coefficients of a merge, and which singular components stay if it asks for that, learnt on unlabelled images."""
     inputs = {
         "backbone": [backbone(draft)],
         "task_vectors": task_vectors(draft),
@@ -42,8 +42,11 @@ def adaptation(draft: Draft, merge: Merge, tau: float | None) -> Planned:
         "heads": [head(draft, task) for task in draft.tasks],
         "images": [images(draft, task) for task in draft.tasks],
     }
-    settings = asdict(draft.config.adaptation_of(merge))
-    return draft.add("adaptation", _label(draft, merge, tau), settings, inputs, _module(merge))
+    label = _label(draft, merge, tau)
+    if "kept" in load(merge.method).needs:
+        settings = asdict(draft.config.rank_adaptation_of(merge))
+        return draft.add("rank_adaptation", label, settings, inputs, _module(merge))
+    return draft.add("adaptation", label, asdict(draft.config.adaptation_of(merge)), inputs, _module(merge))
 
 
 def directions(draft: Draft, merge: Merge) -> list[Planned]:
