@@ -83,7 +83,7 @@ def _one_of_each_method(entry: dict[str, Any]) -> list[dict[str, Any]]:
 def _shorten(merge: dict[str, Any]) -> None:
     methods = merge["method"] if isinstance(merge["method"], list) else [merge["method"]]
     merge |= {"exemplars": 4} if "exemplars" in load(methods[0]).parameters else {}
-    merge |= {"iterations": 2, "batch_size": 4} if "ada_merging" in methods else {}
+    merge |= {"iterations": 2, "batch_size": 4} if {"ada_merging", "ada_rank"} & {*methods} else {}
     merge |= {"surgery": {"iterations": 2, "batch_size": 4}} if "surgery" in merge else {}
     regions = merge.get("trust_region")
     for region in regions if isinstance(regions, list) else [regions]:

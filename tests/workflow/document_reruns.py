@@ -24,6 +24,7 @@ STAGES = (
     "sensitivity",
     "mask",
     "adaptation",
+    "rank_adaptation",
     "merge",
     "calibration",
     "surgery",

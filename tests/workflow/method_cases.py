@@ -9,6 +9,8 @@ from edits import change_code
 TABLE = {"tables:methods", "figures:methods", "report:methods"}
 ADAPTED = "ada_merging_iterations-{}_batch_size-8+zero_shot_tau-0.01"
 ADAPTED_TOO = "ada_merging_granularity-task_density-0.2_iterations-2_batch_size-8_split-validation"
+RANKED = "ada_rank_iterations-{}_batch_size-8+zero_shot_tau-0.01"
+RANKED_TOO = "ada_rank_base-mean_iterations-2_batch_size-8_split-validation"
 OTHERS = {"dare": 0.3, "ties": 0.3, "tsv_m": 1}
 SEARCHED = "evaluation:task_arithmetic+zero_shot_tau-search_lambda-search"
 
@@ -24,15 +26,20 @@ MULTITASK = {"finetuning:all-tasks", "task_vector:all-tasks", "evaluation:all-ta
 TASKS = ("cars", "digits")
 
 
-def adapted(label: str = ADAPTED.format(2)) -> set[str]:
+def adapted(label: str = ADAPTED.format(2), kind: str = "adaptation") -> set[str]:
     """Learnt coefficients, and what is made from them."""
-    return {f"adaptation:{label}", f"merge:{label}", f"evaluation:{label}_lambda-1"} | TABLE
+    return {f"{kind}:{label}", f"merge:{label}", f"evaluation:{label}_lambda-1"} | TABLE
+
+
+def ranked(label: str = RANKED.format(2)) -> set[str]:
+    """The same of AdaRank."""
+    return adapted(label, "rank_adaptation")
 
 
 EVALUATED = {
     *(f"evaluation:{method}_lambda-{coefficient}" for method, coefficient in OTHERS.items()),
     *(job for job in FISHER | REGMEAN | LOT | MULTITASK | BY_SIGNS | CALIBRATED if job.startswith("evaluation:")),
-    *(job for job in adapted() | adapted(ADAPTED_TOO) if job.startswith("evaluation:")),
+    *(job for job in adapted() | adapted(ADAPTED_TOO) | ranked() | ranked(RANKED_TOO) if job.startswith("evaluation:")),
     "evaluation:pretrained",
     "evaluation:task_arithmetic_lambda-by-tensor",
     SEARCHED,
@@ -52,6 +59,20 @@ METHOD_CASES = [
         "its coefficients, merge and evaluation",
         adapted(ADAPTED.format(3)),
         setting("merges", 2, "iterations", to=3),
+    ),
+    Case(
+        "rank-learning",
+        "let AdaRank learn for longer",
+        "its components, merge and evaluation",
+        ranked(RANKED.format(3)),
+        setting("merges", 12, "iterations", to=3),
+    ),
+    Case(
+        "rank-start",
+        "let AdaRank start from other components",
+        "its components, merge and evaluation",
+        ranked(RANKED_TOO.replace("iterations", "rank-0.5_iterations")),
+        setting("merges", 13, "rank", to=0.5),
     ),
     Case(
         "fisher-exemplars",
@@ -138,6 +159,13 @@ METHOD_CASES = [
         setting("merges", 2, "trust_region", "tau", to=0.02),
     ),
     Case(
+        "rank-adaptation-tau",
+        "change τ of another one (AdaRank)",
+        "mask, components, merge and evaluation",
+        {"mask:zero_shot_tau-0.02"} | ranked(RANKED.format(2).replace("0.01", "0.02")),
+        setting("merges", 12, "trust_region", "tau", to=0.02),
+    ),
+    Case(
         "multitask",
         "train the model of all tasks for longer",
         "that model; no other",
@@ -157,6 +185,20 @@ METHOD_CASES = [
         "AdaMerging's coefficients, merges and evaluations",
         adapted() | adapted(ADAPTED_TOO),
         files=lambda scene: change_code(scene.module("tatr/training/adaptation.py")),
+    ),
+    Case(
+        "rank-adaptation-edited",
+        "edit how components are learnt (`rank_adaptation.py`)",
+        "AdaRank's components, merges and evaluations",
+        ranked() | ranked(RANKED_TOO),
+        files=lambda scene: change_code(scene.module("tatr/training/rank_adaptation.py")),
+    ),
+    Case(
+        "entropy-edited",
+        "edit how entropy is lowered (`entropy.py`)",
+        "what AdaMerging and AdaRank learn, merges and evaluations",
+        adapted() | adapted(ADAPTED_TOO) | ranked() | ranked(RANKED_TOO),
+        files=lambda scene: change_code(scene.module("tatr/training/entropy.py")),
     ),
     Case(
         "surgery-edited",

@@ -262,14 +262,24 @@ class TestArithmetic:
 
     def test_one_direction_serves_all_trust_regions_unless_it_is_learnt_inside_of_each(self) -> None:
         region = {"sensitivity": "zero_shot", "tau": [0.01, 0.02]}
-        merges = [{"method": method, "trust_region": [None, region]} for method in ("ties", "ada_merging")]
+        merges = [{"method": method, "trust_region": [None, region]} for method in ("ties", "ada_merging", "ada_rank")]
         plan = planned(merges=merges)
         assert sorted(label.partition("_tau")[0] for label in names(plan, "merge")) == [
             "ada_merging",
             "ada_merging+zero_shot",
             "ada_merging+zero_shot",
+            "ada_rank",
+            "ada_rank+zero_shot",
+            "ada_rank+zero_shot",
             "ties",
         ]
+        for kind in ("adaptation", "rank_adaptation"):
+            assert [len(learnt.inputs["mask"]) for learnt in plan.of_kind(kind)] == [0, 1, 1]
+        for merge in plan.of_kind("merge"):
+            learnt = {"ada_merging": ["adaptation"], "ada_rank": ["rank_adaptation"], "ties": []}
+            given = merge.inputs["coefficients"]
+            assert [planned.kind for planned in given] == learnt[merge.settings["method"]]
+            assert all(planned.label == merge.label for planned in given)
         for evaluation in plan.of_kind("evaluation"):
             assert len(evaluation.inputs["masks"]) == ("_tau-" in evaluation.label)
 

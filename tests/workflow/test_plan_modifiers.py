@@ -38,11 +38,12 @@ class TestModifiers:
         assert [row["without"] for row in inside] == [plain["evaluations"]] * 2
         assert [row["without"] for row in (first, second)] == [calibrated["evaluations"]] * 2
 
-    def test_what_learns_inside_a_trust_region_is_calibrated_for_each(self) -> None:
+    @pytest.mark.parametrize(("method", "kind"), [("ada_merging", "adaptation"), ("ada_rank", "rank_adaptation")])
+    def test_what_learns_inside_a_trust_region_is_calibrated_for_each(self, method: str, kind: str) -> None:
         region = {"sensitivity": "zero_shot", "tau": {"search": [0.01, 0.1]}}
-        merges = [{"method": "ada_merging", "calibration": [None, "svc"], "trust_region": region}]
+        merges = [{"method": method, "calibration": [None, "svc"], "trust_region": region}]
         plan = planned(merges=merges)
-        assert len(plan.of_kind("calibration")) == len(plan.of_kind("merge")) == len(plan.of_kind("adaptation")) == 2
+        assert len(plan.of_kind("calibration")) == len(plan.of_kind("merge")) == len(plan.of_kind(kind)) == 2
 
     def test_weights_shape_the_merge_alone(self) -> None:
         weights = [None, {"cars": 2}, {"cars": 1}]

@@ -174,11 +174,12 @@ class TestMethodsRun:
         assert {"Pre-trained", "Individual", "Traditional MTL"} <= rows.keys()
         assert {name for name in rows if name.endswith("†")} == {
             "AdaMerging, iterations 2, batch_size 8 + TATR zero-shot, τ 1 % †",
+            "AdaRank, iterations 2, batch_size 8 + TATR zero-shot, τ 1 % †",
             "Task Arithmetic + Surgery, λ 0.3 †",
         }
         (searched,) = (line for name, line in rows.items() if "on validation" in name)
         assert re.search(r"\| (1|5) % \| 0\.[24] \| \d+\.\d–\d+\.\d \|$", searched)
-        assert sum(name.endswith("‡") for name in rows) == 1
+        assert sum(name.endswith("‡") for name in rows) == 2
         assert (folder / "search.csv").read_text().count("True") == 1
 
 

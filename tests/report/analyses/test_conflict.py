@@ -70,6 +70,7 @@ def test_a_missing_merge_is_named() -> None:
     [
         ({"method": "tied"}, r"analyses.conflict.method: 'tied': unknown method; known: .*ties"),
         ({"method": "ada_merging"}, r"'ada_merging': learns from images of all tasks"),
+        ({"method": "ada_rank"}, r"'ada_rank': learns from images of all tasks"),
         ({"sensitivity": "none"}, r"'none': unknown sensitivity; known: .*gradient"),
         ({"sensitivity": "positive"}, r"'positive': its trust region has no τ"),
         ({"coefficient": 0}, r"analyses.conflict.coefficient: 0: expected a number above 0"),

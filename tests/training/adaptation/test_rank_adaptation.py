@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -26,6 +27,7 @@ from tatr.training.rank_adaptation import RankLearner, adapt_ranks
 from tatr.training.recipes.rank_adaptation import RankAdaptation
 from tatr.training.resume import Saved
 from tatr.training.scratch import ImageBank
+from tatr.vectors.layout import Layout
 
 RECIPE = RankAdaptation(
     base="pretrained",
@@ -342,6 +344,23 @@ def test_a_model_whose_outputs_are_not_finite_is_refused(
         TatrError, match="cars: the entropy is nan at iteration 0, so the merged model's outputs are not"
     ):
         adapt_ranks(encoder, [*vectors], None, tasks, recipe, "cpu", tmp_path)
+
+
+def test_an_encoder_without_attention_and_mlp_is_refused(encoder: Encoder, tasks: list[Task], tmp_path: Path) -> None:
+    other = Encoder(encoder.architecture, Layout.of({"visual.proj": (3, 2)}), np.zeros(6, np.float32))
+    with pytest.raises(TatrError, match="ada_rank: no parameter of this encoder is a weight of attention or MLP"):
+        adapt_ranks(other, [np.ones(6, np.float32)], None, tasks[:1], RECIPE, "cpu", tmp_path)
+
+
+def test_labels_are_not_read(
+    encoder: Encoder, vectors: np.ndarray, tasks: list[Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = adapt_ranks(encoder, [*vectors], None, tasks, RECIPE, "cpu", tmp_path)
+    for task in tasks:
+        for labels in task.images.glob("*/labels"):
+            shutil.rmtree(labels)
+    monkeypatch.delattr(Task, "split")
+    assert adapt_ranks(encoder, [*vectors], None, tasks, RECIPE, "cpu", tmp_path) == expected
 
 
 def test_batches_are_those_of_adamerging(start: Start, tasks: list[Task]) -> None:

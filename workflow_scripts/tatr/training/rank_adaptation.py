@@ -15,8 +15,9 @@ from torch import Tensor
 
 from tatr.clip.encoder import Encoder
 from tatr.data.task import Task
+from tatr.errors import TatrError
 from tatr.merging.layers import NUMBERED
-from tatr.merging.methods.ada_rank import base_of
+from tatr.merging.methods.ada_rank import base_of, block_weights
 from tatr.training.component_bank import ComponentBank, vectors_of
 from tatr.training.entropy import EntropyLearner
 from tatr.training.recipes.rank_adaptation import RankAdaptation
@@ -61,8 +62,10 @@ def adapt_ranks(
         mean entropy (nats) from it up to the next pair's.
 
     Raises:
-        TatrError: a split is empty, or an entropy is not finite.
+        TatrError: a split is empty, an entropy is not finite, or the encoder has no such weights.
     """
+    if not block_weights(encoder.layout):
+        raise TatrError("ada_rank: no parameter of this encoder is a weight of attention or MLP (`attn` or `mlp`)")
     with (
         ComponentBank(folder, task_vectors, encoder.layout, recipe.base, device) as components,
         ImageBank(folder, tasks, recipe.split) as images,

@@ -61,10 +61,10 @@ def ada_rank(
     """v = Σ_k Σ_l λ_kl U_kl diag(b_kl ⊙ σ_kl) V_klᵀ at the weights of blocks, Σ_k λ_kl Δ_kl elsewhere; λ and b learnt.
 
     Source: Lee et al. 2026, "AdaRank: Adaptive rank pruning for enhanced model merging" (arXiv 2503.22178, ICLR 2026),
-    and its code. l counts parameter tensors, U_kl diag(σ_kl) V_klᵀ is the singular value decomposition of Δ_kl, and b,
-    of zeros and ones, says which components stay. λ, of any size, and b minimise the entropy of the merged model's
-    predictions on unlabelled images of all tasks, without labels. With `base: mean` (the authors' start from CART)
-    Δ_kl − Δ̄_l takes the place of Δ_kl, and v has the mean Δ̄ besides.
+    and its code. l counts parameter tensors, U_kl diag(σ_kl) V_klᵀ decomposes Δ_kl, and b, of zeros and ones, says
+    which components stay. λ, of any size, and b minimise the entropy of the merged model's predictions on unlabelled
+    images of all tasks. With `base: mean` (the authors' start from CART) Δ_kl − Δ̄_l takes the place of Δ_kl, and v has
+    the mean Δ̄ besides.
 
     Learning is a step of its own (`rank_adaptation`), which all settings are for; what it learnt arrives here as
     `coefficients`, float32 [K, tensors], and `kept`: per task and weight the numbers of the components that stay, 0
@@ -87,8 +87,8 @@ def ada_rank(
     again. As v is masked here, too, what is merged is what was learnt.
 
     Differences from the authors' code: it evaluates on labelled test images as it learns, and reports the best accuracy
-    that it saw. Here nobody looks at labels, and the last iteration counts. A task's images are drawn epoch by epoch,
-    not afresh in every iteration.
+    that it saw. Here nobody looks at labels, and the last iteration counts. An epoch's last batch is filled up from the
+    next epoch. Of every matrix at least one component stays at the start.
 
     Cost: per matrix and task a decomposition; one pass over the task vectors, two with `base: mean`. In memory are the
     result and one task's matrix with its components, in float64, however many tasks there are; threads take as many
@@ -97,17 +97,13 @@ def ada_rank(
     Raises:
         TatrError: coefficients or kept components are of another encoder, or of matrices of lower rank.
     """
-    weights = {parameter.name for parameter in block_weights(layout)}
     factors = _checked(coefficients, kept, layout, len(task_vectors))
 
     def merged(parameter: Parameter) -> np.ndarray:
-        total = base_of(task_vectors, parameter, base)
-        changes = deviations(task_vectors, parameter, total.copy())
-        for change, factor, its in zip(changes, factors[parameter.name], kept, strict=True):
-            total += factor * (_pruned(change, parameter, its[parameter.name]) if parameter.name in weights else change)
-        return total.astype(np.float32)
+        stay = [its.get(parameter.name) for its in kept]
+        return _merged(task_vectors, parameter, base, factors[parameter.name], stay)
 
-    return each_parameter(merged, layout, lambda p: (88 if p.name in weights else 28) * p.size)
+    return each_parameter(merged, layout, lambda parameter: (88 if parameter.name in kept[0] else 28) * parameter.size)
 
 
 def block_weights(layout: Layout) -> list[Parameter]:
@@ -127,6 +123,21 @@ def deviations(task_vectors: Sequence[Vector], parameter: Parameter, base: np.nd
     """Each task's Δ_k less the base, float64 in the parameter's shape."""
     for vector in task_vectors:
         yield vector[parameter.offset : parameter.stop].astype(np.float64).reshape(parameter.shape) - base
+
+
+def _merged(
+    task_vectors: Sequence[Vector],
+    parameter: Parameter,
+    base: str,
+    factors: np.ndarray,
+    stay: Sequence[Sequence[int] | None],
+) -> np.ndarray:
+    """One parameter of v; None stays whole."""
+    start = base_of(task_vectors, parameter, base)
+    total = start.copy()
+    for change, factor, numbers in zip(deviations(task_vectors, parameter, start), factors, stay, strict=True):
+        total += factor * (change if numbers is None else _pruned(change, parameter, numbers))
+    return total.astype(np.float32)
 
 
 def _pruned(matrix: np.ndarray, parameter: Parameter, numbers: Sequence[int]) -> np.ndarray:
