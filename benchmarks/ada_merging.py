@@ -10,6 +10,9 @@ Memory is the process's peak resident set, above what it was after the same way 
 is freed goes back to the system at once (MALLOC_MMAP_THRESHOLD_), so that holes in the heap do not count: with glibc's
 default settings the usual ways take up more. Seconds are those of the whole, reading included, by iteration.
 
+AdaRank:   with --ranks, that instead: singular vectors of the task vectors in an unnamed file. Its seconds are an
+           iteration's and as large a part of the decompositions.
+
 example: python benchmarks/ada_merging.py --tasks 2 4 8 16
 """
 
@@ -38,11 +41,13 @@ from tatr.data.task import Task
 from tatr.progress import progress
 from tatr.training.adaptation import adapt
 from tatr.training.entropy import batch, entropy
+from tatr.training.rank_adaptation import adapt_ranks
 from tatr.training.recipes.adaptation import Adaptation
+from tatr.training.recipes.rank_adaptation import RankAdaptation
 from tatr.vectors.layout import blocks
 from tatr.vectors.store import StoredVector, open_vectors, write_vector
 
-WAYS = ("ours", "one graph", "published")
+WAYS, RANKS = ("ours", "one graph", "published"), "AdaRank"
 STORED = 2  # distinct task vectors on disk, taken in turn: what they hold changes neither memory nor time
 IMAGES, BATCH, ITERATIONS = 64, 16, 2
 
@@ -108,6 +113,18 @@ def learn(way: str, folder: Path, count: int, shape: Architecture, recipe: Adapt
     head = 10 * F.normalize(torch.randn(10, shape.embed_dim, generator=torch.manual_seed(0)), dim=-1)
     tasks = [Task(f"task{index}", head, folder / "images.zarr") for index in range(count)]
     vectors = open_vectors([folder / f"delta{index % STORED}" for index in range(count)])
+    if way == RANKS:
+        ranks = RankAdaptation(
+            base="pretrained",
+            initial=recipe.initial,
+            rank=0.5,
+            iterations=recipe.iterations,
+            batch_size=recipe.batch_size,
+            learning_rate=recipe.learning_rate,
+            split=recipe.split,
+            seed=recipe.seed,
+        )
+        return adapt_ranks(encoder, vectors, None, tasks, ranks, "cpu", folder)["coefficients"]
     if way == "ours":
         return adapt(encoder, vectors, None, tasks, recipe, "cpu", folder)["coefficients"]
     return autograd(encoder, vectors, tasks, recipe, once=way == "one graph")
@@ -146,13 +163,14 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512, help="of the image encoder")
     parser.add_argument("--layers", type=int, default=8, help="of the image encoder")
     parser.add_argument("--published", action="store_true", help="measure that way, too")
+    parser.add_argument("--ranks", action="store_true", help="measure AdaRank instead")
     parser.add_argument("--measure", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     shape = architecture(given.width, given.layers)
     if given.measure:
         measure(given.measure[0], Path(given.measure[1]), given.tasks[0], shape)
         return
-    ways = WAYS if given.published else WAYS[:2]
+    ways = (RANKS,) if given.ranks else WAYS if given.published else WAYS[:2]
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
     size = shape.layout().size
     print(f"{size:,} parameters ({4 * size / 2**20:.0f} MiB), {BATCH} images per task, MiB and seconds per iteration")

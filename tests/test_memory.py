@@ -101,6 +101,18 @@ def test_learning_coefficients_takes_no_more_memory_for_more_tasks() -> None:
     assert graph_of_many - graph > 5 * int(vector)  # that the measurement can see it
 
 
+def test_learning_ranks_takes_no_more_memory_for_more_tasks() -> None:
+    sizes = ["--tasks", "2", "8", "--width", "256", "--layers", "4"]
+    command = [sys.executable, str(ROOT / "benchmarks/ada_merging.py"), "--ranks", *sizes]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (vector,) = re.findall(r"parameters \((\d+) MiB\)", done.stdout)
+    rows = re.findall(r"^ +(\d+) +(\d+) MiB ", done.stdout, re.MULTILINE)
+    (few, of_few), (many, of_many) = [[int(word) for word in row] for row in rows]
+    assert (few, many) == (2, 8)
+    assert of_many - of_few < int(vector)
+
+
 IMAGES = 16384
 SPLIT = IMAGES * 3 * 8 * 8
 """Bytes of a split, 3 MiB; a batch of 256 images is 48 KiB."""

@@ -63,6 +63,8 @@ def vectors_of(row: Tensor, weight: Parameter) -> tuple[Tensor, Tensor]:
 
 def _decomposed(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A row of U and V, one component after the other in each, and σ."""
+    if not matrix.any():
+        return np.empty(0, np.float32), np.empty(0, np.float32)
     left, values, right = leading(matrix, min(matrix.shape))
     row = np.concatenate([left.T.reshape(-1), right.T.reshape(-1)])
     return row.astype(np.float32), values.astype(np.float32)

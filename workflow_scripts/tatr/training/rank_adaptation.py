@@ -112,9 +112,8 @@ class RankLearner(EntropyLearner):
     ) -> None:
         """Start as `recipe.start` says, from θ₀, float32 [N]."""
         self._parameters, self._components = encoder.layout.parameters, components
-        self._base = {
-            name: torch.as_tensor(array, device=device) for name, array in encoder.layout.unflatten(base).items()
-        }
+        arrays = encoder.layout.unflatten(base)
+        self._base = {name: torch.as_tensor(array, device=device) for name, array in arrays.items()}
         self._inside = {} if mask is None else dict(_inside(mask, self._parameters, device))
         self._groups = [*_groups(components.values, self._parameters)]
         self._values = torch.cat([its for parts in components.values.values() for its in parts])
@@ -139,14 +138,12 @@ class RankLearner(EntropyLearner):
         groups = iter(self._groups)
         for column, parameter in enumerate(self._parameters):
             tensor = self.theta[parameter.name].zero_()
-            for coefficient, row in zip(
-                self.coefficients[:, column].tolist(), self._components.rows(parameter), strict=True
-            ):
+            for task, row in enumerate(self._components.rows(parameter)):
                 if parameter.name in self._components.values:
                     span = next(groups).span
                     _add(tensor, row, parameter, factors[span], stays[span])
                 elif row.numel():
-                    tensor.add_(row.view(parameter.shape), alpha=coefficient)
+                    tensor.add_(row.view(parameter.shape), alpha=self.coefficients[task, column].item())
             if self._inside:
                 tensor.mul_(self._inside[parameter.name])
             tensor.add_(self._base[parameter.name])
@@ -154,10 +151,7 @@ class RankLearner(EntropyLearner):
     @torch.no_grad()
     def gradients(self) -> Mapping[str, Tensor]:
         """∂L/∂λ and ∂L/∂β from the gradient of θ, which is used up; that of b goes through its sigmoid."""
-        whole, products = (
-            torch.zeros_like(self.coefficients, device=self._device),
-            [torch.empty(0, device=self._device)],
-        )
+        whole, products = torch.zeros_like(self.coefficients, device=self._device), []
         for column, parameter in enumerate(self._parameters):
             gradient = self._gradient(parameter.name)
             if self._inside:
@@ -185,7 +179,7 @@ class RankLearner(EntropyLearner):
         """Per task, by the kind of weight, of all blocks together: how many components stay, and how many there are."""
         found: list[dict[str, list[int]]] = [{} for _ in self._tasks]
         for weight, _, task, span in self._groups:
-            counts = found[task].setdefault(NUMBERED.split(weight.name)[-1], [0, 0])
+            counts = found[task].setdefault(NUMBERED.split(weight.name, maxsplit=1)[-1], [0, 0])
             counts[0] += int((self.scores[span] > 0).sum())
             counts[1] += span.stop - span.start
         return found
@@ -225,7 +219,5 @@ def _base(encoder: Encoder, task_vectors: Sequence[Vector], mask: Vector | None,
 def _inside(mask: Vector, parameters: Sequence[Parameter], device: str) -> Iterator[tuple[str, Tensor]]:
     """Where the trust region is, by the tensor's name."""
     for parameter in parameters:
-        yield (
-            parameter.name,
-            torch.as_tensor(mask[parameter.offset : parameter.stop], device=device).view(parameter.shape),
-        )
+        inside = torch.tensor(mask[parameter.offset : parameter.stop], device=device)
+        yield parameter.name, inside.view(parameter.shape)
