@@ -65,14 +65,14 @@ METHOD_CASES = [
         "let AdaRank learn for longer",
         "its components, merge and evaluation",
         ranked(RANKED.format(3)),
-        setting("merges", 12, "iterations", to=3),
+        setting("merges", 11, "iterations", to=3),
     ),
     Case(
         "rank-start",
         "let AdaRank start from other components",
         "its components, merge and evaluation",
         ranked(RANKED_TOO.replace("iterations", "rank-0.5_iterations")),
-        setting("merges", 13, "rank", to=0.5),
+        setting("merges", 12, "rank", to=0.5),
     ),
     Case(
         "fisher-exemplars",
@@ -163,7 +163,7 @@ METHOD_CASES = [
         "change τ of another one (AdaRank)",
         "mask, components, merge and evaluation",
         {"mask:zero_shot_tau-0.02"} | ranked(RANKED.format(2).replace("0.01", "0.02")),
-        setting("merges", 12, "trust_region", "tau", to=0.02),
+        setting("merges", 11, "trust_region", "tau", to=0.02),
     ),
     Case(
         "multitask",
