@@ -16,6 +16,7 @@ COSTED = (
     "gram",
     "mask",
     "merge",
+    "merged_gram",
     "sensitivity",
     "signed_gradient",
     "surgery",

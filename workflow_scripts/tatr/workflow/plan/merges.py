@@ -69,6 +69,7 @@ def _direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
         "backbone": [backbone(draft)] if "layout" in needs else [],
         "fishers": [measurements.fisher(draft, task, count) for task in draft.tasks] if "fishers" in needs else [],
         "grams": [measurements.gram(draft, task, count) for task in draft.tasks] if "grams" in needs else [],
+        "merged_grams": [_merged_gram(draft, merge, count)] if "merged_grams" in needs else [],
         "coefficients": [adaptation(draft, merge, tau)] if "coefficients" in needs else [],
     }
     label = _label(draft, merge, tau) if "coefficients" in needs else _method_label(merge)
@@ -77,6 +78,10 @@ def _direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
     if weights := {task: weight for task, weight in merge.task_weights.items() if task in draft.tasks}:
         settings["weights"] = weights
     return draft.add("merge", label, settings, inputs, _module(merge))
+
+
+def _merged_gram(draft: Draft, merge: Merge, count: int) -> Planned:
+    return measurements.merged_gram(draft, count, merge.settings["off_diagonal"])
 
 
 def surgery(draft: Draft, merge: Merge) -> Planned:
