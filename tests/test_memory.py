@@ -91,10 +91,10 @@ def test_measuring_through_merged_blocks_takes_no_more_memory_for_more_tasks(
     exemplars = MergedExemplars(count=256, seed=0, off_diagonal=0.95)
 
     def peak(count: int) -> int:
-        tasks, stores = [f"task{number}" for number in range(count)], [tmp_path / "images.zarr"] * count
+        stores = {f"task{number}": tmp_path / "images.zarr" for number in range(count)}
         vectors = [np.full(encoder.layout.size, 1e-3 * number, np.float32) for number in range(count)]
         tracemalloc.start()
-        _, blocks = measure_merged_grams(encoder, vectors, tasks, stores, exemplars, "cpu", tmp_path)
+        _, blocks = measure_merged_grams(encoder, vectors, stores, exemplars, device="cpu", folder=tmp_path)
         for _ in blocks:
             pass
         _, peak = tracemalloc.get_traced_memory()

@@ -7,6 +7,7 @@ from tatr.workflow.step import Step
 def run(job: Job) -> None:
     from tatr.errors import TatrError
     from tatr.measuring.merged_gram import measure_merged_grams
+    from tatr.merging.task_weights import task_weights_of
     from tatr.training.devices import choose
     from tatr.training.recipes.merged_exemplars import MergedExemplars
     from tatr.vectors.store import open_vectors
@@ -14,7 +15,7 @@ def run(job: Job) -> None:
     from tatr.workflow.vector_saving import add_vector
 
     job.device = choose()
-    exemplars = job.recipe(MergedExemplars)
+    exemplars = job.recipe(MergedExemplars, "weights")
     encoder = open_encoder(job.one("backbone"))
     groups = job.by_task("task_vectors", "images")
     if not groups:
@@ -22,7 +23,11 @@ def run(job: Job) -> None:
     task_vectors = open_vectors([vector / "vector.zarr" for vector, _ in groups], encoder.layout.digest)
     tasks = [str(vector.manifest.settings.get("task")) for vector, _ in groups]
     images = [stored / "images.zarr" for _, stored in groups]
-    layout, matrices = measure_merged_grams(encoder, task_vectors, tasks, images, exemplars, job.device, job.folder)
+    named = dict(zip(tasks, images, strict=True))
+    weights = task_weights_of(job.settings.get("weights"), tasks)
+    layout, matrices = measure_merged_grams(
+        encoder, task_vectors, named, exemplars, weights, device=job.device, folder=job.folder
+    )
     job.add_json("tasks.json", tasks)
     add_vector(job, layout.size, layout.digest, matrices)
 

@@ -25,6 +25,7 @@ from tatr.measuring.merged_gram import measure_merged_grams
 from tatr.merging.matrices.linear_maps import Gram
 from tatr.merging.matrices.merged_grams import measured, of_one, of_task, of_tasks
 from tatr.merging.merge import MergeInputs, direction
+from tatr.merging.task_weights import Weights
 from tatr.training.recipes.merged_exemplars import MergedExemplars
 from tatr.vectors.apply import parts_of
 from tatr.vectors.store import StoredVector
@@ -59,17 +60,24 @@ def stores(tmp_path: Path) -> list[Path]:
 
 
 def measure(
-    encoder: Encoder, vectors: Sequence[Vector], stores: Sequence[Path], folder: Path, exemplars: MergedExemplars
+    encoder: Encoder,
+    vectors: Sequence[Vector],
+    stores: Sequence[Path],
+    folder: Path,
+    exemplars: MergedExemplars = EXEMPLARS,
+    weights: Weights = None,
 ) -> list[Vector]:
     tasks = TASKS[: len(vectors)]
-    layout, blocks = measure_merged_grams(encoder, vectors, tasks, stores, exemplars, "cpu", folder)
+    layout, blocks = measure_merged_grams(
+        encoder, vectors, dict(zip(tasks, stores, strict=True)), exemplars, weights, device="cpu", folder=folder
+    )
     assert layout == of_tasks(encoder.layout, tasks)
     values = np.concatenate([*blocks])
     return [of_task(encoder.layout, layout, values, task) for task in tasks]
 
 
-def merged(encoder: Encoder, vectors: Sequence[Vector], grams: Sequence[Vector]) -> np.ndarray:
-    inputs = MergeInputs(vectors, layout=encoder.layout, merged_grams=grams)
+def merged(encoder: Encoder, vectors: Sequence[Vector], grams: Sequence[Vector], weights: Weights = None) -> np.ndarray:
+    inputs = MergeInputs(vectors, layout=encoder.layout, merged_grams=grams, weights=weights)
     settings = {"off_diagonal": OFF_DIAGONAL}
     return np.concatenate([*parts_of(direction("regmean_plusplus", inputs, settings))])
 
@@ -77,7 +85,9 @@ def merged(encoder: Encoder, vectors: Sequence[Vector], grams: Sequence[Vector])
 class Reference:
     """RegMean++ as the paper describes it, on open_clip's modules: one block of all models after the other."""
 
-    def __init__(self, config: dict[str, Any], encoder: Encoder, vectors: Sequence[np.ndarray]) -> None:
+    def __init__(
+        self, config: dict[str, Any], encoder: Encoder, vectors: Sequence[np.ndarray], weights: Weights
+    ) -> None:
         def model(flat: np.ndarray) -> nn.Module:
             visual: nn.Module = CLIP(**config).visual.double().eval()
             tensors = encoder.layout.unflatten(flat.astype(np.float64))
@@ -85,7 +95,9 @@ class Reference:
             return visual.requires_grad_(False)
 
         self.models = [model(encoder.flat.astype(np.float64) + vector) for vector in vectors]
-        self.merged = model(encoder.flat + np.mean(vectors, axis=0, dtype=np.float64))  # all that is no map, at once
+        self.weights = weights or [1.0] * len(vectors)
+        mean = np.average(np.asarray(vectors, np.float64), axis=0, weights=self.weights)
+        self.merged = model(encoder.flat + mean)  # all that is no map, at once
         self.grams: list[dict[str, Tensor]] = [{} for _ in vectors]
 
     def run(self, pixels: Sequence[Tensor]) -> "Reference":
@@ -123,8 +135,8 @@ class Reference:
 
     def _merge(self, name: str) -> None:
         total, products = 0, 0
-        for own, grams in zip(self.models, self.grams, strict=True):
-            gram = grams[name]
+        for own, grams, share in zip(self.models, self.grams, self.weights, strict=True):
+            gram = share * grams[name]
             gram = OFF_DIAGONAL * gram + (1 - OFF_DIAGONAL) * gram.diagonal().diag()
             weight = own.get_parameter(name)
             total, products = total + gram, products + gram @ (weight if name == "proj" else weight.T)
@@ -132,29 +144,32 @@ class Reference:
         self.merged.get_parameter(name).copy_(solved if name == "proj" else solved.T)
 
 
-@pytest.fixture
-def reference(model: dict[str, Any], encoder: Encoder, task_vectors: list[np.ndarray]) -> Reference:
+@pytest.fixture(params=[None, [2.0, 0.5, 1.0]], ids=["equal", "weighted"])
+def reference(
+    request: pytest.FixtureRequest, model: dict[str, Any], encoder: Encoder, task_vectors: list[np.ndarray]
+) -> Reference:
     def pixels(task: int) -> Tensor:
         chosen = draw_exemplars(60, COUNT, SEED, "")
         return clip.normalise(images(task)[chosen], encoder.architecture).double()
 
     with torch.no_grad():
-        return Reference(model, encoder, task_vectors).run([pixels(task) for task in range(len(TASKS))])
+        return Reference(model, encoder, task_vectors, request.param).run([pixels(task) for task in range(len(TASKS))])
 
 
 def test_it_is_regression_block_by_block(
     encoder: Encoder, task_vectors: list[np.ndarray], stores: list[Path], reference: Reference, tmp_path: Path
 ) -> None:
-    grams = measure(encoder, task_vectors, stores, tmp_path, EXEMPLARS)
+    grams = measure(encoder, task_vectors, stores, tmp_path, weights=reference.weights)
     maps = measured(encoder.layout)
     assert len(maps) == 2 * 4 + 1
     for values, expected in zip(grams, reference.grams, strict=True):
         matrices = Gram(of_one(maps), values)
         assert {weight.name for weight in maps} == {f"visual.{name}" for name in expected}
         for name, gram in expected.items():
-            found = torch.from_numpy(matrices.matrix(f"visual.{name}")).double()
-            torch.testing.assert_close(found, gram, rtol=0, atol=2e-5 * float(gram.abs().max()), msg=name)
-    tensors = encoder.layout.unflatten(encoder.flat + merged(encoder, task_vectors, grams))
+            gram_found = torch.from_numpy(matrices.matrix(f"visual.{name}")).double()
+            torch.testing.assert_close(gram_found, gram, rtol=0, atol=2e-5 * float(gram.abs().max()), msg=name)
+    found = merged(encoder, task_vectors, grams, reference.weights)
+    tensors = encoder.layout.unflatten(encoder.flat + found)
     for name, tensor in tensors.items():
         wanted = reference.merged.get_parameter(name.removeprefix("visual."))
         difference = (torch.from_numpy(tensor).double() - wanted).norm() / wanted.norm()
@@ -165,7 +180,7 @@ def test_later_blocks_see_what_merged_ones_give(
     encoder: Encoder, task_vectors: list[np.ndarray], stores: list[Path], tmp_path: Path
 ) -> None:
     """Not what each model's own earlier blocks give, as RegMean's do."""
-    grams = measure(encoder, task_vectors, stores, tmp_path, EXEMPLARS)
+    grams = measure(encoder, task_vectors, stores, tmp_path)
     matrices = Gram(of_one(measured(encoder.layout)), grams[0])
     own = clip.to_tensors(encoder.layout.unflatten(encoder.flat + task_vectors[0]))
     chosen = images(0)[draw_exemplars(60, COUNT, SEED, "")]
@@ -179,7 +194,7 @@ def test_a_single_model_is_its_own_prefix(
     encoder: Encoder, task_vectors: list[np.ndarray], stores: list[Path], tmp_path: Path
 ) -> None:
     """So its matrices are RegMean's, and it merges to itself."""
-    (values,) = measure(encoder, task_vectors[:1], stores[:1], tmp_path, EXEMPLARS)
+    (values,) = measure(encoder, task_vectors[:1], stores[:1], tmp_path)
     own = clip.to_tensors(encoder.layout.unflatten(encoder.flat + task_vectors[0]))
     chosen = images(0)[draw_exemplars(60, COUNT, SEED, "")]
     for name, expected in input_grams(encoder.architecture, own, chosen, "cpu").items():
@@ -211,7 +226,7 @@ def test_too_few_images_and_other_towers_are_refused(
     }
     other = Encoder(Architecture.of(config, "other"), encoder.layout, encoder.flat)
     with pytest.raises(TatrError, match=r"regmean_plusplus: needs the blocks of a standard CLIP vision transformer"):
-        measure(other, task_vectors, stores, tmp_path, EXEMPLARS)
+        measure(other, task_vectors, stores, tmp_path)
 
 
 def test_matrices_of_another_encoder_are_refused(encoder: Encoder, task_vectors: list[np.ndarray]) -> None:
@@ -276,7 +291,7 @@ def test_the_commands_measure_and_merge(
     words = ("--backbone", theta, "--merged-grams", grams, "--settings", json.dumps(method), "--output", output)
     run("merge", "--task-vectors", *vectors, *words)
     paths = [path.parent / "images.zarr" for path in seen]
-    expected = merged(encoder, task_vectors, measure(encoder, task_vectors, paths, tmp_path, EXEMPLARS))
+    expected = merged(encoder, task_vectors, measure(encoder, task_vectors, paths, tmp_path))
     np.testing.assert_array_equal(whole(StoredVector(output.parent / "vector.zarr")), expected)
     with pytest.raises(SystemExit):
         run("merge", "--task-vectors", *vectors[:2], *words)

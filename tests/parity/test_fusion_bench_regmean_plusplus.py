@@ -154,7 +154,9 @@ def test_the_whole_merge(encoder: Encoder, theirs: Callable[..., State], tmp_pat
     stores = [tmp_path / f"{task}.zarr" for task in TASKS]
     for path, images in zip(stores, shown, strict=True):
         write_images(path, dict.fromkeys(("train", "validation", "test"), (images, np.zeros(80, np.int64))))
-    layout, blocks = measure_merged_grams(encoder, vectors, TASKS, stores, EXEMPLARS, "cpu", tmp_path)
+    layout, blocks = measure_merged_grams(
+        encoder, vectors, dict(zip(TASKS, stores, strict=True)), EXEMPLARS, device="cpu", folder=tmp_path
+    )
     values = np.concatenate([*blocks])
     grams = [of_task(encoder.layout, layout, values, task) for task in TASKS]
     inputs = MergeInputs(vectors, layout=encoder.layout, merged_grams=grams)

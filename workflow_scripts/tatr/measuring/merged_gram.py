@@ -5,7 +5,7 @@ own model, whose linear maps are watched; the block is merged by RegMean; the to
 Tokens and one block's matrices lie in files without a name, so memory is bounded for any number of tasks and exemplars.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tatr.measuring.gram import BATCH, InputGrams
 from tatr.merging.matrices.linear_maps import Gram
 from tatr.merging.matrices.merged_grams import BLOCKS, PROJECTION, groups, of_one, of_tasks
 from tatr.merging.methods.regmean import regressed
+from tatr.merging.task_weights import Weights
 from tatr.progress import progress
 from tatr.training.recipes.merged_exemplars import MergedExemplars
 from tatr.training.scratch import ArrayBank
@@ -37,9 +38,10 @@ Layers = Callable[[clip.Parameters, Tensor, clip.Watch], Tensor]
 def measure_merged_grams(
     encoder: Encoder,
     task_vectors: Sequence[Vector],
-    tasks: Sequence[str],
-    images: Sequence[Path],
+    images: Mapping[str, Path],
     exemplars: MergedExemplars,
+    weights: Weights = None,
+    *,
     device: str,
     folder: Path,
 ) -> tuple[Layout, Iterator[np.ndarray]]:
@@ -50,9 +52,9 @@ def measure_merged_grams(
     Args:
         encoder: θ_pre.
         task_vectors: Δ_k, each [N].
-        tasks: their names.
-        images: each task's image store.
+        images: by task, in the order of the task vectors: its image store.
         exemplars: which of its training images, and how RegMean merges the blocks before a map.
+        weights: of the tasks, by which blocks are merged.
         device: for torch.
         folder: for temporary files: all tasks' tokens between two blocks, and one block's matrices.
 
@@ -68,12 +70,12 @@ def measure_merged_grams(
             "regmean_plusplus: needs the blocks of a standard CLIP vision transformer, and this backbone's image "
             "encoder is of another kind; leave the method out"
         )
-    layout = of_tasks(encoder.layout, tasks)
+    layout = of_tasks(encoder.layout, [*images])
 
     def matrices() -> Iterator[np.ndarray]:
         with ArrayBank(folder) as tokens, ArrayBank(folder) as grams:
-            passing = _Passing(encoder, task_vectors, exemplars, device, tokens, grams)
-            passing.embed(images)
+            passing = _Passing(encoder, task_vectors, exemplars, weights, device, tokens, grams)
+            passing.embed(images.values())
             yield from passing.measure()
 
     return layout, recut(matrices(), layout.size)
@@ -87,17 +89,19 @@ class _Passing:
         encoder: Encoder,
         task_vectors: Sequence[Vector],
         exemplars: MergedExemplars,
+        weights: Weights,
         device: str,
         tokens: ArrayBank,
         grams: ArrayBank,
     ) -> None:
         assert isinstance(encoder.architecture.vision, VisionTower)
         self._encoder, self._tower, self._task_vectors = encoder, encoder.architecture.vision, task_vectors
+        self._weights = weights
         self._exemplars, self._device, self._tokens, self._grams = exemplars, device, tokens, grams
         self._starts = range(0, exemplars.count, BATCH)
 
     @torch.no_grad()
-    def embed(self, images: Sequence[Path]) -> None:
+    def embed(self, images: Iterable[Path]) -> None:
         """Write down what the first block takes, in the encoder that has the mean of all embeddings."""
         inner = (f"{BLOCKS}.", "visual.ln_post.", PROJECTION)
         first = [p for p in self._encoder.layout.parameters if not p.name.startswith(inner)]
@@ -153,7 +157,8 @@ class _Passing:
     def _merged(self, parameters: Sequence[Parameter], maps: Sequence[Parameter]) -> clip.Parameters:
         """θ_pre + v at these parameters, by RegMean where they are maps whose matrices were measured."""
         grams = [self._gram(task, of_one(maps)) for task in range(len(self._task_vectors))]
-        return self._at(parameters, regressed(parameters, self._task_vectors, grams, self._exemplars.off_diagonal))
+        off_diagonal = self._exemplars.off_diagonal
+        return self._at(parameters, regressed(parameters, self._task_vectors, grams, self._weights, off_diagonal))
 
     def _gram(self, task: int, matrices: Layout) -> Gram:
         def entries(weight: str, inside: slice) -> np.ndarray:

@@ -11,6 +11,7 @@ from tatr.merging.matrices.linear_maps import Gram
 from tatr.merging.matrices.merged_grams import measured, of_one
 from tatr.merging.methods import method
 from tatr.merging.methods.regmean import regressed
+from tatr.merging.task_weights import Weights
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector, recut
 
@@ -23,6 +24,7 @@ def regmean_plusplus(
     task_vectors: Sequence[Vector],
     layout: Layout,
     merged_grams: Sequence[Vector],
+    weights: Weights = None,
     *,
     exemplars: Annotated[int, Interval(ge=1), "training images per task that Gram matrices are measured on"] = 256,
     off_diagonal: OffDiagonal = 0.95,
@@ -41,6 +43,8 @@ def regmean_plusplus(
     Linear maps are attention's in_proj and out_proj and both of the MLP, in every block, and the projection. Embeddings
     (patches, class token, positions), biases and norms are averaged. Stacking queries, keys and values changes nothing,
     as their inputs are the same.
+
+    Weights: as of RegMean, in every block that inputs come through, too.
 
     Trust region: the mask multiplies v; what was measured came through blocks that were merged without it.
 
@@ -66,4 +70,4 @@ def regmean_plusplus(
                 f"have {matrices.size:,}; measure them again for this encoder"
             )
     grams = [Gram(matrices, values) for values in merged_grams]
-    return recut(regressed(layout.parameters, task_vectors, grams, off_diagonal), layout.size)
+    return recut(regressed(layout.parameters, task_vectors, grams, weights, off_diagonal), layout.size)

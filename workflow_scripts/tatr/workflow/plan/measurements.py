@@ -38,7 +38,7 @@ def gram(draft: Draft, task: str, count: int) -> Planned:
 
 
 @once
-def merged_gram(draft: Draft, count: int, off_diagonal: float) -> Planned:
+def merged_gram(draft: Draft, count: int, off_diagonal: float, weights: tuple[tuple[str, float], ...] = ()) -> Planned:
     """Gram matrices of the inputs that linear maps have behind the suite's merged blocks, of all tasks."""
     inputs = {
         "backbone": [backbone(draft)],
@@ -46,7 +46,9 @@ def merged_gram(draft: Draft, count: int, off_diagonal: float) -> Planned:
         "images": [images(draft, task) for task in draft.tasks],
     }
     settings = asdict(draft.config.exemplars_of(count)) | {"off_diagonal": off_diagonal}
-    return draft.add("merged_gram", f"n-{count}_off_diagonal-{off_diagonal:g}", settings, inputs)
+    settings |= {"weights": dict(weights)} if weights else {}
+    label = f"n-{count}_off_diagonal-{off_diagonal:g}" + "".join(f"_{task}-{weight:g}" for task, weight in weights)
+    return draft.add("merged_gram", label, settings, inputs)
 
 
 @once
