@@ -1,14 +1,16 @@
 """The pipeline's arithmetic at full size, without data: the real commands on random weights, timed and weighed.
 
 Per model: eight random fine-tuned encoders and absolute gradients, then task vectors, Ω (by gradients and zero-shot),
-masks for the six τ of the paper, merges, an export. Every command is a process of its own with the options that the
-workflow's rules give it, so seconds and memory hold all it imports. Random values are the worst case on disk: they
-hardly compress. Prints a Markdown table and exits with 1 if a step's peak memory is above the limit.
+masks for the six τ of the paper, merges (what methods measure or learn is random, too), an export. Every command is a
+process of its own with the options that the workflow's rules give it, so seconds and memory hold all it imports. Random
+values are the worst case on disk: they hardly compress. Prints a Markdown table and exits with 1 if a step's peak
+memory is above the limit.
 
 example: python benchmarks/rehearsal.py --models ViT-B-32 ViT-L-14 --work /scratch/rehearsal
 """
 
 import argparse
+import csv
 import importlib.util
 import json
 import os
@@ -82,7 +84,7 @@ class Rehearsal:
         self.size = int(self._write("backbone"))
         for task in self.tasks:
             self._write("task", task)
-            self.command("task_vector", task, backbone=["backbone/b"], finetuned=[f"finetuning/{task}"])
+            self.command("task_vector", task, {"task": task}, backbone=["backbone/b"], finetuned=[f"finetuning/{task}"])
             self.remove(f"finetuning/{task}")
         vectors, gradients = [f"task_vector/{task}" for task in self.tasks], [f"gradient/{task}" for task in self.tasks]
         self.command("sensitivity", "zero-shot", {"sensitivity": "zero_shot"}, task_vectors=vectors)
@@ -104,9 +106,16 @@ class Rehearsal:
                 for task in self.tasks:
                     self._write(kind, task)
                 given[role] = [f"{kind}/{task}" for task in self.tasks]
+        if "merged_grams" in needs:
+            self._write("merged_gram", *self.tasks)
+            given["merged_grams"] = ["merged_gram/all"]
+        if "coefficients" in needs:
+            kind = "rank_adaptation" if "kept" in needs else "adaptation"
+            self._write(kind, *self.tasks)
+            given["coefficients"] = [f"{kind}/all"]
         self.command("merge", method, {"method": method}, **given)
         self.remove(f"merge/{method}")
-        for kind in ("fisher", "gram"):
+        for kind in ("fisher", "gram", "merged_gram", "adaptation", "rank_adaptation"):
             shutil.rmtree(self.folder / kind, ignore_errors=True)
 
     def _export(self, vectors: list[str]) -> None:
@@ -195,11 +204,11 @@ def resident(pid: int) -> tuple[float, float]:
 
 
 def methods(wanted: list[str]) -> dict[str, list[str]]:
-    """What methods need in addition to task vectors; "all" are those that need no learning."""
+    """What methods need in addition to task vectors."""
     code = "import json; from tatr.merging.methods import load, names; "
     code += "print(json.dumps({n: load(n).needs for n in names()}))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=SCRIPTS)
-    found = {name: needs for name, needs in json.loads(done.stdout).items() if "coefficients" not in needs}
+    found: dict[str, list[str]] = json.loads(done.stdout)
     if unknown := set(wanted) - {*found, "all"}:
         raise SystemExit(f"--methods: {', '.join(unknown)}; expected all, or some of {', '.join(found)}")
     return found if "all" in wanted else {name: found[name] for name in wanted}
@@ -227,6 +236,17 @@ def rows(rehearsals: list[Rehearsal]) -> Iterator[list[str]]:
             yield [rehearsal.model, step.name + count, seconds, *(f"{value:.0f}" for value in memory)]
 
 
+def write_csv(path: Path, rehearsals: list[Rehearsal]) -> None:
+    """A line per model and step: the longest of its runs, and the most memory."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["model", "step", "seconds", "peak_mib"])
+        for rehearsal in rehearsals:
+            for step in rehearsal.steps.values():
+                figures = f"{max(step.seconds):.1f}", f"{max(step.peaks):.0f}"
+                lines.writerow([rehearsal.model, step.name, *figures])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["ViT-B-32", "ViT-L-14"], help="of open_clip's model configs")
@@ -236,18 +256,20 @@ def main() -> None:
         "--methods",
         nargs="+",
         default=["task_arithmetic", "ties"],
-        help="to merge by; all: those that need no learning",
+        help="to merge by, or all",
     )
+    parser.add_argument("--csv", type=Path, help="also write the table into this file, for docs/merging/methods.md")
     parser.add_argument("--shrink", action="store_true", help="tiny shapes and two tasks: a test of this file")
     arguments = parser.parse_args()
     if arguments.work:
         arguments.work.mkdir(parents=True, exist_ok=True)
     merged_by = methods(arguments.methods)
+    with_grams = any({"grams", "merged_grams"} & {*needs} for needs in merged_by.values())
     work, done = Path(tempfile.mkdtemp(prefix="rehearsal-", dir=arguments.work)), []
     try:
         for name in arguments.models:
             config = SHRUNK if arguments.shrink else model_config(name)
-            needed = needed_bytes(config, with_grams=any("grams" in needs for needs in merged_by.values()))
+            needed = needed_bytes(config, with_grams=with_grams)
             free = shutil.disk_usage(work).free
             print(f"{name}: takes {needed / 1e9:.1f} GB in {work} ({free / 1e9:.1f} GB free)", file=sys.stderr)
             if free < needed:
@@ -265,6 +287,8 @@ def main() -> None:
     print("\n| model | step | seconds | peak memory [MiB] | its own | pages of files |\n|---|---|---:|---:|---:|---:|")
     for row in rows(done):
         print(f"| {' | '.join(row)} |")
+    if arguments.csv:
+        write_csv(arguments.csv, done)
     above = [step.name for rehearsal in done for step in rehearsal.steps.values() if max(step.peaks) > LIMIT]
     print(f"\npeak memory of every arithmetic step ≤ {LIMIT} MiB: {'no: ' + ', '.join(above) if above else 'yes'}")
     sys.exit(bool(above))

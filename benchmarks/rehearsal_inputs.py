@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_script
 from tatr.clip.architecture import Architecture
 from tatr.digests import canonical_digest, file_digest
 from tatr.merging.matrices.linear_maps import gram_layout
+from tatr.merging.matrices.merged_grams import of_tasks
 from tatr.vectors.layout import Layout
 from tatr.vectors.store import write_vector
 from tatr.vectors.vector import recut
@@ -52,10 +54,31 @@ def main() -> None:
         finish("head", folder)
     elif kind == "fisher":
         write_store("fisher", task, LAYOUT, drawn([task, 2], lambda values: values**16))
+    elif kind == "merged_gram":
+        places = of_tasks(LAYOUT, WHAT[1:])
+        folder = make(kind, "all")
+        (folder / "tasks.json").write_text(json.dumps(WHAT[1:]), encoding="utf-8")
+        parts = (gram([3, place.offset], place.shape) for place in places.parameters)
+        write_vector(folder / VECTOR, places.size, places.digest, recut(parts, places.size))
+        finish(kind, folder)
+    elif kind in ("adaptation", "rank_adaptation"):
+        write_learnt(kind, WHAT[1:])
     else:
         places = gram_layout(LAYOUT)
         parts = (gram([task, 3, place.offset], place.shape) for place in places.parameters)
         write_store("gram", task, places, recut(parts, places.size))
+
+
+def write_learnt(kind: str, tasks: list[str]) -> None:
+    """Coefficients of all tensors; of ranks, half of the components of each of a block's matrices."""
+    blocks = [p for p in LAYOUT.parameters if len(p.shape) == 2 and "resblocks" in p.name]
+    kept = {p.name: [*range(0, min(p.shape), 2)] for p in blocks}
+    learnt: dict[str, Any] = {"tasks": tasks, "coefficients": [[0.3] * len(LAYOUT.parameters)] * len(tasks)}
+    if kind == "rank_adaptation":
+        learnt["kept"] = [kept] * len(tasks)
+    folder = make(kind, "all")
+    (folder / "coefficients.json").write_text(json.dumps(learnt), encoding="utf-8")
+    finish(kind, folder)
 
 
 def drawn(seed: list[int], shape: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:

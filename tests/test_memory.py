@@ -19,12 +19,14 @@ from tatr.data.batches import batches
 from tatr.data.exemplars import draw_exemplars, read_exemplars
 from tatr.data.task import Task
 from tatr.measuring.evaluation import evaluate
+from tatr.measuring.merged_gram import measure_merged_grams
 from tatr.merging.matrices.linear_maps import gram_layout
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.methods import load, names
 from tatr.training import scratch, surgery
 from tatr.training.finetuning import finetune
 from tatr.training.recipes.fine_tuning import FineTuning
+from tatr.training.recipes.merged_exemplars import MergedExemplars
 from tatr.vectors import layout as layouts
 from tatr.vectors import order_statistics
 from tatr.vectors.apply import parts_of
@@ -35,7 +37,7 @@ BLOCK = 2**12
 TASKS, TENSORS = 8, 64
 LAYOUT = Layout.of({f"visual.transformer.resblocks.{i}.mlp.c_fc.weight": (64, 128) for i in range(TENSORS)})
 MATRICES = gram_layout(LAYOUT)
-DATA_FREE = [name for name in names() if not {"fishers", "grams", "coefficients"} & set(load(name).needs)]
+DATA_FREE = [name for name in names() if not {*load(name).needs} - {"layout"}]
 
 
 class Drawn:
@@ -77,6 +79,32 @@ def test_a_merge_holds_blocks_not_vectors(name: str, monkeypatch: pytest.MonkeyP
     tracemalloc.stop()
     whole = TASKS * 4 * LAYOUT.size
     assert peak < whole / 4, f"{peak / 2**20:.1f} MiB of {whole / 2**20:.1f}"
+
+
+def test_measuring_through_merged_blocks_takes_no_more_memory_for_more_tasks(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens and matrices of all tasks lie in files, so that one task's are in memory at a time."""
+    monkeypatch.setattr(layouts, "BLOCK", BLOCK)
+    images = np.random.default_rng(0).integers(0, 256, (256, 8, 8, 3), np.uint8)
+    write_images(tmp_path / "images.zarr", dict.fromkeys(("train", "validation", "test"), (images, np.zeros(256))))
+    exemplars = MergedExemplars(count=256, seed=0, off_diagonal=0.95)
+
+    def peak(count: int) -> int:
+        stores = {f"task{number}": tmp_path / "images.zarr" for number in range(count)}
+        vectors = [np.full(encoder.layout.size, 1e-3 * number, np.float32) for number in range(count)]
+        tracemalloc.start()
+        _, blocks = measure_merged_grams(encoder, vectors, stores, exemplars, device="cpu", folder=tmp_path)
+        for _ in blocks:
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    peak(1)  # what is imported or cached on first use is not to count
+    tokens = 256 * 5 * 16 * 4  # of a task, in bytes
+    few, many = peak(2), peak(8)
+    assert many - few < 6 * tokens / 4, f"{few / 2**10:.0f}, {many / 2**10:.0f} KiB"
 
 
 def test_learning_coefficients_takes_no_more_memory_for_more_tasks() -> None:

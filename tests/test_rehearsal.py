@@ -9,7 +9,8 @@ SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "rehearsal.py"
 
 
 def test_the_rehearsal_runs_every_step_and_leaves_nothing(tmp_path: Path) -> None:
-    line = [sys.executable, SCRIPT, "--shrink", "--models", "ViT-B-32", "--work", tmp_path]
+    table = tmp_path / "costs.csv"
+    line = [sys.executable, SCRIPT, "--shrink", "--models", "ViT-B-32", "--work", tmp_path / "work", "--csv", table]
     done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     steps = re.findall(r"^\| ViT-B-32 \| (.*?) \| [\d.-]+ \| (\d+) \| \d+ \| \d+ \|$", done.stdout, re.MULTILINE)
@@ -24,4 +25,16 @@ def test_the_rehearsal_runs_every_step_and_leaves_nothing(tmp_path: Path) -> Non
     ]
     assert all(20 < int(peak) <= 512 for _, peak in steps)
     assert "≤ 512 MiB: yes" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "work").iterdir()) == []
+    written = table.read_text(encoding="utf-8").splitlines()
+    assert written[0] == "model,step,seconds,peak_mib"
+    assert [line.split(",")[1] for line in written[1:]] == [name.partition(" ×")[0] for name, _ in steps]
+
+
+def test_it_can_merge_by_every_method(tmp_path: Path) -> None:
+    line = [sys.executable, SCRIPT, "--shrink", "--models", "ViT-B-32", "--work", tmp_path, "--methods"]
+    line += ["regmean_plusplus", "ada_merging", "lot", "fisher"]
+    done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    merges = re.findall(r"^\| ViT-B-32 \| merge: (\w+) \|", done.stdout, re.MULTILINE)
+    assert merges == ["regmean_plusplus", "ada_merging", "lot", "fisher"]

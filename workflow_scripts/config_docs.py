@@ -20,6 +20,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     from tatr.config.docs import default_text, schema_text
+    from tatr.config.method_table import with_figures
     from tatr.config.pages import page, table_of_results, with_tables
     from tatr.config.region_tables import region_tables
     from tatr.merging.methods import names
@@ -32,6 +33,9 @@ def main() -> int:
             "docs/report/results.md": {"table": table_of_results(results)},
             "docs/report/trust-regions.md": region_tables(BASE / "config/tiny8_all.yaml", results),
         }
+        methods = (BASE / "docs/merging/methods.md").read_text(encoding="utf-8")
+        costs = BASE / "docs/merging/costs.csv"
+        texts["docs/merging/methods.md"] = with_figures(methods, BASE / "config/tiny8_all.yaml", results, costs)
         texts |= {name: with_tables((BASE / name).read_text(encoding="utf-8"), made) for name, made in tables.items()}
     stale = 0
     for name, text in texts.items():

@@ -68,6 +68,11 @@ def test_mistake_elsewhere(text: str, message: str) -> None:
         yaml.safe_load(advice[1])
 
 
+def test_no_section_is_advised_where_a_number_is_expected() -> None:
+    (line,) = mistakes(one_merge("trust_region: {exemplars: 0}"))
+    assert line.endswith("merges[0].trust_region.exemplars: 0: expected a whole number from 1 up")
+
+
 @pytest.mark.parametrize(
     "checkpoints",
     [

@@ -12,16 +12,24 @@ from tatr.merging.methods import load, names
 from tatr.merging.task_weights import task_weights_of, with_mean_one
 from tatr.vectors.layout import Layout
 
-LAYOUT = Layout.of({"visual.blocks.0.weight": (6, 5), "visual.blocks.1.weight": (6, 5), "visual.blocks.1.bias": (7,)})
+BLOCK = "visual.transformer.resblocks"
+LAYOUT = Layout.of(
+    {f"{BLOCK}.0.mlp.c_fc.weight": (6, 5), f"{BLOCK}.1.mlp.c_fc.weight": (6, 5), f"{BLOCK}.1.mlp.c_fc.bias": (7,)}
+)
 WEIGHTS = [2.0, 0.5, 1.0, 3.0]
 RNG = np.random.default_rng(0)
-VECTORS = RNG.normal(size=(4, LAYOUT.size)).astype(np.float32)
+VECTORS = (RNG.normal(size=(4, LAYOUT.size)) + RNG.normal(size=LAYOUT.size)).astype(np.float32)
+"""With a part that they share, so that no angle is wider than a right one."""
 FISHERS = np.abs(RNG.normal(size=(4, LAYOUT.size))).astype(np.float32)
+INPUTS = RNG.normal(size=(4, 2, 20, 5))
+"""Of each task and map: its inputs, a row each."""
+GRAMS = [np.concatenate([(x.T @ x).reshape(-1) for x in maps]).astype(np.float32) for maps in INPUTS]
 TAKING = [name for name in names() if load(name).takes_weights]
 
 
 def merged(name: str, weights: Sequence[float] | None, vectors: np.ndarray = VECTORS, **settings: object) -> np.ndarray:
-    return whole_direction(name, MergeInputs([*vectors], LAYOUT, fishers=[*FISHERS], weights=weights), settings)
+    inputs = MergeInputs([*vectors], LAYOUT, fishers=[*FISHERS], grams=GRAMS, merged_grams=GRAMS, weights=weights)
+    return whole_direction(name, inputs, settings)
 
 
 def test_sums_are_weighted() -> None:
@@ -65,12 +73,66 @@ def test_ties_trims_first_then_weighs_elects_and_combines(scope: str, combine: s
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["breadcrumbs", "dare"])
-def test_weights_do_not_change_what_is_dropped(name: str) -> None:
+@pytest.mark.parametrize("name", ["regmean", "regmean_plusplus", "lot"])
+def test_least_squares_are_weighted(name: str) -> None:
+    settings = {} if name == "lot" else {"off_diagonal": 1.0}
+    found = LAYOUT.unflatten(merged(name, WEIGHTS, **settings))
+    tensors = [LAYOUT.unflatten(vector) for vector in VECTORS.astype(np.float64)]
+    for number in range(2):
+        weight = f"{BLOCK}.{number}.mlp.c_fc.weight"
+        rows = np.concatenate([np.sqrt(w) * x[number] for w, x in zip(WEIGHTS, INPUTS, strict=True)])
+        targets = [np.sqrt(w) * x[number] @ t[weight].T for w, x, t in zip(WEIGHTS, INPUTS, tensors, strict=True)]
+        expected = np.linalg.lstsq(rows, np.concatenate(targets), rcond=None)[0].T
+        np.testing.assert_allclose(found[weight], expected, rtol=1e-4, atol=1e-5)
+    bias = f"{BLOCK}.1.mlp.c_fc.bias"
+    np.testing.assert_allclose(
+        found[bias], np.average([t[bias] for t in tensors], axis=0, weights=WEIGHTS), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_consensus_weighs_what_it_keeps() -> None:
+    expected = np.tensordot(WEIGHTS, VECTORS.astype(np.float64), 1) * (merged("consensus", None) != 0)
+    np.testing.assert_allclose(merged("consensus", WEIGHTS), expected, rtol=1e-5, atol=1e-6)
+    assert 0 < np.count_nonzero(expected) < expected.size
+
+
+def test_localize_and_stitch_weighs_where_entries_meet() -> None:
+    chosen = np.abs(VECTORS) >= np.sort(np.abs(VECTORS), axis=1)[:, [-10]]
+    shares = np.array(WEIGHTS)[:, None] * chosen
+    expected = (shares * VECTORS).sum(axis=0) / np.maximum(shares.sum(axis=0), 1e-9)
+    density = 10.5 / LAYOUT.size
+    np.testing.assert_allclose(merged("localize_and_stitch", WEIGHTS, density=density), expected, rtol=1e-5)
+    alone = chosen.sum(axis=0) == 1
+    assert {1, 2} <= {*chosen.sum(axis=0)}
+    np.testing.assert_allclose(expected[alone], (VECTORS * chosen).sum(axis=0)[alone], rtol=1e-6)
+
+
+def test_della_weighs_elects_and_averages() -> None:
+    weighted = np.array(WEIGHTS)[:, None] * VECTORS.astype(np.float64)
+    agrees = (weighted >= 0) == (weighted.sum(axis=0) >= 0)
+    expected = (weighted * agrees).sum(axis=0) / (np.array(WEIGHTS)[:, None] * agrees).sum(axis=0)
+    np.testing.assert_allclose(merged("della", WEIGHTS, drop=0, window=0), expected, rtol=1e-5, atol=1e-6)
+    total = merged("della", WEIGHTS, drop=0, window=0, elect=False)
+    np.testing.assert_allclose(total, weighted.sum(axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_iso_c_is_of_weighted_task_vectors_and_model_stock_shortens_a_weighted_mean() -> None:
+    shares = np.array(WEIGHTS) * 4 / sum(WEIGHTS)
+    scaled = (shares[:, None] * VECTORS).astype(np.float32)
+    np.testing.assert_allclose(merged("iso_c", WEIGHTS), merged("iso_c", None, scaled), rtol=1e-4, atol=1e-6)
+    shortening = merged("model_stock", None) / VECTORS.mean(axis=0)
+    expected = shortening * np.average(VECTORS, axis=0, weights=WEIGHTS)
+    np.testing.assert_allclose(merged("model_stock", WEIGHTS), expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "settings"), [("breadcrumbs", {}), ("dare", {}), ("della", {"elect": False})])
+def test_weights_do_not_change_what_is_dropped(name: str, settings: dict[str, object]) -> None:
     for task, weight in enumerate(WEIGHTS):
         alone = np.zeros_like(VECTORS)
         alone[task] = VECTORS[task]
-        np.testing.assert_allclose(merged(name, WEIGHTS, alone), weight * merged(name, None, alone), rtol=1e-5)
+        expected = weight * merged(name, None, alone, **settings)
+        np.testing.assert_allclose(merged(name, WEIGHTS, alone, **settings), expected, rtol=1e-5)
+        assert 0 < np.count_nonzero(expected) < expected.size
 
 
 @pytest.mark.parametrize("name", TAKING)

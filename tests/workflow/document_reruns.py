@@ -21,6 +21,7 @@ STAGES = (
     "signed_gradient",
     "fisher",
     "gram",
+    "merged_gram",
     "sensitivity",
     "mask",
     "adaptation",

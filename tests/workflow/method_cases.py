@@ -17,6 +17,8 @@ SEARCHED = "evaluation:task_arithmetic+zero_shot_tau-search_lambda-search"
 FISHER = {"merge:fisher_exemplars-4", "evaluation:fisher_exemplars-4_lambda-1"} | TABLE
 REGMEAN = {"merge:regmean_exemplars-8", "evaluation:regmean_exemplars-8_lambda-1"} | TABLE
 LOT = {"merge:lot_exemplars-8", "evaluation:lot_exemplars-8_lambda-1.2"} | TABLE
+MERGED_GRAM = "merged_gram:n-8_off_diagonal-0.95"
+PLUSPLUS = {"merge:regmean_plusplus_exemplars-8", "evaluation:regmean_plusplus_exemplars-8_lambda-1"} | TABLE
 BY_SIGNS = {"sensitivity:negative_n-4", "mask:negative_n-4"}
 BY_SIGNS |= {"evaluation:task_arithmetic+negative_n-4_lambda-0.3"} | TABLE
 SURGERY = {"surgery:task_arithmetic_lambda-0.3", "evaluation:task_arithmetic_lambda-0.3_surgery"} | TABLE
@@ -38,7 +40,11 @@ def ranked(label: str = RANKED.format(2)) -> set[str]:
 
 EVALUATED = {
     *(f"evaluation:{method}_lambda-{coefficient}" for method, coefficient in OTHERS.items()),
-    *(job for job in FISHER | REGMEAN | LOT | MULTITASK | BY_SIGNS | CALIBRATED if job.startswith("evaluation:")),
+    *(
+        job
+        for job in FISHER | REGMEAN | LOT | PLUSPLUS | MULTITASK | BY_SIGNS | CALIBRATED
+        if job.startswith("evaluation:")
+    ),
     *(job for job in adapted() | adapted(ADAPTED_TOO) | ranked() | ranked(RANKED_TOO) if job.startswith("evaluation:")),
     "evaluation:pretrained",
     "evaluation:task_arithmetic_lambda-by-tensor",
@@ -65,14 +71,14 @@ METHOD_CASES = [
         "let AdaRank learn for longer",
         "its components, merge and evaluation",
         ranked(RANKED.format(3)),
-        setting("merges", 11, "iterations", to=3),
+        setting("merges", 12, "iterations", to=3),
     ),
     Case(
         "rank-start",
         "let AdaRank start from other components",
         "its components, merge and evaluation",
         ranked(RANKED_TOO.replace("iterations", "rank-0.5_iterations")),
-        setting("merges", 12, "rank", to=0.5),
+        setting("merges", 13, "rank", to=0.5),
     ),
     Case(
         "fisher-exemplars",
@@ -163,7 +169,7 @@ METHOD_CASES = [
         "change τ of another one (AdaRank)",
         "mask, components, merge and evaluation",
         {"mask:zero_shot_tau-0.02"} | ranked(RANKED.format(2).replace("0.01", "0.02")),
-        setting("merges", 11, "trust_region", "tau", to=0.02),
+        setting("merges", 12, "trust_region", "tau", to=0.02),
     ),
     Case(
         "multitask",
@@ -231,9 +237,35 @@ METHOD_CASES = [
     Case(
         "grams-edited",
         "edit how Gram matrices are measured (`gram.py`)",
-        "them, and merges and evaluations by RegMean and LOT",
-        {f"gram:{task}_n-8" for task in TASKS} | REGMEAN | LOT,
+        "them, and merges and evaluations by RegMean, RegMean++ and LOT",
+        {f"gram:{task}_n-8" for task in TASKS} | REGMEAN | LOT | {MERGED_GRAM} | PLUSPLUS,
         files=lambda scene: change_code(scene.module("tatr/measuring/gram.py")),
+    ),
+    Case(
+        "merged-grams-edited",
+        "edit how Gram matrices are measured through merged blocks (`merged_gram.py`)",
+        "them, and RegMean++'s merge and evaluation",
+        {MERGED_GRAM} | PLUSPLUS,
+        files=lambda scene: change_code(scene.module("tatr/measuring/merged_gram.py")),
+    ),
+    Case(
+        "off-diagonal",
+        "let RegMean++ keep more of its matrices' off-diagonal entries",
+        "its matrices, which come through other merged blocks, its merge and evaluation",
+        {
+            "merged_gram:n-8_off_diagonal-1",
+            "merge:regmean_plusplus_exemplars-8_off_diagonal-1.0",
+            "evaluation:regmean_plusplus_exemplars-8_off_diagonal-1.0_lambda-1",
+        }
+        | TABLE,
+        setting("merges", 11, "off_diagonal", to=1.0),
+    ),
+    Case(
+        "regmean-edited",
+        "edit RegMean (`methods/regmean.py`), by which RegMean++ merges block by block",
+        "both methods' merges and evaluations, and RegMean++'s matrices",
+        REGMEAN | {MERGED_GRAM} | PLUSPLUS,
+        files=lambda scene: change_code(scene.module("tatr/merging/methods/regmean.py")),
     ),
     Case(
         "correction-edited",

@@ -73,6 +73,7 @@ class TestBackbones:
         ("keys", "key"),
         [
             ({"merges": [{"method": ["ties", "lot"]}]}, "merges, 'LOT"),
+            ({"merges": [{"method": "regmean_plusplus"}]}, r"merges, 'RegMean\+\+"),
             ({"finetuning": {"checkpointing": True}}, "finetuning"),
         ],
     )

@@ -92,7 +92,13 @@ def test_the_plan_says_what_the_run_would_say(config: dict[str, Any], tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "keys", [{"exemplars": {"count": 18}}, {"merges": [{"method": "ties", "trust_region": {"exemplars": [2, 18]}}]}]
+    "keys",
+    [
+        {"exemplars": {"count": 18}},
+        {"merges": [{"method": "ties", "trust_region": {"exemplars": [2, 18]}}]},
+        {"merges": [{"method": "regmean", "exemplars": 18}]},
+        {"merges": [{"method": "regmean_plusplus", "exemplars": 18}]},
+    ],
 )
 def test_exemplars_are_counted(config: dict[str, Any], keys: dict[str, Any]) -> None:
     planned(config | {"exemplars": {"count": 17}})  # one of 18 training images is set aside for validation

@@ -45,6 +45,15 @@ class TestModifiers:
         plan = planned(merges=merges)
         assert len(plan.of_kind("calibration")) == len(plan.of_kind("merge")) == len(plan.of_kind(kind)) == 2
 
+    def test_weights_shape_what_is_measured_through_merged_blocks(self) -> None:
+        merges = [{"method": "regmean_plusplus", "weights": each, "name": f"{each}"} for each in (None, {"cars": 2})]
+        plan = planned(merges=merges)
+        measured = {merge.settings.get("weights", {}).get("cars"): merge for merge in plan.of_kind("merge")}
+        for weight, merge in measured.items():
+            (grams,) = merge.inputs["merged_grams"]
+            assert grams.settings.get("weights", {}).get("cars") == weight
+        assert {*measured} == {None, 2}
+
     def test_weights_shape_the_merge_alone(self) -> None:
         weights = [None, {"cars": 2}, {"cars": 1}]
         merges = [{"method": "task_arithmetic", "weights": each, "name": f"{each}"} for each in weights]

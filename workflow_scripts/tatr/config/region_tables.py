@@ -25,7 +25,7 @@ def region_tables(config: Path, results: Path) -> dict[str, str]:
         config: whose merges are compared, each with the same one without a trust region.
         results: its methods table, as CSV.
     """
-    merges = [Merge.model_validate(row) for entry in read_yaml(config)["merges"] for row in expand(entry)]
+    merges = merges_of(config)
     table = load_table(results)
     measured = [merge for merge in merges if merge.row_name in table.index]
     controlled = {merge.but_for_region for merge in measured if _is_of(merge, CONTROLS)}
@@ -43,20 +43,29 @@ def _table(merges: Sequence[Merge], table: pd.DataFrame) -> str:
     cells: dict[str, dict[str, str]] = {}
     for merge in merges:
         if merge.trust_region:
-            row = _row(table, merge)
+            row = row_of(table, merge)
             change = Interval(*(row[f"difference{end}"] for end in ("", "_low", "_high")))
             cells.setdefault(merge.but_for_region, {})[_heading(merge.trust_region)] = _cell(change)
     lines = [["merge", "without", *regions]]
     for merge in merges:
         if not merge.trust_region and (changes := cells.get(merge.but_for_region)):
-            row = _row(table, merge)
-            spread = f" ± {rounded(row['average_sd'], 1)}" if "average_sd" in row else ""
-            average = f"{rounded(row['average'], 1)}{spread}"
-            lines.append([merge.row_name, average, *(changes.get(region, "") for region in regions)])
+            lines.append([merge.row_name, average_of(table, merge), *(changes.get(region, "") for region in regions)])
     return markdown_table(lines, "l" + "r" * (len(regions) + 1))
 
 
-def _row(table: pd.DataFrame, merge: Merge) -> dict[str, Any]:
+def merges_of(config: Path) -> list[Merge]:
+    """The rows that a configuration's `merges` stand for."""
+    return [Merge.model_validate(row) for entry in read_yaml(config)["merges"] for row in expand(entry)]
+
+
+def average_of(table: pd.DataFrame, merge: Merge) -> str:
+    """Of a merge's accuracies, in %; over several seeds with its standard deviation."""
+    row = row_of(table, merge)
+    spread = f" ± {rounded(row['average_sd'], 1)}" if "average_sd" in row else ""
+    return f"{rounded(row['average'], 1)}{spread}"
+
+
+def row_of(table: pd.DataFrame, merge: Merge) -> dict[str, Any]:
     return {str(column): value for column, value in table.loc[merge.row_name].items()}
 
 

@@ -1,11 +1,11 @@
-"""What is read again and again, kept out of memory: unlabelled images in a file without a name.
+"""What is read again and again, kept out of memory: images, or arrays, in a file without a name.
 
 The operating system caches as much of such a file as there is room for, so reading is fast; the process itself holds
 one piece at a time, for any number of images. Without a name, a file is gone with the process, even a killed one.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
@@ -47,6 +47,32 @@ class Scratch:
             if not count:
                 raise OSError(f"a temporary file ends before byte {offset + array.nbytes:,}")
             left = left[count:]
+
+
+class ArrayBank(Scratch):
+    """Float32 arrays by keys. One that is written again keeps its place, so it must keep its shape."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Begin with none."""
+        super().__init__(folder)
+        self._places: dict[Hashable, tuple[int, tuple[int, ...]]] = {}
+        self._end = 0
+
+    def write(self, key: Hashable, array: np.ndarray) -> None:
+        """Write an array down."""
+        array = np.ascontiguousarray(array, np.float32)
+        offset, shape = self._places.setdefault(key, (self._end, array.shape))
+        if shape != array.shape:
+            raise ValueError(f"{key}: {array.shape} in the place of {shape}")
+        self._end = max(self._end, offset + array.nbytes)
+        self._write(offset, array)
+
+    def read(self, key: Hashable, inside: slice | None = None) -> np.ndarray:
+        """An array as it was written, or consecutive entries of it, seen as flat."""
+        offset, shape = self._places[key]
+        array = np.empty(shape if inside is None else inside.stop - inside.start, np.float32)
+        self._read(offset + (4 * inside.start if inside else 0), array)
+        return array
 
 
 class ImageBank(Scratch):

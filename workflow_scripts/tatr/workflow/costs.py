@@ -16,6 +16,7 @@ COSTED = (
     "gram",
     "mask",
     "merge",
+    "merged_gram",
     "rank_adaptation",
     "sensitivity",
     "signed_gradient",

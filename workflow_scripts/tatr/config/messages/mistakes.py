@@ -266,7 +266,7 @@ def _advice(value: Any, spelling: Any, annotation: Any, keys: Keys) -> str:  # n
         return f"; did you mean {float(percent[1]) / 100:g}?"
     if isinstance(value, list) and keys[0] != "merges" and kinds[0] in (int, float, str):
         return "; a list is a sweep only under merges"
-    if number and keys[-1] in SHORTHAND:
+    if number and keys[-1] in SHORTHAND and is_section(kinds[0]):
         return f"; write {{{SHORTHAND[keys[-1]]}: {value}}}"
     if keys[-1] == "tau" and number and 1 <= value < 100:
         return f"; it is a share, not a percentage: did you mean {value / 100:g}?"

@@ -46,6 +46,7 @@ logger = logging.getLogger("tatr")
 RECORD = "merge.json"
 NEEDS_DATA = {
     "grams": "Gram matrices of every layer's inputs",
+    "merged_grams": "Gram matrices of inputs behind merged layers",
     "fishers": "Fisher information",
     "coefficients": "coefficients that are learnt",
     "kept": "singular components that are learnt to stay",

@@ -55,7 +55,7 @@ def merge(
             attention="stacked"), wudi(solver="filter", steps=300, elsewhere="pretrained", attention="stacked"),
             cart(scale=2.0, rank_share=0.12, attention="stacked"), dc_merge(density=0.001, attention="stacked"),
             ace(ridge=0.01, heterogeneity=0.3, rank_share=0.3, attention="stacked"). The pipeline alone has those that
-            need images: fisher, regmean, lot, cat, esm, ada_merging, ada_rank.
+            need images: fisher, regmean, regmean_plusplus, lot, cat, esm, ada_merging, ada_rank.
         coefficient: λ, or λ by patterns of names ({"*.ln_*": 0, "*": 0.2}: the first that matches counts); the method's
             usual one for None, and for tensors that no pattern matches.
         weights: by task, of those that count more or less than 1; methods that add up or average take them.

@@ -4,7 +4,7 @@ They are measured group by group (a residual block's linear maps, then the proje
 written down as they come. What is embedded has no prefix to be merged, so the patch convolution has no such matrix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -25,14 +25,19 @@ def groups(layout: Layout) -> list[list[Parameter]]:
     return [*by_block, [parameter for parameter in layout.parameters if parameter.name == PROJECTION]]
 
 
+def measured(layout: Layout) -> list[Parameter]:
+    """All linear maps that have such matrices."""
+    return [weight for group in groups(layout) for weight in group]
+
+
 def block_of(parameter: Parameter) -> int:
     """The number of the residual block that a parameter is in."""
     return int(parameter.name.removeprefix(f"{BLOCKS}.").partition(".")[0])
 
 
-def of_one(layout: Layout) -> Layout:
-    """Where one task's matrices lie, by the weights' names, each (in, in)."""
-    return Layout.of({weight.name: _shape(weight) for group in groups(layout) for weight in group})
+def of_one(maps: Iterable[Parameter]) -> Layout:
+    """Where one task's matrices of these linear maps lie, by the weights' names, each (in, in)."""
+    return Layout.of({weight.name: _shape(weight) for weight in maps})
 
 
 def of_tasks(layout: Layout, tasks: Sequence[str]) -> Layout:
@@ -42,14 +47,14 @@ def of_tasks(layout: Layout, tasks: Sequence[str]) -> Layout:
 
 
 def of_task(layout: Layout, stored: Layout, values: Vector, task: str) -> Vector:
-    """One task's matrices, a vector over `of_one(layout)`, out of a vector over `stored`, which `of_tasks` gave."""
+    """One task's matrices, over `of_one(measured(layout))`, out of those over `stored`, which `of_tasks` gave."""
     places = {place.name: place.offset for place in stored.parameters}
 
     def entries(weight: str, inside: slice) -> np.ndarray:
         offset = places[f"{task}/{weight}"]
         return values[offset + inside.start : offset + inside.stop]
 
-    return Gathered(of_one(layout), entries, f"Gram matrices of {task}")
+    return Gathered(of_one(measured(layout)), entries, f"Gram matrices of {task}")
 
 
 def _shape(weight: Parameter) -> tuple[int, int]:

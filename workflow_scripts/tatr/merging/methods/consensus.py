@@ -8,12 +8,14 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.methods import method
+from tatr.merging.task_weights import Weights
 from tatr.vectors.vector import Vector, mapped
 
 
 @method("Consensus Task Arithmetic", coefficient=0.3)
 def consensus(
     task_vectors: Sequence[Vector],
+    weights: Weights = None,
     *,
     information: Annotated[float, Interval(ge=0), "how large an entry must be, against the other tasks' sum"] = 0.4,
     agreeing: Annotated[int, Interval(ge=0), "how many tasks must use an entry for it to be kept"] = 2,
@@ -31,6 +33,7 @@ def consensus(
     validation data, and then λ; here one value serves all tasks, by default the middle one, and λ = 0.3 is Task
     Arithmetic's. The kept share falls as `information` grows, so tune λ and it together. With `information` or
     `agreeing` 0 this is Task Arithmetic.
+    Weights: the sum that is kept is Σ_k w_k Δ_k; which tasks use an entry is found without weights.
     Trust region: the mask applies to v. Everything here is done entry by entry, so masking the task vectors first
     gives the same.
     Differences from the authors' code: an entry just as large as the bound is used (the paper's ≥, the code's >); the
@@ -54,6 +57,10 @@ def consensus(
         for part in parts:
             others = total - part
             users += np.abs(part) >= np.multiply(np.abs(others, out=others), information, out=others)
+        if weights is not None:
+            total = np.zeros(len(total))
+            for weight, part in zip(weights, parts, strict=True):
+                total += weight * part.astype(np.float64)
         return np.where(users >= agreeing, total, 0).astype(np.float32)
 
     return mapped(merged, *task_vectors)

@@ -9,6 +9,7 @@ from annotated_types import Interval
 from tatr.errors import TatrError
 from tatr.merging.matrices.each_parameter import each_parameter
 from tatr.merging.methods import method
+from tatr.merging.task_weights import Weights
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.random_numbers import of_entries
 from tatr.vectors.vector import Vector
@@ -19,6 +20,7 @@ from tatr.vectors.votes import Votes
 def della(
     task_vectors: Sequence[Vector],
     layout: Layout,
+    weights: Weights = None,
     *,
     drop: Annotated[float, Interval(ge=0, lt=1), "probability that an entry is dropped, on average over a row"] = 0.3,
     window: Annotated[
@@ -43,6 +45,8 @@ def della(
     merged CLIP models are published; tune all three.
     Random numbers: each entry's comes from the seed, the task and the entry's place alone, as in DARE. So v depends on
     the seed and on the order of tasks, but not on block sizes; report several seeds.
+    Weights: w_k Δ'_k takes the place of Δ'_k, so weights count in the election, too; the mean is a weighted one. What
+    is dropped stays the same.
     Trust region: the mask applies to v. It does not change ranks or signs.
     Differences from published codes: the authors' takes random numbers from one stream. mergekit's `epsilon` is
     window/2 and its `density` 1 − drop, by default 1, which drops nothing; it rescales each tensor to its former L1
@@ -60,20 +64,27 @@ def della(
             f"{drop - window / 2:g} to {drop + window / 2:g}; these must be from 0 to below 1"
         )
 
+    factors = weights or [1.0] * len(task_vectors)
+
     def merged(parameter: Parameter) -> np.ndarray:
-        return _merged(task_vectors, parameter, (drop + window / 2, drop - window / 2), seed, elect)
+        return _merged(task_vectors, factors, parameter, (drop + window / 2, drop - window / 2), seed, elect)
 
     return each_parameter(merged, layout, lambda parameter: 80 * parameter.size)
 
 
 def _merged(
-    task_vectors: Sequence[Vector], parameter: Parameter, drops: tuple[float, float], seed: int, elect: bool
+    task_vectors: Sequence[Vector],
+    factors: Sequence[float],
+    parameter: Parameter,
+    drops: tuple[float, float],
+    seed: int,
+    elect: bool,
 ) -> np.ndarray:
     block = slice(parameter.offset, parameter.stop)
     votes = Votes((parameter.size,))
-    for task, vector in enumerate(task_vectors):
+    for task, (vector, factor) in enumerate(zip(task_vectors, factors, strict=True)):
         entries = vector[block].astype(np.float64)
-        votes.add(_sparsified(entries, parameter.shape, drops, of_entries(block, task, seed)))
+        votes.add(_sparsified(entries, parameter.shape, drops, of_entries(block, task, seed)), factor)
     total = votes.total()
     return (votes.means(total >= 0) if elect else total).astype(np.float32)
 

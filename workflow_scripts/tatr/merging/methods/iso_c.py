@@ -7,12 +7,15 @@ import numpy as np
 from tatr.merging.matrices.decompositions import polar
 from tatr.merging.matrices.task_matrices import Attention, TaskMatrices, each_matrix
 from tatr.merging.methods import method
+from tatr.merging.task_weights import Weights, weighted, with_mean_one
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector
 
 
 @method("Iso-C", coefficient=1.3, equal_singular_values=True)
-def iso_c(task_vectors: Sequence[Vector], layout: Layout, *, attention: Attention = "stacked") -> Iterator[np.ndarray]:
+def iso_c(
+    task_vectors: Sequence[Vector], layout: Layout, weights: Weights = None, *, attention: Attention = "stacked"
+) -> Iterator[np.ndarray]:
     """v = σ̄ · U Vᵀ per matrix, where Σ_k Δ_k = U diag(σ) Vᵀ and σ̄ is the mean of σ; the mean (1/K) Σ_k Δ_k elsewhere.
 
     Source: Marczak et al. 2025, "No task left behind: isotropic model merging with common and task-specific subspaces"
@@ -27,6 +30,8 @@ def iso_c(task_vectors: Sequence[Vector], layout: Layout, *, attention: Attentio
 
     Defaults: λ = 1.3 is ours. The authors choose it on validation data, again for each backbone and number of tasks.
     Published recipes for eight tasks lie above 1, up to 1.5; search around that.
+
+    Weights: w_k Δ_k takes the place of Δ_k, with the weights scaled to a mean of 1.
 
     Trust region: the mask applies to v, so that a dropped parameter stays at θ_pre exactly (Eq. 9 of arXiv 2501.15065).
     Masking the task vectors before the decomposition would not achieve that, as every entry of U Vᵀ depends on all
@@ -45,6 +50,7 @@ def iso_c(task_vectors: Sequence[Vector], layout: Layout, *, attention: Attentio
     however many tasks there are; threads take as many matrices at once as fit into 256 MiB.
     """
     # In float64: the sum, its factor, and what it takes to compute one of the two.
+    task_vectors = weighted(task_vectors, with_mean_one(weights))
     return each_matrix(_isotropic, task_vectors, layout, attention, bytes_of=lambda parameter: 24 * parameter.size)
 
 

@@ -8,12 +8,14 @@ from annotated_types import Interval
 
 from tatr.merging.largest import thresholds_of_largest
 from tatr.merging.methods import method
+from tatr.merging.task_weights import Weights
 from tatr.vectors.vector import Vector, mapped
 
 
 @method("Localize-and-Stitch", coefficient=1.0)
 def localize_and_stitch(
     task_vectors: Sequence[Vector],
+    weights: Weights = None,
     *,
     density: Annotated[
         float, Interval(gt=0, le=1), "share of each task vector that is kept, the largest entries"
@@ -31,6 +33,7 @@ def localize_and_stitch(
 
     Defaults: density 0.05 is that of the authors' script for language models, and λ = 1 theirs; what their script for
     CLIP sets is not read by their code. Tune `density`.
+    Weights: where several tasks' entries meet, their mean is weighted by w_k; one that is alone is taken over whole.
     Trust region: the mask applies to v. It does not change which entries are the largest.
     Differences from the authors' code: it keeps one entry fewer per task. N counts the image encoder alone, here and
     there.
@@ -43,11 +46,11 @@ def localize_and_stitch(
     thresholds = thresholds_of_largest(task_vectors, density)
 
     def merged(*parts: np.ndarray) -> np.ndarray:
-        total, tasks = np.zeros(len(parts[0])), np.zeros(len(parts[0]), np.int32)
-        for part, threshold in zip(parts, thresholds, strict=True):
+        total, shares = np.zeros(len(parts[0])), np.zeros(len(parts[0]))
+        for part, threshold, weight in zip(parts, thresholds, weights or [1.0] * len(parts), strict=True):
             chosen = (np.abs(part) >= threshold) & (part != 0)
-            np.add(total, part, out=total, where=chosen)
-            tasks += chosen
-        return (total / np.maximum(tasks, 1)).astype(np.float32)
+            np.add(total, weight * part.astype(np.float64), out=total, where=chosen)
+            shares += weight * chosen
+        return np.divide(total, shares, out=total, where=shares > 0).astype(np.float32)
 
     return mapped(merged, *task_vectors)

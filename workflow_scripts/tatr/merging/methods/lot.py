@@ -10,6 +10,7 @@ from tatr.merging.matrices.least_squares import bytes_of, minimum, weighted_sums
 from tatr.merging.matrices.linear_maps import is_linear_map, is_scale
 from tatr.merging.matrices.measured_tasks import MeasuredTasks, each_measured
 from tatr.merging.methods import method
+from tatr.merging.task_weights import Weights, with_mean_one
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector
 
@@ -22,6 +23,7 @@ def lot(
     task_vectors: Sequence[Vector],
     layout: Layout,
     grams: Sequence[Vector],
+    weights: Weights = None,
     *,
     exemplars: Annotated[int, Interval(ge=1), "training images per task that inputs are measured on"] = 64,
 ) -> Iterator[np.ndarray]:
@@ -44,6 +46,8 @@ def lot(
     Linear maps are all of the image encoder's: patch embedding (of windows), attention's in_proj and out_proj, both of
     the MLP, and the projection. Stacking queries, keys and values changes nothing, as their inputs are the same.
 
+    Weights: G_k and s_k are multiplied by w_k, a task's weight in the sum that v minimises; means are weighted ones.
+
     Trust region: the mask multiplies v. Masked task vectors would be other targets, for which G_k was not measured.
 
     Differences from the port: it takes a pseudo-inverse in float32. Here all is in float64 on Gram matrices stored in
@@ -55,24 +59,28 @@ def lot(
     there are; threads take as many maps at once as fit into 256 MiB.
     """
     # `exemplars` is a setting of the stage that measures `grams`; here they have been measured.
-    return each_measured(_merged, task_vectors, layout, grams, bytes_of=bytes_of)
+    factors = with_mean_one(weights) or [1.0] * len(task_vectors)
+
+    def merged(tasks: MeasuredTasks) -> np.ndarray:
+        if is_linear_map(tasks.parameter):
+            return tasks.entries(_linear_map(tasks, factors))
+        if is_scale(tasks.parameter):
+            return _scale(tasks, factors)
+        total = sum(factor * tasks.change(task) for task, factor in enumerate(factors))
+        return np.asarray(total / len(tasks))
+
+    return each_measured(merged, task_vectors, layout, grams, bytes_of=bytes_of)
 
 
-def _merged(tasks: MeasuredTasks) -> np.ndarray:
-    if is_linear_map(tasks.parameter):
-        return tasks.entries(_linear_map(tasks))
-    return _scale(tasks) if is_scale(tasks.parameter) else tasks.total() / len(tasks)
-
-
-def _linear_map(tasks: MeasuredTasks) -> np.ndarray:
-    pairs = ((tasks.matrix(task), tasks.moments(task)) for task in range(len(tasks)))
+def _linear_map(tasks: MeasuredTasks, factors: Sequence[float]) -> np.ndarray:
+    pairs = ((tasks.matrix(task), factor * tasks.moments(task)) for task, factor in enumerate(factors))
     return minimum(weighted_sums(tasks.shape, pairs), np.zeros(tasks.shape), NOISE * tasks.shape[1])
 
 
-def _scale(tasks: MeasuredTasks) -> np.ndarray:
+def _scale(tasks: MeasuredTasks, factors: Sequence[float]) -> np.ndarray:
     total, weights = np.zeros(tasks.parameter.size), np.zeros(tasks.parameter.size)
-    for task in range(len(tasks)):
-        moments = tasks.moments(task)
+    for task, factor in enumerate(factors):
+        moments = factor * tasks.moments(task)
         total += moments * tasks.change(task)
         weights += moments
     return np.divide(total, weights, out=total, where=weights > 0)

@@ -13,6 +13,7 @@ from tatr.merging.matrices.each_parameter import one_blas_thread
 from tatr.merging.matrices.gram_products import PROBES, exact_products, sums
 from tatr.merging.matrices.linear_maps import Gram, as_map, from_map, inputs_of
 from tatr.merging.methods import method
+from tatr.merging.task_weights import Weights, with_mean_one
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector, recut
 
@@ -30,6 +31,7 @@ def regmean(
     task_vectors: Sequence[Vector],
     layout: Layout,
     grams: Sequence[Vector],
+    weights: Weights = None,
     *,
     exemplars: Annotated[int, Interval(ge=1), "training images per task that Gram matrices are measured on"] = 256,
     off_diagonal: Annotated[float, Interval(ge=0, le=1), "factor of the Gram matrices' off-diagonal entries"] = 0.9,
@@ -44,6 +46,8 @@ def regmean(
     the MLP, and the projection. Positions, class token, biases and layer norms are averaged.
     Defaults: off-diagonal entries × 0.9 are the paper's choice (0.1 for T5, which is sensitive); 256 exemplars are
     what published CLIP benchmarks use (the authors take 1000 batches).
+    Weights: G_k is multiplied by w_k, a task's weight in the sum of squares that the merged map minimises; means are
+    weighted ones.
     Trust region: the mask multiplies v. Masked task vectors would be other regression targets, for which G_k was not
     measured.
     Differences from published codes: codes that hook `Linear` modules of open_clip average attention's in_proj and
@@ -61,41 +65,48 @@ def regmean(
     """
     # `exemplars` is a setting of the stage that measures `grams`; here they have been measured.
     matrices = [Gram.over(layout, values) for values in grams]
-    return recut(regressed(layout.parameters, task_vectors, matrices, off_diagonal), layout.size)
+    return recut(regressed(layout.parameters, task_vectors, matrices, weights, off_diagonal), layout.size)
 
 
 def regressed(
-    parameters: Iterable[Parameter], task_vectors: Sequence[Vector], grams: Sequence[Gram], off_diagonal: float
+    parameters: Iterable[Parameter],
+    task_vectors: Sequence[Vector],
+    grams: Sequence[Gram],
+    weights: Weights,
+    off_diagonal: float,
 ) -> Iterator[np.ndarray]:
     """RegMean at each of these parameters, float32 [size]: the regression where there are matrices, else the mean."""
+    factors = with_mean_one(weights) or [1.0] * len(task_vectors)
     regressions = {place.name for place in grams[0].layout.parameters if len(place.shape) == 2}
 
     def merged(parameter: Parameter) -> np.ndarray:
-        mean = mean_of(parameter, task_vectors)
+        mean = _mean(parameter, task_vectors, factors)
         if parameter.name not in regressions:
             return mean
-        return _regression(parameter, mean, task_vectors, grams, off_diagonal)
+        tasks = [*zip(task_vectors, grams, factors, strict=True)]
+        return _regression(parameter, mean, tasks, off_diagonal)
 
     return one_blas_thread(merged(parameter) for parameter in parameters)
 
 
-def mean_of(parameter: Parameter, task_vectors: Sequence[Vector]) -> np.ndarray:
-    """Of a parameter's entries in all task vectors, float32 [size]."""
+def _mean(parameter: Parameter, task_vectors: Sequence[Vector], factors: Sequence[float]) -> np.ndarray:
     mean = np.zeros(parameter.size)
-    for vector in task_vectors:
-        mean += vector[parameter.offset : parameter.stop]
+    for vector, factor in zip(task_vectors, factors, strict=True):
+        mean += factor * vector[parameter.offset : parameter.stop].astype(np.float64)
     return (mean / len(task_vectors)).astype(np.float32)
 
 
 def _regression(
-    parameter: Parameter, mean: np.ndarray, task_vectors: Sequence[Vector], grams: Sequence[Gram], off_diagonal: float
+    parameter: Parameter, mean: np.ndarray, tasks: Sequence[tuple[Vector, Gram, float]], off_diagonal: float
 ) -> np.ndarray:
     inside = slice(parameter.offset, parameter.stop)
     inputs = inputs_of(parameter)
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for vector, gram in zip(task_vectors, grams, strict=True):
-            yield gram.matrix(parameter.name), as_map(parameter, vector[inside] - mean)
+        for vector, gram, factor in tasks:
+            matrix = gram.matrix(parameter.name)
+            matrix *= np.float32(factor)
+            yield matrix, as_map(parameter, vector[inside] - mean)
 
     settings = (inputs, parameter.size // inputs, off_diagonal)
     factor, solution = sums(pairs(), *settings)

@@ -126,7 +126,8 @@ def _check_tower(draft: Draft) -> None:
     config, source = draft.config, draft.source
     if not isinstance(Architecture.of(source.model, source.label).vision, OtherTower):
         return
-    users = {f"merges, '{merge.row_name}'": "grams" in load(merge.method).needs for merge in config.merges}
+    watching = {"grams", "merged_grams"}
+    users = {f"merges, '{merge.row_name}'": bool(watching & {*load(merge.method).needs}) for merge in config.merges}
     users["finetuning.checkpointing"] = any(config.finetuning_of(task).checkpointing for task in draft.tasks)
     for key, used in users.items():
         if used:

@@ -37,9 +37,10 @@ def look(artefacts: Iterable[Planned], config: Config, source: BackboneSource, p
             with problems.noting():
                 training[planned.settings["task"]] = _training_images(planned, config)
     for planned in missing:
-        if planned.inputs.get("images") and (available := training.get(planned.settings.get("task", ""))) is not None:
-            with problems.noting():
-                _check_exemplars(planned, available)
+        for seen in planned.inputs.get("images", ()):
+            if (available := training.get(seen.settings["task"])) is not None:
+                with problems.noting():
+                    _check_exemplars(planned, seen.settings["task"], available)
     if any(planned.kind == "backbone" for planned in missing):
         with problems.noting():
             _look_at_weights(source)
@@ -69,12 +70,11 @@ def _training_images(planned: Planned, config: Config) -> int | None:
     return int(json.loads(counts.read_text(encoding="utf-8"))["train"])
 
 
-def _check_exemplars(planned: Planned, available: int) -> None:
+def _check_exemplars(planned: Planned, task: str, available: int) -> None:
     from tatr.data.checks import check_exemplars
 
-    settings = planned.settings
-    count = max(settings.get("counts") or [settings.get("count", 0)])
-    check_exemplars(available, count, f"tasks.{settings['task']}")
+    count = max(planned.settings.get("counts") or [planned.settings.get("count", 0)])
+    check_exemplars(available, count, f"tasks.{task}")
 
 
 def _look_at_weights(source: BackboneSource) -> None:

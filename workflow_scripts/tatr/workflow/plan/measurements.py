@@ -38,6 +38,20 @@ def gram(draft: Draft, task: str, count: int) -> Planned:
 
 
 @once
+def merged_gram(draft: Draft, count: int, off_diagonal: float, weights: tuple[tuple[str, float], ...] = ()) -> Planned:
+    """Gram matrices of the inputs that linear maps have behind the suite's merged blocks, of all tasks."""
+    inputs = {
+        "backbone": [backbone(draft)],
+        "task_vectors": [task_vector(draft, task) for task in draft.tasks],
+        "images": [images(draft, task) for task in draft.tasks],
+    }
+    settings = asdict(draft.config.exemplars_of(count)) | {"off_diagonal": off_diagonal}
+    settings |= {"weights": dict(weights)} if weights else {}
+    label = f"n-{count}_off_diagonal-{off_diagonal:g}" + "".join(f"_{task}-{weight:g}" for task, weight in weights)
+    return draft.add("merged_gram", label, settings, inputs)
+
+
+@once
 def landscape(draft: Draft, task: str | None, recipe: Landscape) -> Planned:
     """Losses around the components of the other tasks' vectors, for a task; of all vectors, for all tasks (None)."""
     count = draft.config.exemplars_of().count

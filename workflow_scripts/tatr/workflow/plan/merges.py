@@ -72,14 +72,23 @@ def _direction(draft: Draft, merge: Merge, tau: float | None) -> Planned:
         "backbone": [backbone(draft)] if "layout" in needs else [],
         "fishers": [measurements.fisher(draft, task, count) for task in draft.tasks] if "fishers" in needs else [],
         "grams": [measurements.gram(draft, task, count) for task in draft.tasks] if "grams" in needs else [],
+        "merged_grams": [_merged_gram(draft, merge, count)] if "merged_grams" in needs else [],
         "coefficients": [adaptation(draft, merge, tau)] if "coefficients" in needs else [],
     }
     label = _label(draft, merge, tau) if "coefficients" in needs else _method_label(merge)
     settings: dict[str, Any] = {"method": merge.method, "settings": merge.settings}
-    # Of those that are merged: an analysis may leave tasks out.
-    if weights := {task: weight for task, weight in merge.task_weights.items() if task in draft.tasks}:
+    if weights := _weights(draft, merge):
         settings["weights"] = weights
     return draft.add("merge", label, settings, inputs, _module(merge))
+
+
+def _merged_gram(draft: Draft, merge: Merge, count: int) -> Planned:
+    return measurements.merged_gram(draft, count, merge.settings["off_diagonal"], tuple(_weights(draft, merge).items()))
+
+
+def _weights(draft: Draft, merge: Merge) -> dict[str, float]:
+    """Of those tasks that are merged: an analysis may leave some out."""
+    return {task: weight for task, weight in merge.task_weights.items() if task in draft.tasks}
 
 
 def surgery(draft: Draft, merge: Merge) -> Planned:
