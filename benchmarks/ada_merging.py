@@ -117,7 +117,7 @@ def learn(way: str, folder: Path, count: int, shape: Architecture, recipe: Adapt
         ranks = RankAdaptation(
             base="pretrained",
             initial=recipe.initial,
-            rank=0.5,
+            rank_share=0.5,
             iterations=recipe.iterations,
             batch_size=recipe.batch_size,
             learning_rate=recipe.learning_rate,

@@ -78,7 +78,7 @@ def test_missing_and_unknown_settings_are_refused(recipe: Any) -> None:  # noqa:
         (RECIPES[3], {"split": "train"}, "split = 'train': expected one of test, validation"),
         (RECIPES[3], {"density": 0}, "density = 0 is out of range, expected > 0 and ≤ 1"),
         (RECIPES[5], {"base": "cart"}, "base = 'cart': expected one of pretrained, mean"),
-        (RECIPES[5], {"rank": 0}, "rank = 0 is out of range, expected > 0 and ≤ 1"),
+        (RECIPES[5], {"rank_share": 0}, "rank_share = 0 is out of range, expected > 0 and ≤ 1"),
     ],
 )
 def test_values_that_are_not_allowed_are_refused(recipe: Any, changed: dict[str, Any], message: str) -> None:  # noqa: ANN401

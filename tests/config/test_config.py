@@ -199,7 +199,7 @@ def test_recipes_of_merges_and_exemplars_take_the_seed_of_the_config() -> None:
     assert config.surgery_of(merge) == Surgery(rank=4, split="validation", seed=3)
     adaptation = config.adaptation_of(merge)
     assert (adaptation.density, adaptation.iterations, adaptation.split, adaptation.seed) == (0.2, 500, "test", 3)
-    (other,) = load(f"{SUITE}merges: [{{method: ada_rank, base: mean, rank: 0.5}}]\nseed: 3\n").merges
+    (other,) = load(f"{SUITE}merges: [{{method: ada_rank, base: mean, rank_share: 0.5}}]\nseed: 3\n").merges
     ranks = config.rank_adaptation_of(other)
     assert (ranks.base, ranks.start, ranks.iterations, ranks.seed) == ("mean", (2.3, 0.5), 10_000, 3)
     assert (config.exemplars_of(), config.exemplars_of(5)) == (

@@ -77,8 +77,8 @@ METHOD_CASES = [
         "rank-start",
         "let AdaRank start from other components",
         "its components, merge and evaluation",
-        ranked(RANKED_TOO.replace("iterations", "rank-0.5_iterations")),
-        setting("merges", 13, "rank", to=0.5),
+        ranked(RANKED_TOO.replace("iterations", "rank_share-0.5_iterations")),
+        setting("merges", 13, "rank_share", to=0.5),
     ),
     Case(
         "fisher-exemplars",

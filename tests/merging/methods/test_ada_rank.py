@@ -108,7 +108,7 @@ def test_it_merges_with_lambda_1_and_its_defaults_are_the_authors() -> None:
     chosen = load("ada_rank")
     assert chosen.coefficient == 1
     assert chosen.needs == ["layout", "coefficients", "kept"]
-    authors = {"base": "pretrained", "initial": None, "rank": None, "iterations": 10_000, "batch_size": 16}
+    authors = {"base": "pretrained", "initial": None, "rank_share": None, "iterations": 10_000, "batch_size": 16}
     rest = {"learning_rate": 1e-3, "split": "test"}
     assert {name: parameter.default for name, parameter in chosen.parameters.items()} == authors | rest
 
@@ -151,7 +151,9 @@ def test_components_that_a_matrix_has_not_are_refused() -> None:
         merged(vectors=vectors)
 
 
-@pytest.mark.parametrize(("name", "value"), [("rank", 0), ("rank", 1.1), ("initial", -0.1), ("batch_size", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("rank_share", 0), ("rank_share", 1.1), ("initial", -0.1), ("batch_size", 0)]
+)
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(TatrError, match=f"ada_rank: {name} = .* is out of range"):
         merged(**{name: value})

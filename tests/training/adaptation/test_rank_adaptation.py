@@ -32,14 +32,14 @@ from tatr.vectors.layout import Layout
 RECIPE = RankAdaptation(
     base="pretrained",
     initial=0.3,
-    rank=0.5,
+    rank_share=0.5,
     iterations=4,
     batch_size=6,
     learning_rate=0.05,
     split="test",
     seed=0,
 )
-FROM_THE_MEAN = replace(RECIPE, base="mean", initial=0.8, rank=0.3, split="validation")
+FROM_THE_MEAN = replace(RECIPE, base="mean", initial=0.8, rank_share=0.3, split="validation")
 KINDS = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 WEIGHTS = [f"visual.transformer.resblocks.{block}.{kind}" for block in (0, 1) for kind in KINDS]
 
@@ -69,7 +69,7 @@ class NaiveRanks:
         self.scores = [{name: self._start(len(parts[1])) for name, parts in of.items()} for of in self.parts]
 
     def _start(self, count: int) -> Tensor:
-        first = max(1, int(self.recipe.rank * count))
+        first = max(1, int(self.recipe.rank_share * count))
         return torch.tensor([0.1] * first + [-0.1] * (count - first), dtype=torch.float64, requires_grad=True)
 
     def theta(self) -> dict[str, Tensor]:
@@ -222,14 +222,14 @@ def test_what_is_merged_is_what_was_learnt(
 
 
 def test_the_start_is_the_authors_unless_told_otherwise(start: Start) -> None:
-    authors = replace(RECIPE, initial=None, rank=None)
+    authors = replace(RECIPE, initial=None, rank_share=None)
     assert authors.start == (0.3, 1.0)
     assert replace(authors, base="mean").start == (2.3, 0.16)
-    assert replace(authors, base="mean", rank=0.5).start == (2.3, 0.5)
+    assert replace(authors, base="mean", rank_share=0.5).start == (2.3, 0.5)
     learning = start(authors)
     assert (learning.scores == 0.1).all()
     assert all(numbers == [*range(16)] for its in learning.kept() for numbers in its.values())
-    learning = start(replace(authors, rank=1e-9))
+    learning = start(replace(authors, rank_share=1e-9))
     assert all(numbers == [0] for its in learning.kept() for numbers in its.values())
 
 

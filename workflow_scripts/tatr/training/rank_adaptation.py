@@ -125,7 +125,7 @@ class RankLearner(EntropyLearner):
         self._owners = torch.empty(len(self._values), dtype=torch.int64)
         """Which λ is each component's, in the flat coefficients."""
         for weight, column, task, span in self._groups:
-            self.scores[span][: max(1, share_of(recipe.start.rank, min(weight.shape)))] = SCORE
+            self.scores[span][: max(1, share_of(recipe.start.rank_share, min(weight.shape)))] = SCORE
             self._owners[span] = task * len(self._parameters) + column
         learnt = {"coefficients": self.coefficients, "scores": self.scores.requires_grad_()}
         super().__init__(encoder, learnt, tasks, images, recipe, device)

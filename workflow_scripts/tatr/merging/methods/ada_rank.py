@@ -22,7 +22,7 @@ Base = Annotated[
 Initial = Annotated[
     float | None, Interval(ge=0), "all λ before the first iteration; null for the authors' 0.3, or 2.3 from the mean"
 ]
-Rank = Annotated[
+RankShare = Annotated[
     float | None,
     Interval(gt=0, le=1),
     "share of each matrix's singular components, the largest, that are kept before the first iteration; null for the "
@@ -35,7 +35,7 @@ class Start(NamedTuple):
 
     initial: float
     """Every λ_kl."""
-    rank: float
+    rank_share: float
     """ρ."""
 
 
@@ -52,7 +52,7 @@ def ada_rank(
     *,
     base: Base = "pretrained",
     initial: Initial = None,
-    rank: Rank = None,
+    rank_share: RankShare = None,
     iterations: Iterations = 10_000,
     batch_size: BatchSize = 16,
     learning_rate: LearningRate = 1e-3,

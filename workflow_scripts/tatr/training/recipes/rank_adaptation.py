@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from tatr.merging.methods.ada_rank import AUTHORS, Base, Initial, Rank, Start
+from tatr.merging.methods.ada_rank import AUTHORS, Base, Initial, RankShare, Start
 from tatr.merging.unlabelled import BatchSize, Iterations, LearningRate, Split
 
 
@@ -15,7 +15,7 @@ class RankAdaptation:
 
     base: Base
     initial: Initial
-    rank: Rank
+    rank_share: RankShare
     iterations: Iterations
     batch_size: BatchSize
     learning_rate: LearningRate
@@ -27,4 +27,4 @@ class RankAdaptation:
         """λ and ρ before the first iteration, the authors' where none are given."""
         given = Start(*AUTHORS[self.base])
         initial = given.initial if self.initial is None else self.initial
-        return Start(initial, given.rank if self.rank is None else self.rank)
+        return Start(initial, given.rank_share if self.rank_share is None else self.rank_share)
