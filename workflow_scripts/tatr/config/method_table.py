@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from tatr.config.merges import Merge, Search
-from tatr.config.region_tables import average_of, merges_of
+from tatr.config.region_tables import average_of, merges_of, row_of
 from tatr.merging.methods import names
 from tatr.report.tables import load_table
 
@@ -68,7 +68,8 @@ def _accuracies(merges: Sequence[Merge], method: str, table: pd.DataFrame) -> li
     of_method = sorted((m for m in of_method if m.row_name in table.index), key=lambda m: len(m.changed_settings))
 
     def average(wanted: Callable[[Merge], bool]) -> str:
-        return next((average_of(table, merge) for merge in filter(wanted, of_method)), "")
+        rows = (row_of(table, merge.row_name) for merge in filter(wanted, of_method))
+        return next((average_of(row) for row in rows), "")
 
     def searched(merge: Merge) -> bool:
         return isinstance(merge.coefficient, Search)

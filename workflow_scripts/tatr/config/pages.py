@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tatr.config.merges import settings_of
 from tatr.config.messages.words import expected, of_field
+from tatr.config.region_tables import average_of, row_of
 from tatr.merging.methods import Method, load
 from tatr.report.markdown import table as markdown_table
 from tatr.report.table_text import markdown
@@ -90,13 +91,17 @@ def _results(method: Method, results: Path) -> Iterator[str]:
     if not rows:
         return
     yield from ["## On the embedded benchmark", ""]
-    yield "Test accuracy in %, average over the tasks of [tiny8](../../data/tiny8.md), one seed"
+    seeds = int(table["seeds"].iloc[0]) if "seeds" in table else 1
+    yield "Test accuracy in %, average over the tasks of [tiny8](../../data/tiny8.md), " + (
+        f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    )
     yield "([all rows](../../report/results.md))."
     lines = [["row", "average", "lowest task", "highest task", "λ"]]
-    for name, row in table.loc[rows].iterrows():
+    for name in rows:
+        row = row_of(table, name)
         tasks = accuracies(table).loc[[name]].drop(columns="average").iloc[0]
         low, high = f"{tasks.min():.1f} ({tasks.idxmin()})", f"{tasks.max():.1f} ({tasks.idxmax()})"
-        lines.append([str(name), f"{row['average']:.1f}", low, high, f"{row['coefficient']:g}"])
+        lines.append([name, average_of(row), low, high, f"{row['coefficient']:g}"])
     yield from ["", markdown_table(lines, "lrrrr"), ""]
 
 

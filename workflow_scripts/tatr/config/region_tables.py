@@ -1,6 +1,6 @@
 """What trust regions add to each merge of a configuration, as tables of the docs: made from its results."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,19 @@ def _table(merges: Sequence[Merge], table: pd.DataFrame) -> str:
     cells: dict[str, dict[str, str]] = {}
     for merge in merges:
         if merge.trust_region:
-            row = row_of(table, merge)
+            row = row_of(table, merge.row_name)
             change = Interval(*(row[f"difference{end}"] for end in ("", "_low", "_high")))
             cells.setdefault(merge.but_for_region, {})[_heading(merge.trust_region)] = _cell(change)
     lines = [["merge", "without", *regions]]
     for merge in merges:
         if not merge.trust_region and (changes := cells.get(merge.but_for_region)):
-            lines.append([merge.row_name, average_of(table, merge), *(changes.get(region, "") for region in regions)])
+            lines.append(
+                [
+                    merge.row_name,
+                    average_of(row_of(table, merge.row_name)),
+                    *(changes.get(region, "") for region in regions),
+                ]
+            )
     return markdown_table(lines, "l" + "r" * (len(regions) + 1))
 
 
@@ -58,15 +64,15 @@ def merges_of(config: Path) -> list[Merge]:
     return [Merge.model_validate(row) for entry in read_yaml(config)["merges"] for row in expand(entry)]
 
 
-def average_of(table: pd.DataFrame, merge: Merge) -> str:
-    """Of a merge's accuracies, in %; over several seeds with its standard deviation."""
-    row = row_of(table, merge)
+def average_of(row: Mapping[str, Any]) -> str:
+    """Of a row's accuracies, in %; over several seeds with its standard deviation."""
     spread = f" ± {rounded(row['average_sd'], 1)}" if "average_sd" in row else ""
     return f"{rounded(row['average'], 1)}{spread}"
 
 
-def row_of(table: pd.DataFrame, merge: Merge) -> dict[str, Any]:
-    return {str(column): value for column, value in table.loc[merge.row_name].items()}
+def row_of(table: pd.DataFrame, name: str) -> dict[str, Any]:
+    """A row of a methods table, by its columns."""
+    return {str(column): value for column, value in table.loc[name].items()}
 
 
 def _is_of(merge: Merge, sensitivities: Collection[str]) -> bool:
