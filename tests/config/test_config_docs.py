@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tatr.config.pages import page
 from tatr.merging import methods
 
 BASE = Path(__file__).parents[2]
@@ -22,12 +23,12 @@ def test_every_method_has_a_page_and_a_line_that_states_its_coefficient(name: st
     table = (BASE / "docs/merging/methods.md").read_text().splitlines()
     (line,) = (line for line in table if f"`{name}`](methods/{name}.md)" in line)
     assert f"| {methods.load(name).coefficient:g} |" in line
-    page = (BASE / f"docs/merging/methods/{name}.md").read_text()
-    assert page.startswith(f"# {methods.load(name).title}\n")
+    text = (BASE / f"docs/merging/methods/{name}.md").read_text()
+    assert text.startswith(f"# {methods.load(name).title}\n")
     for label in ("```\nv = ", "Cost.", "rust region"):
-        assert label in page
+        assert label in text
     for setting in methods.load(name).parameters:
-        assert f"| `{setting}` |" in page
+        assert f"| `{setting}` |" in text
 
 
 def test_check_command_finds_drift(tmp_path: Path) -> None:
@@ -38,3 +39,17 @@ def test_check_command_finds_drift(tmp_path: Path) -> None:
     stale = subprocess.run([*command, "--check"], check=False, capture_output=True, text=True)
     assert stale.returncode == 1
     assert "default.yaml: out of date" in stale.stdout
+
+
+def test_a_page_says_over_how_many_seeds_its_figures_are(tmp_path: Path) -> None:
+    one, three = tmp_path / "one.csv", tmp_path / "three.csv"
+    one.write_text("method,cars,average,coefficient,tau,unlabelled\nTSV-M,70,70.04,1,,\nMagMax,1,1,1,,\n")
+    lines = ["Pre-trained,70,70,,,,1,", "TSV-M,70,70.04,1,,,3,0.26"]
+    three.write_text("\n".join(["method,cars,average,coefficient,tau,unlabelled,seeds,average_sd", *lines, ""]))
+    told = page("tsv_m", one)
+    assert "(../../data/tiny8.md), one seed\n" in told
+    assert "| TSV-M | 70.0 | 70.0 (cars) | 70.0 (cars) | 1 |\n" in told
+    assert "MagMax |" not in told
+    told = page("tsv_m", three)
+    assert "(../../data/tiny8.md), mean ± standard deviation over 3 seeds\n" in told
+    assert "| TSV-M | 70.0 ± 0.3 | 70.0 (cars) | 70.0 (cars) | 1 |\n" in told

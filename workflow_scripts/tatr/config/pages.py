@@ -11,7 +11,7 @@ from tatr.config.region_tables import average_of, row_of
 from tatr.merging.methods import Method, load
 from tatr.report.markdown import table as markdown_table
 from tatr.report.table_text import markdown
-from tatr.report.tables import accuracies, load_table
+from tatr.report.tables import SEEDS, accuracies, load_table
 
 LABEL = r"([A-Z][A-Za-z' ]{2,40}):\s"
 """What a paragraph of a method's docstring may start with, such as `Cost: …`."""
@@ -91,7 +91,7 @@ def _results(method: Method, results: Path) -> Iterator[str]:
     if not rows:
         return
     yield from ["## On the embedded benchmark", ""]
-    seeds = int(table["seeds"].iloc[0]) if "seeds" in table else 1
+    seeds = int(table[SEEDS].max()) if SEEDS in table else 1  # rows that no seed shapes have 1
     yield "Test accuracy in %, average over the tasks of [tiny8](../../data/tiny8.md), " + (
         f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
     )
