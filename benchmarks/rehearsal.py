@@ -73,6 +73,8 @@ class Rehearsal:
     folder: Path
     tasks: list[str]
     taus: tuple[float, ...]
+    of: int
+    """How many blocks the model has, of which the config may have fewer."""
     steps: dict[str, Step] = field(default_factory=dict)
     size: int = 0
     """N."""
@@ -237,14 +239,15 @@ def rows(rehearsals: list[Rehearsal]) -> Iterator[list[str]]:
 
 
 def write_csv(path: Path, rehearsals: list[Rehearsal]) -> None:
-    """A line per model and step: the longest of its runs, and the most memory."""
+    """A line per model and step: the longest of its runs, the most memory, and of how many blocks these are."""
     with path.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(["model", "step", "seconds", "peak_mib"])
+        lines.writerow(["model", "step", "seconds", "peak_mib", "blocks", "of"])
         for rehearsal in rehearsals:
+            blocks = rehearsal.config["vision_cfg"]["layers"]
             for step in rehearsal.steps.values():
                 figures = f"{max(step.seconds):.1f}", f"{max(step.peaks):.0f}"
-                lines.writerow([rehearsal.model, step.name, *figures])
+                lines.writerow([rehearsal.model, step.name, *figures, blocks, rehearsal.of])
 
 
 def main() -> None:
@@ -258,6 +261,12 @@ def main() -> None:
         default=["task_arithmetic", "ties"],
         help="to merge by, or all",
     )
+    parser.add_argument(
+        "--blocks",
+        type=int,
+        help="only so many of the image encoder's blocks: memory stays, as no method on matrices holds two blocks, and "
+        "time is in proportion",
+    )
     parser.add_argument("--csv", type=Path, help="also write the table into this file, for docs/merging/methods.md")
     parser.add_argument("--shrink", action="store_true", help="tiny shapes and two tasks: a test of this file")
     arguments = parser.parse_args()
@@ -269,13 +278,16 @@ def main() -> None:
     try:
         for name in arguments.models:
             config = SHRUNK if arguments.shrink else model_config(name)
+            of = config["vision_cfg"]["layers"]
+            blocks = min(of, arguments.blocks or of)
+            config = config | {"vision_cfg": config["vision_cfg"] | {"layers": blocks}}
             needed = needed_bytes(config, with_grams=with_grams)
             free = shutil.disk_usage(work).free
             print(f"{name}: takes {needed / 1e9:.1f} GB in {work} ({free / 1e9:.1f} GB free)", file=sys.stderr)
             if free < needed:
                 raise SystemExit(f"{work}: too little space; give another folder by --work")
             tasks, taus = (2, TAUS[:2]) if arguments.shrink else (TASKS, TAUS)
-            done.append(Rehearsal(name, config, work / name, [f"task{k}" for k in range(tasks)], taus))
+            done.append(Rehearsal(name, config, work / name, [f"task{k}" for k in range(tasks)], taus, of))
             done[-1].run(merged_by)
             if not arguments.keep:
                 shutil.rmtree(work / name)

@@ -27,14 +27,17 @@ def test_the_rehearsal_runs_every_step_and_leaves_nothing(tmp_path: Path) -> Non
     assert "≤ 512 MiB: yes" in done.stdout
     assert list((tmp_path / "work").iterdir()) == []
     written = table.read_text(encoding="utf-8").splitlines()
-    assert written[0] == "model,step,seconds,peak_mib"
+    assert written[0] == "model,step,seconds,peak_mib,blocks,of"
+    assert all(line.endswith(",2,2") for line in written[1:])
     assert [line.split(",")[1] for line in written[1:]] == [name.partition(" ×")[0] for name, _ in steps]
 
 
 def test_it_can_merge_by_every_method(tmp_path: Path) -> None:
     line = [sys.executable, SCRIPT, "--shrink", "--models", "ViT-B-32", "--work", tmp_path, "--methods"]
-    line += ["regmean_plusplus", "ada_merging", "lot", "fisher"]
+    line += ["regmean_plusplus", "ada_merging", "ada_rank", "lot", "fisher", "--blocks", "1"]
+    line += ["--csv", tmp_path / "costs.csv"]
     done = subprocess.run([str(word) for word in line], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     merges = re.findall(r"^\| ViT-B-32 \| merge: (\w+) \|", done.stdout, re.MULTILINE)
-    assert merges == ["regmean_plusplus", "ada_merging", "lot", "fisher"]
+    assert merges == ["regmean_plusplus", "ada_merging", "ada_rank", "lot", "fisher"]
+    assert (tmp_path / "costs.csv").read_text(encoding="utf-8").splitlines()[-1].endswith(",1,2")

@@ -26,10 +26,10 @@ TSV-M,70,70.04,0.2,1,,,3,,,
 "TSV-M + TATR zero-shot, τ and λ on validation",70,30,0.3,1,,,3,,,
 "TSV-M + TATR, τ and λ on validation",70,72,0.3,1,0.1,,3,,,
 """
-COSTS = """model,step,seconds,peak_mib
-ViT-B-32,task vector,3.0,108
-ViT-B-32,merge: tsv_m,58.4,210
-ViT-L-14,merge: tsv_m,200.6,512
+COSTS = """model,step,seconds,peak_mib,blocks,of
+ViT-B-32,task vector,3.0,108,12,12
+ViT-B-32,merge: tsv_m,58.4,210,12,12
+ViT-L-14,merge: tsv_m,25.1,512,3,24
 """
 
 

@@ -55,10 +55,11 @@ def _row(line: str, figures: Sequence[str]) -> str:
 
 
 def _cost(measured: Sequence[Mapping[str, str]], model: str, method: str) -> str:
-    """Seconds and MiB of a merge."""
+    """Seconds and MiB of a merge; of a model of which some blocks were measured, the seconds of all."""
     for step in measured:
         if (step["model"], step["step"]) == (model, f"merge: {method}"):
-            return f"{float(step['seconds']):.0f}, {step['peak_mib']}"
+            seconds = float(step["seconds"]) * int(step["of"]) / int(step["blocks"])
+            return f"{seconds:.0f}, {step['peak_mib']}"
     return ""
 
 
