@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tatr.config.method_table import FIGURES, with_figures
+from tatr.config.method_table import with_figures
 from tatr.merging.methods import names
 
 CONFIG = """
@@ -51,7 +51,8 @@ def given(tmp_path: Path) -> tuple[Path, Path, Path]:
 def test_figures_stand_beside_peoples_words(given: tuple[Path, Path, Path]) -> None:
     written = with_figures(page(), *given)
     lines = {line.split("|")[1].strip(): line for line in written.split("\n") if line.startswith("|")}
-    assert lines["method"] == f"| method | direction v | λ | needs | source | {' | '.join(FIGURES)} |"
+    figures = "B/32: s, MiB | L/14: s, MiB | tiny8 | tuned | in a region"
+    assert lines["method"] == f"| method | direction v | λ | needs | source | {figures} |"
     assert lines["---"] == "|---|---|---:|---|---|---:|---:|---:|---:|---:|"
     words = "v of tsv_m | 1 | – | somebody"
     assert lines["[`tsv_m`](methods/tsv_m.md)"].endswith(
@@ -61,6 +62,18 @@ def test_figures_stand_beside_peoples_words(given: tuple[Path, Path, Path]) -> N
     assert lines["[`calibration`](calibration.md)"] == "| [`calibration`](calibration.md) | λ·v | 1 | – | SVC |"
     assert written.endswith("\n\nThe end.")
     assert with_figures(written, *given) == written
+
+
+def test_a_model_that_was_not_measured_has_no_column(given: tuple[Path, Path, Path]) -> None:
+    both = with_figures(page(), *given)
+    given[2].write_text("\n".join(line for line in COSTS.splitlines() if "L-14" not in line), encoding="utf-8")
+    written = with_figures(page(), *given)
+    assert (
+        "| source | B/32: s, MiB | tiny8 | tuned | in a region |\n|---|---|---:|---|---|---:|---:|---:|---:|\n"
+        in written
+    )
+    assert "| somebody | 58, 210 | 70.0 ± 0.2 |" in written
+    assert with_figures(both, *given) == written
 
 
 def test_a_method_without_a_row_is_named(given: tuple[Path, Path, Path]) -> None:

@@ -12,11 +12,11 @@ from tatr.config.region_tables import average_of, merges_of, row_of
 from tatr.merging.methods import names
 from tatr.report.tables import load_table
 
-MODELS = ("ViT-B-32", "ViT-L-14")
-"""Whose costs are listed, as the rehearsal calls them."""
+MODELS = {"ViT-B-32": "B/32", "ViT-L-14": "L/14"}
+"""Whose costs are listed if they were measured: as the rehearsal calls them, and as the table does."""
 
-FIGURES = ["B/32: s, MiB", "L/14: s, MiB", "tiny8", "tuned", "in a region"]
-"""Headings of the columns that are written here; the columns before them are people's."""
+ACCURACIES = ["tiny8", "tuned", "in a region"]
+"""Headings of the last columns that are written here. The first five are people's."""
 
 NAME = re.compile(r"\[`(\w+)`\]\(methods/")
 
@@ -35,16 +35,18 @@ def with_figures(page: str, config: Path, results: Path, costs: Path) -> str:
     """
     merges, table = merges_of(config), load_table(results)
     measured = [*csv.DictReader(costs.read_text(encoding="utf-8").splitlines())]
+    models = [model for model in MODELS if any(step["model"] == model for step in measured)]
+    headings = [*(f"{MODELS[model]}: s, MiB" for model in models), *ACCURACIES]
     lines, found = page.split("\n"), set[str]()
     for number, line in enumerate(lines):
         if match := NAME.match(line.removeprefix("| ")):
             found.add(match[1])
-            cells = [_cost(measured, model, match[1]) for model in MODELS]
+            cells = [_cost(measured, model, match[1]) for model in models]
             lines[number] = _row(line, [*cells, *_accuracies(merges, match[1], table)])
         elif line.startswith("| method | direction v"):
-            lines[number] = _row(line, FIGURES)
-        elif line.startswith("|---") and lines[number - 1].endswith(f"{FIGURES[-1]} |"):
-            lines[number] = f"{'|'.join(line.split('|')[:6])}|{'---:|' * len(FIGURES)}"
+            lines[number] = _row(line, headings)
+        elif line.startswith("|---") and lines[number - 1].endswith(f"{ACCURACIES[-1]} |"):
+            lines[number] = f"{'|'.join(line.split('|')[:6])}|{'---:|' * len(headings)}"
     if missing := {*names()} - found:
         raise ValueError(f"the table of all methods lacks {', '.join(sorted(missing))}")
     return "\n".join(lines)
