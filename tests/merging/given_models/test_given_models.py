@@ -15,7 +15,7 @@ from tatr import TatrError, merge, merge_files
 from tatr.merging.methods import load, names
 
 Weights = dict[str, np.ndarray]
-DATA_FREE = [name for name in names() if not {"grams", "fishers", "coefficients"} & set(load(name).needs)]
+DATA_FREE = [name for name in names() if not {*load(name).needs} - {"layout"}]
 
 
 def weights(seed: int) -> Weights:
