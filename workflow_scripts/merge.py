@@ -1,5 +1,6 @@
 """Merge task vectors into one direction v by a method: θ = θ_pre + λ·v. A trust region enters where v is used."""
 
+import importlib
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ def run(job: Job) -> None:
     }
     layout = layout_of(job, digest) if "layout" in needs and job.inputs["backbone"] else None
     if layout and "merged_grams" in needs and job.inputs["merged_grams"]:
-        measured["merged_grams"] = merged_grams_of(job, layout, tasks_of(task_vectors))
+        measured["merged_grams"] = merged_grams_of(job, method, layout, tasks_of(task_vectors))
     if "coefficients" in needs and job.inputs["coefficients"]:
         measured |= learnt(job, tasks_of(task_vectors))
     weights = task_weights_of(job.settings.get("weights"), tasks_of(task_vectors))
@@ -56,19 +57,20 @@ def layout_of(job: Job, digest: str) -> "Layout":
     return layout
 
 
-def merged_grams_of(job: Job, layout: "Layout", tasks: list[str]) -> list["Vector"]:
-    """Per task; all of them lie in one store, as they are measured together."""
+def merged_grams_of(job: Job, method: str, layout: "Layout", tasks: list[str]) -> list["Vector"]:
+    """Per task; all of them lie in one store, as they are measured together. How, the method knows: others don't care
+    when that is edited.
+    """
     from tatr.errors import TatrError
-    from tatr.merging.matrices.merged_grams import of_task, of_tasks
     from tatr.vectors.store import open_vectors
 
     artefact = job.one("merged_grams")
     measured = json.loads((artefact / "tasks.json").read_text(encoding="utf-8"))
     if measured != tasks:
         raise TatrError(f"--merged-grams: measured for {', '.join(measured)}, not for {', '.join(tasks)}")
-    stored = of_tasks(layout, tasks)
-    (values,) = open_vectors([artefact / "vector.zarr"], stored.digest)
-    return [of_task(layout, stored, values, task) for task in tasks]
+    (values,) = open_vectors([artefact / "vector.zarr"])
+    grams: list[Vector] = importlib.import_module(f"tatr.merging.methods.{method}").by_task(layout, tasks, values)
+    return grams
 
 
 def learnt(job: Job, tasks: list[str]) -> dict[str, Any]:

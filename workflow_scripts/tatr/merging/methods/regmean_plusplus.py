@@ -8,7 +8,7 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.matrices.linear_maps import Gram
-from tatr.merging.matrices.merged_grams import measured, of_one
+from tatr.merging.matrices.merged_grams import measured, of_one, of_task, of_tasks
 from tatr.merging.methods import method
 from tatr.merging.methods.regmean import regressed
 from tatr.merging.task_weights import Weights
@@ -71,3 +71,18 @@ def regmean_plusplus(
             )
     grams = [Gram(matrices, values) for values in merged_grams]
     return recut(regressed(layout.parameters, task_vectors, grams, weights, off_diagonal), layout.size)
+
+
+def by_task(layout: Layout, tasks: Sequence[str], values: Vector) -> list[Vector]:
+    """Each task's Gram matrices, out of all that were measured for these tasks (`of_tasks`).
+
+    Raises:
+        TatrError: they are of another encoder.
+    """
+    stored = of_tasks(layout, tasks)
+    if len(values) != stored.size:
+        raise TatrError(
+            f"regmean_plusplus: Gram matrices of {len(values):,} entries, but those of the encoder's linear maps have "
+            f"{stored.size:,}; measure them again for this encoder"
+        )
+    return [of_task(layout, stored, values, task) for task in tasks]
