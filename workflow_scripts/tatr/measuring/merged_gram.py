@@ -132,9 +132,9 @@ class _Passing:
         for task, vector in enumerate(self._task_vectors):
             own = self._at(inside, (vector[p.offset : p.stop] for p in inside))
             sums = self._watched(task, through, own)
-            for weight in maps:
+            for place, weight in enumerate(maps):  # where the last block's lay: no other is needed any more
                 matrix = sums.pop(weight.name).div_(self._exemplars.count).cpu().numpy()
-                self._grams.write((task, weight.name), matrix)
+                self._grams.write((task, place), matrix)
                 yield matrix
 
     @torch.no_grad()
@@ -156,13 +156,15 @@ class _Passing:
 
     def _merged(self, parameters: Sequence[Parameter], maps: Sequence[Parameter]) -> clip.Parameters:
         """θ_pre + v at these parameters, by RegMean where they are maps whose matrices were measured."""
-        grams = [self._gram(task, of_one(maps)) for task in range(len(self._task_vectors))]
+        grams = [self._gram(task, maps) for task in range(len(self._task_vectors))]
         off_diagonal = self._exemplars.off_diagonal
         return self._at(parameters, regressed(parameters, self._task_vectors, grams, self._weights, off_diagonal))
 
-    def _gram(self, task: int, matrices: Layout) -> Gram:
+    def _gram(self, task: int, maps: Sequence[Parameter]) -> Gram:
+        matrices, places = of_one(maps), {weight.name: place for place, weight in enumerate(maps)}
+
         def entries(weight: str, inside: slice) -> np.ndarray:
-            return self._grams.read((task, weight), inside)
+            return self._grams.read((task, places[weight]), inside)
 
         return Gram(matrices, Gathered(matrices, entries, "Gram matrices"))
 
