@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from whole import whole_direction
 
 from tatr.clip import towers as clip
+from tatr.clip.architecture import VisionTower
 from tatr.clip.encoder import Encoder
 from tatr.data.exemplars import draw_exemplars
 from tatr.measuring.merged_gram import measure_merged_grams
@@ -58,11 +59,11 @@ def as_transformers(tensors: dict[str, np.ndarray]) -> State:
     return found
 
 
-@pytest.fixture
-def theirs(encoder: Encoder, fusion_bench: Callable[[str], ModuleType]) -> Callable[..., State]:
-    """fusion-bench's merge of encoders, per task on a batch of pixels."""
+def as_model(encoder: Encoder, flat: np.ndarray) -> nn.Module:
+    """Parameters of an image encoder, [N], as transformers' model in float64."""
     transformers = importlib.import_module("transformers")
     tower = encoder.architecture.vision
+    assert isinstance(tower, VisionTower)
     config = transformers.CLIPVisionConfig(
         hidden_size=tower.width,
         intermediate_size=tower.mlp_width,
@@ -72,64 +73,13 @@ def theirs(encoder: Encoder, fusion_bench: Callable[[str], ModuleType]) -> Calla
         patch_size=tower.patch_size,
         hidden_act="quick_gelu" if tower.quick_gelu else "gelu",
     )
-
-    def model(flat: np.ndarray) -> nn.Module:
-        made: nn.Module = transformers.CLIPVisionModel(config).double().eval()
-        state = as_transformers(encoder.layout.unflatten(flat.astype(np.float64)))
-        prefix = "" if any(name.startswith("vision_model.") for name in made.state_dict()) else "vision_model."
-        missing = made.load_state_dict({n.removeprefix(prefix): t for n, t in state.items()}, strict=False)
-        assert missing.unexpected_keys == []
-        assert all("position_ids" in name for name in missing.missing_keys)
-        return made if not prefix else _Wrapped(made)
-
-    library = fusion_bench("method.regmean_plusplus.clip_regmean_plusplus").RegMeanAlgorithmForCLIPPlusPlus
-    pools = fusion_bench("modelpool").BaseModelPool
-
-    class Pool(pools):  # type: ignore[misc, valid-type]
-        def __init__(self, models: dict[str, nn.Module], pretrained: nn.Module, pixels: dict[str, Tensor]) -> None:
-            self.models, self.pretrained, self.pixels = models, pretrained, pixels
-
-        def named_models(self) -> Any:  # noqa: ANN401
-            return self.models.items()
-
-        def load_pretrained_model(self) -> nn.Module:
-            return self.pretrained
-
-        def load_train_dataset(self, name: str) -> Tensor:
-            return self.pixels[name]
-
-    class Algorithm(library):  # type: ignore[misc, valid-type]
-        """Theirs, but for what reads a configuration or fetches data, and what transformers 5 does otherwise."""
-
-        config: ClassVar[dict[str, Any]] = {}
-        fabric = _Fabric()
-
-        def __init__(self) -> None:
-            self.num_regmean_examples, self.exclude_param_names_regex = EXEMPLARS.count, []
-            self.reduce_non_diagonal_ratio, self.weight_transpose = EXEMPLARS.off_diagonal, True
-
-        def on_regmean_start(self) -> None:
-            pass
-
-        def print_profile_summary(self) -> None:
-            pass
-
-        def get_input_for_first_layer(self, model: Any, train_dataset: Tensor) -> list[Tensor]:  # noqa: ANN401
-            batches = train_dataset.split(32)
-            inner = model.vision_model
-            return [inner.pre_layrnorm(inner.embeddings(batch)).detach() for batch in batches]
-
-        def layer_batches_forward(self, layer: nn.Module, batches_input: list[Tensor]) -> Any:  # noqa: ANN401
-            outputs = [layer(batch, attention_mask=None) for batch in batches_input]
-            return [(one[0] if isinstance(one, tuple) else one).detach() for one in outputs]
-
-    def run(vectors: list[np.ndarray], pixels: list[Tensor]) -> State:
-        models = {task: model(encoder.flat + vector) for task, vector in zip(TASKS, vectors, strict=True)}
-        pool = Pool(models, model(encoder.flat), dict(zip(TASKS, pixels, strict=True)))
-        merged: State = Algorithm().run(pool).state_dict()
-        return merged
-
-    return run
+    made: nn.Module = transformers.CLIPVisionModel(config).double().eval()
+    state = as_transformers(encoder.layout.unflatten(flat.astype(np.float64)))
+    prefix = "" if any(name.startswith("vision_model.") for name in made.state_dict()) else "vision_model."
+    loaded = made.load_state_dict({name.removeprefix(prefix): t for name, t in state.items()}, strict=False)
+    assert loaded.unexpected_keys == []
+    assert all("position_ids" in name for name in loaded.missing_keys)
+    return _Wrapped(made) if prefix else made
 
 
 class _Wrapped(nn.Module):
@@ -145,6 +95,61 @@ class _Fabric:
 
     def setup(self, module: nn.Module) -> nn.Module:
         return module
+
+
+@pytest.fixture
+def algorithm(fusion_bench: Callable[[str], ModuleType]) -> Any:  # noqa: ANN401
+    """fusion-bench's, but for what reads a configuration or fetches data, and what transformers 5 does otherwise."""
+    library = fusion_bench("method.regmean_plusplus.clip_regmean_plusplus").RegMeanAlgorithmForCLIPPlusPlus
+
+    class Algorithm(library):  # type: ignore[misc, valid-type]
+        config: ClassVar[dict[str, Any]] = {}
+        fabric = _Fabric()
+
+        def __init__(self) -> None:
+            self.num_regmean_examples, self.exclude_param_names_regex = EXEMPLARS.count, []
+            self.reduce_non_diagonal_ratio, self.weight_transpose = EXEMPLARS.off_diagonal, True
+
+        def on_regmean_start(self) -> None:
+            pass
+
+        def print_profile_summary(self) -> None:
+            pass
+
+        def get_input_for_first_layer(self, model: Any, train_dataset: Tensor) -> list[Tensor]:  # noqa: ANN401
+            inner = model.vision_model
+            return [inner.pre_layrnorm(inner.embeddings(batch)).detach() for batch in train_dataset.split(32)]
+
+        def layer_batches_forward(self, layer: nn.Module, batches_input: list[Tensor]) -> Any:  # noqa: ANN401
+            outputs = [layer(batch, attention_mask=None) for batch in batches_input]
+            return [(one[0] if isinstance(one, tuple) else one).detach() for one in outputs]
+
+    return Algorithm()
+
+
+@pytest.fixture
+def theirs(encoder: Encoder, fusion_bench: Callable[[str], ModuleType], algorithm: Any) -> Callable[..., State]:  # noqa: ANN401
+    """fusion-bench's merge of encoders, per task on a batch of pixels."""
+
+    class Pool(fusion_bench("modelpool").BaseModelPool):  # type: ignore[misc]
+        def __init__(self, models: dict[str, nn.Module], pixels: dict[str, Tensor]) -> None:
+            self.models, self.pixels = models, pixels
+
+        def named_models(self) -> Any:  # noqa: ANN401
+            return self.models.items()
+
+        def load_pretrained_model(self) -> nn.Module:
+            return as_model(encoder, encoder.flat)
+
+        def load_train_dataset(self, name: str) -> Tensor:
+            return self.pixels[name]
+
+    def run(vectors: list[np.ndarray], pixels: list[Tensor]) -> State:
+        models = {task: as_model(encoder, encoder.flat + vector) for task, vector in zip(TASKS, vectors, strict=True)}
+        merged: State = algorithm.run(Pool(models, dict(zip(TASKS, pixels, strict=True)))).state_dict()
+        return merged
+
+    return run
 
 
 def test_the_whole_merge(encoder: Encoder, theirs: Callable[..., State], tmp_path: Path) -> None:

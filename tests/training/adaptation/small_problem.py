@@ -1,8 +1,10 @@
-"""Three tiny tasks, and AdaMerging as its formulas read."""
+"""Three tiny tasks, AdaMerging as its formulas read, and what tests of all learning by entropy share."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from stored import write_images
 
@@ -10,8 +12,13 @@ from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
 from tatr.data.task import Task
 from tatr.merging.methods.ties import elect
-from tatr.training.entropy import batch
+from tatr.training import resume
+from tatr.training.entropy import Batch, EntropyLearner, batch
 from tatr.training.recipes.adaptation import Adaptation
+from tatr.training.recipes.rank_adaptation import RankAdaptation
+from tatr.training.resume import Saved
+
+Recipe = Adaptation | RankAdaptation
 
 RECIPE = Adaptation(
     granularity="layer",
@@ -41,6 +48,56 @@ def prepared(encoder: Encoder, vectors: np.ndarray, mask: np.ndarray | None, den
     return kept if mask is None else np.where(mask, kept, 0)
 
 
+def entropy_of(
+    theta: dict[str, torch.Tensor], encoder: Encoder, task: Task, iteration: int, recipe: Recipe
+) -> torch.Tensor:
+    """Of a merged model's predictions on a task's batch, in float64."""
+    images = task.unlabelled(recipe.split)
+    chosen = images[batch(len(images), recipe.batch_size, iteration, recipe.seed, task.name)]
+    pixels = clip.normalise(chosen, encoder.architecture).double()
+    scores = clip.logits(theta, pixels, task.head.double(), encoder.architecture)
+    return torch.distributions.Categorical(logits=scores).entropy().mean()
+
+
+def course_of(learnt: list[torch.Tensor], losses: Callable[[int], list[torch.Tensor]], recipe: Recipe) -> list[float]:
+    """Learn by the sum of all tasks' losses; the mean one of every iteration."""
+    optimiser = torch.optim.Adam(learnt, lr=recipe.learning_rate)
+    course = []
+    for iteration in range(recipe.iterations):
+        optimiser.zero_grad()
+        of_tasks = losses(iteration)
+        sum(of_tasks).backward()
+        optimiser.step()
+        course.append(sum(of_tasks).item() / len(of_tasks))
+    return course
+
+
+class KilledError(Exception):
+    """Stands for a kill."""
+
+
+def killed_twice(
+    learner: type[EntropyLearner], learn: Callable[[Saved | None], str], path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    """Seven iterations, of which the fourth and the fifth are killed once, end with the bytes of undisturbed ones."""
+    patch.setattr(resume, "EVERY", 0.0)
+    expected, advance, done = learn(None), learner.advance, list[int]()
+
+    def until_killed(learning: EntropyLearner, batches: Iterator[Batch]) -> None:
+        if len(done) in (3, 5):
+            done.append(-1)
+            raise KilledError
+        advance(learning, batches)
+        done.append(learning.iteration)
+
+    patch.setattr(learner, "advance", until_killed)
+    for _ in range(2):
+        with pytest.raises(KilledError):
+            learn(Saved(path, "key"))
+    assert learn(Saved(path, "key")) == expected
+    assert done == [1, 2, 3, -1, 4, -1, 5, 6, 7]
+
+
 class Naive:
     """As the formulas read, in float64: all task vectors in memory, one graph from λ to the sum of all entropies."""
 
@@ -61,23 +118,9 @@ class Naive:
             name: self.pretrained[name] + sum(weights[k, i] * delta[name] for k, delta in enumerate(self.deltas))
             for i, name in enumerate(self.names)
         }
-        return [self._entropy(task, theta, iteration) for task in self.tasks]
-
-    def _entropy(self, task: Task, theta: dict[str, torch.Tensor], iteration: int) -> torch.Tensor:
-        images = task.unlabelled(self.recipe.split)
-        chosen = images[batch(len(images), self.recipe.batch_size, iteration, self.recipe.seed, task.name)]
-        pixels = clip.normalise(chosen, self.encoder.architecture).double()
-        scores = clip.logits(theta, pixels, task.head.double(), self.encoder.architecture)
-        return torch.distributions.Categorical(logits=scores).entropy().mean()
+        return [entropy_of(theta, self.encoder, task, iteration, self.recipe) for task in self.tasks]
 
     def learn(self) -> tuple[np.ndarray, list[float]]:
         """Coefficients [K, tensors] and the mean entropy of every iteration."""
-        optimiser = torch.optim.Adam([self.raw], lr=self.recipe.learning_rate)
-        course = []
-        for iteration in range(self.recipe.iterations):
-            optimiser.zero_grad()
-            losses = self.losses(iteration)
-            sum(losses).backward()
-            optimiser.step()
-            course.append(sum(losses).item() / len(losses))
+        course = course_of([self.raw], self.losses, self.recipe)
         return self.raw.detach().clamp(0, 1).expand(-1, len(self.names)).numpy(), course

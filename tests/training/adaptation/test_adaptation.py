@@ -3,7 +3,7 @@
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_problem import NAMES, RECIPE, Naive, prepared
+from small_problem import NAMES, RECIPE, Naive, killed_twice, prepared
 from whole import whole_direction
 
 from tatr.clip import towers as clip
@@ -20,9 +20,8 @@ from tatr.data import task as task_module
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.merging.merge import MergeInputs
-from tatr.training import resume
 from tatr.training.adaptation import CoefficientLearner, adapt
-from tatr.training.entropy import Batch, batch, entropy
+from tatr.training.entropy import batch, entropy
 from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.resume import Saved
 
@@ -208,10 +207,6 @@ def test_one_task_alone_and_any_order_of_tasks(
     np.testing.assert_allclose(one["coefficients"], other["coefficients"][::-1], atol=1e-4)
 
 
-class KilledError(Exception):
-    """Stands for a kill."""
-
-
 @pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, granularity="task", density=0.3)])
 def test_a_killed_one_ends_with_the_bytes_of_an_undisturbed_one(
     recipe: Adaptation,
@@ -222,27 +217,12 @@ def test_a_killed_one_ends_with_the_bytes_of_an_undisturbed_one(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(resume, "EVERY", 0.0)
     recipe = replace(recipe, iterations=7)
 
     def learn(saved: Saved | None) -> str:
         return json.dumps(adapt(encoder, [*vectors], mask, tasks, recipe, "cpu", tmp_path, saved))
 
-    expected, advance, done = learn(None), CoefficientLearner.advance, []
-
-    def until_killed(learning: CoefficientLearner, batches: Iterator[Batch]) -> None:
-        if len(done) in (3, 5):
-            done.append(-1)
-            raise KilledError
-        advance(learning, batches)
-        done.append(learning.iteration)
-
-    monkeypatch.setattr(CoefficientLearner, "advance", until_killed)
-    for _ in range(2):
-        with pytest.raises(KilledError):
-            learn(Saved(tmp_path / "saved", "key"))
-    assert learn(Saved(tmp_path / "saved", "key")) == expected
-    assert done == [1, 2, 3, -1, 4, -1, 5, 6, 7]
+    killed_twice(CoefficientLearner, learn, tmp_path / "saved", monkeypatch)
 
 
 def test_a_model_whose_outputs_are_not_finite_is_refused(

@@ -11,18 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_problem import NAMES
+from small_problem import NAMES, course_of, entropy_of, killed_twice
 from torch import Tensor
 from whole import whole_direction
 
-from tatr.clip import towers as clip
 from tatr.clip.encoder import Encoder
 from tatr.data.task import Task
 from tatr.errors import TatrError
 from tatr.merging.merge import MergeInputs
-from tatr.training import rank_adaptation, resume, row_bank
+from tatr.training import rank_adaptation, row_bank
 from tatr.training.component_bank import ComponentBank
-from tatr.training.entropy import Batch, batch
+from tatr.training.entropy import batch
 from tatr.training.rank_adaptation import RankLearner, adapt_ranks
 from tatr.training.recipes.rank_adaptation import RankAdaptation
 from tatr.training.resume import Saved
@@ -89,14 +88,7 @@ class NaiveRanks:
 
     def losses(self, iteration: int) -> list[Tensor]:
         theta = self.theta()
-        return [self._entropy(task, theta, iteration) for task in self.tasks]
-
-    def _entropy(self, task: Task, theta: dict[str, Tensor], iteration: int) -> Tensor:
-        images = task.unlabelled(self.recipe.split)
-        chosen = images[batch(len(images), self.recipe.batch_size, iteration, self.recipe.seed, task.name)]
-        pixels = clip.normalise(chosen, self.encoder.architecture).double()
-        scores = clip.logits(theta, pixels, task.head.double(), self.encoder.architecture)
-        return torch.distributions.Categorical(logits=scores).entropy().mean()
+        return [entropy_of(theta, self.encoder, task, iteration, self.recipe) for task in self.tasks]
 
     def flat_scores(self, of: Callable[[Tensor], Tensor] = lambda score: score) -> Tensor:
         """As ours lie: weight by weight, task by task."""
@@ -104,15 +96,7 @@ class NaiveRanks:
 
     def learn(self) -> list[float]:
         scores = [score for its in self.scores for score in its.values()]
-        optimiser = torch.optim.Adam([self.coefficients, *scores], lr=self.recipe.learning_rate)
-        course = []
-        for iteration in range(self.recipe.iterations):
-            optimiser.zero_grad()
-            losses = self.losses(iteration)
-            sum(losses).backward()
-            optimiser.step()
-            course.append(sum(losses).item() / len(losses))
-        return course
+        return course_of([self.coefficients, *scores], self.losses, self.recipe)
 
 
 Start = Callable[..., RankLearner]
@@ -299,10 +283,6 @@ def test_what_is_learnt_is_the_same_wherever_the_components_are_and_however_many
         assert json.dumps(adapt_ranks(encoder, [*vectors], None, tasks, RECIPE, "cpu", tmp_path)) == expected
 
 
-class KilledError(Exception):
-    """Stands for a kill."""
-
-
 @pytest.mark.parametrize("recipe", [RECIPE, FROM_THE_MEAN])
 def test_a_killed_one_ends_with_the_bytes_of_an_undisturbed_one(
     recipe: RankAdaptation,
@@ -313,27 +293,12 @@ def test_a_killed_one_ends_with_the_bytes_of_an_undisturbed_one(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(resume, "EVERY", 0.0)
     recipe = replace(recipe, iterations=7)
 
     def learnt(saved: Saved | None) -> str:
         return json.dumps(adapt_ranks(encoder, [*vectors], mask, tasks, recipe, "cpu", tmp_path, saved))
 
-    expected, advance, done = learnt(None), RankLearner.advance, []
-
-    def until_killed(learning: RankLearner, batches: Iterator[Batch]) -> None:
-        if len(done) in (3, 5):
-            done.append(-1)
-            raise KilledError
-        advance(learning, batches)
-        done.append(learning.iteration)
-
-    monkeypatch.setattr(RankLearner, "advance", until_killed)
-    for _ in range(2):
-        with pytest.raises(KilledError):
-            learnt(Saved(tmp_path / "saved", "key"))
-    assert learnt(Saved(tmp_path / "saved", "key")) == expected
-    assert done == [1, 2, 3, -1, 4, -1, 5, 6, 7]
+    killed_twice(RankLearner, learnt, tmp_path / "saved", monkeypatch)
 
 
 def test_a_model_whose_outputs_are_not_finite_is_refused(

@@ -25,6 +25,8 @@ class RankAdaptation:
     @property
     def start(self) -> Start:
         """λ and ρ before the first iteration, the authors' where none are given."""
-        given = Start(*AUTHORS[self.base])
-        initial = given.initial if self.initial is None else self.initial
-        return Start(initial, given.rank_share if self.rank_share is None else self.rank_share)
+        authors = AUTHORS[self.base]
+        return Start(
+            authors.initial if self.initial is None else self.initial,
+            authors.rank_share if self.rank_share is None else self.rank_share,
+        )
