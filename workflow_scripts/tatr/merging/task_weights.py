@@ -20,6 +20,11 @@ def weighted(task_vectors: Sequence[Vector], weights: Weights) -> list[Vector]:
     return [_times(vector, weight) for vector, weight in zip(task_vectors, weights, strict=True)]
 
 
+def factors_of(weights: Weights, tasks: int) -> Sequence[float]:
+    """w_k of each task; 1 where there are no weights."""
+    return [1.0] * tasks if weights is None else weights
+
+
 def with_mean_one(weights: Weights) -> Weights:
     """The weights times K / Σ_k w_k, so that (1/K) Σ_k w_k Δ_k is a weighted mean."""
     return None if weights is None else [len(weights) * weight / math.fsum(weights) for weight in weights]

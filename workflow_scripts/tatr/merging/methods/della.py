@@ -9,7 +9,7 @@ from annotated_types import Interval
 from tatr.errors import TatrError
 from tatr.merging.matrices.each_parameter import each_parameter
 from tatr.merging.methods import method
-from tatr.merging.task_weights import Weights
+from tatr.merging.task_weights import Weights, factors_of
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.random_numbers import of_entries
 from tatr.vectors.vector import Vector
@@ -64,7 +64,7 @@ def della(
             f"{drop - window / 2:g} to {drop + window / 2:g}; these must be from 0 to below 1"
         )
 
-    factors = weights or [1.0] * len(task_vectors)
+    factors = factors_of(weights, len(task_vectors))
 
     def merged(parameter: Parameter) -> np.ndarray:
         return _merged(task_vectors, factors, parameter, (drop + window / 2, drop - window / 2), seed, elect)

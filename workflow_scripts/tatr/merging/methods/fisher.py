@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Interval
 
 from tatr.merging.methods import method
-from tatr.merging.task_weights import Weights
+from tatr.merging.task_weights import Weights, factors_of
 from tatr.vectors.vector import Vector, computed, read
 
 
@@ -40,7 +40,7 @@ def fisher(
     takes one forward and up to C − 1 backward passes per exemplar, C being the task's number of classes.
     """
     # `exemplars` is a setting of the stage that measures `fishers`; here they have been measured.
-    factors = [1.0] * len(task_vectors) if weights is None else weights
+    factors = factors_of(weights, len(task_vectors))
     scales = [_length(vector) if normalise else 1.0 for vector in fishers]
 
     def part(block: slice) -> np.ndarray:

@@ -8,7 +8,7 @@ from annotated_types import Interval
 
 from tatr.merging.largest import thresholds_of_largest
 from tatr.merging.methods import method
-from tatr.merging.task_weights import Weights
+from tatr.merging.task_weights import Weights, factors_of
 from tatr.vectors.vector import Vector, mapped
 
 
@@ -43,11 +43,11 @@ def localize_and_stitch(
     Raises:
         TatrError: the density is so small that nothing is kept.
     """
-    thresholds = thresholds_of_largest(task_vectors, density)
+    thresholds, factors = thresholds_of_largest(task_vectors, density), factors_of(weights, len(task_vectors))
 
     def merged(*parts: np.ndarray) -> np.ndarray:
         total, shares = np.zeros(len(parts[0])), np.zeros(len(parts[0]))
-        for part, threshold, weight in zip(parts, thresholds, weights or [1.0] * len(parts), strict=True):
+        for part, threshold, weight in zip(parts, thresholds, factors, strict=True):
             chosen = (np.abs(part) >= threshold) & (part != 0)
             np.add(total, weight * part.astype(np.float64), out=total, where=chosen)
             shares += weight * chosen

@@ -10,7 +10,7 @@ from tatr.merging.matrices.least_squares import bytes_of, minimum, weighted_sums
 from tatr.merging.matrices.linear_maps import is_linear_map, is_scale
 from tatr.merging.matrices.measured_tasks import MeasuredTasks, each_measured
 from tatr.merging.methods import method
-from tatr.merging.task_weights import Weights, with_mean_one
+from tatr.merging.task_weights import Weights, factors_of, with_mean_one
 from tatr.vectors.layout import Layout
 from tatr.vectors.vector import Vector
 
@@ -59,7 +59,7 @@ def lot(
     there are; threads take as many maps at once as fit into 256 MiB.
     """
     # `exemplars` is a setting of the stage that measures `grams`; here they have been measured.
-    factors = with_mean_one(weights) or [1.0] * len(task_vectors)
+    factors = factors_of(with_mean_one(weights), len(task_vectors))
 
     def merged(tasks: MeasuredTasks) -> np.ndarray:
         if is_linear_map(tasks.parameter):

@@ -6,7 +6,7 @@ import numpy as np
 
 from tatr.merging.matrices.each_parameter import each_parameter
 from tatr.merging.methods import method
-from tatr.merging.task_weights import Weights, with_mean_one
+from tatr.merging.task_weights import Weights, factors_of, with_mean_one
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector
 
@@ -33,7 +33,7 @@ def model_stock(task_vectors: Sequence[Vector], layout: Layout, weights: Weights
     cosines of small tensors too small. fusion-bench takes the cosine of the mean angle.
     Cost: one pass over the task vectors; one parameter tensor of one task and two sums, in float64, per thread.
     """
-    factors = with_mean_one(weights) or [1.0] * len(task_vectors)
+    factors = factors_of(with_mean_one(weights), len(task_vectors))
     return each_parameter(
         lambda parameter: _shortened(task_vectors, factors, parameter), layout, lambda parameter: 36 * parameter.size
     )

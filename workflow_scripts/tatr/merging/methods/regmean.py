@@ -13,7 +13,7 @@ from tatr.merging.matrices.each_parameter import one_blas_thread
 from tatr.merging.matrices.gram_products import PROBES, exact_products, sums
 from tatr.merging.matrices.linear_maps import Gram, as_map, from_map, inputs_of
 from tatr.merging.methods import method
-from tatr.merging.task_weights import Weights, with_mean_one
+from tatr.merging.task_weights import Weights, factors_of, with_mean_one
 from tatr.vectors.layout import Layout, Parameter
 from tatr.vectors.vector import Vector, recut
 
@@ -76,7 +76,7 @@ def regressed(
     off_diagonal: float,
 ) -> Iterator[np.ndarray]:
     """RegMean at each of these parameters, float32 [size]: the regression where there are matrices, else the mean."""
-    factors = with_mean_one(weights) or [1.0] * len(task_vectors)
+    factors = factors_of(with_mean_one(weights), len(task_vectors))
     regressions = {place.name for place in grams[0].layout.parameters if len(place.shape) == 2}
 
     def merged(parameter: Parameter) -> np.ndarray:

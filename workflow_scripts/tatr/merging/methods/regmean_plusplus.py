@@ -64,11 +64,7 @@ def regmean_plusplus(
     # `exemplars` is a setting of the stage that measures `merged_grams`; here they have been measured.
     matrices = of_one(measured(layout))
     for values in merged_grams:
-        if len(values) != matrices.size:
-            raise TatrError(
-                f"regmean_plusplus: Gram matrices of {len(values):,} entries, but those of the encoder's linear maps "
-                f"have {matrices.size:,}; measure them again for this encoder"
-            )
+        _check_size(values, matrices)
     grams = [Gram(matrices, values) for values in merged_grams]
     return recut(regressed(layout.parameters, task_vectors, grams, weights, off_diagonal), layout.size)
 
@@ -80,9 +76,13 @@ def by_task(layout: Layout, tasks: Sequence[str], values: Vector) -> list[Vector
         TatrError: they are of another encoder.
     """
     stored = of_tasks(layout, tasks)
-    if len(values) != stored.size:
+    _check_size(values, stored)
+    return [of_task(layout, stored, values, task) for task in tasks]
+
+
+def _check_size(values: Vector, matrices: Layout) -> None:
+    if len(values) != matrices.size:
         raise TatrError(
             f"regmean_plusplus: Gram matrices of {len(values):,} entries, but those of the encoder's linear maps have "
-            f"{stored.size:,}; measure them again for this encoder"
+            f"{matrices.size:,}; measure them again for this encoder"
         )
-    return [of_task(layout, stored, values, task) for task in tasks]

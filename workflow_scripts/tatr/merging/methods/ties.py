@@ -10,7 +10,7 @@ from annotated_types import Interval
 
 from tatr.merging.largest import thresholds_of_largest
 from tatr.merging.methods import method
-from tatr.merging.task_weights import Weights
+from tatr.merging.task_weights import Weights, factors_of
 from tatr.vectors.layout import Layout, Parameter, blocks
 from tatr.vectors.order_statistics import share_of
 from tatr.vectors.threads import in_order
@@ -58,7 +58,7 @@ def ties(
         TatrError: the density is so small that nothing is kept.
     """
     elected = elect(task_vectors, layout, density, scope, weights)
-    shares = None if combine == "sum" else weights or [1.0] * len(task_vectors)
+    shares = None if combine == "sum" else factors_of(weights, len(task_vectors))
 
     def merged(block: slice) -> np.ndarray:
         return joined([_combined(entries, shares) for entries in elected.strips(block)])
