@@ -23,7 +23,7 @@ from tatr.errors import TatrError
 from tatr.measuring.gram import input_grams
 from tatr.measuring.merged_gram import measure_merged_grams
 from tatr.merging.matrices.linear_maps import Gram
-from tatr.merging.matrices.merged_grams import measured, of_one, of_task, of_tasks
+from tatr.merging.matrices.merged_grams import of_one, of_task, of_tasks
 from tatr.merging.merge import MergeInputs, direction
 from tatr.merging.task_weights import Weights
 from tatr.training.recipes.merged_exemplars import MergedExemplars
@@ -160,11 +160,11 @@ def test_it_is_regression_block_by_block(
     encoder: Encoder, task_vectors: list[np.ndarray], stores: list[Path], reference: Reference, tmp_path: Path
 ) -> None:
     grams = measure(encoder, task_vectors, stores, tmp_path, weights=reference.weights)
-    maps = measured(encoder.layout)
-    assert len(maps) == 2 * 4 + 1
+    maps = of_one(encoder.layout)
+    assert len(maps.parameters) == 2 * 4 + 1
     for values, expected in zip(grams, reference.grams, strict=True):
-        matrices = Gram(of_one(maps), values)
-        assert {weight.name for weight in maps} == {f"visual.{name}" for name in expected}
+        matrices = Gram(maps, values)
+        assert {place.name for place in maps.parameters} == {f"visual.{name}" for name in expected}
         for name, gram in expected.items():
             gram_found = torch.from_numpy(matrices.matrix(f"visual.{name}")).double()
             torch.testing.assert_close(gram_found, gram, rtol=0, atol=2e-5 * float(gram.abs().max()), msg=name)
@@ -181,7 +181,7 @@ def test_later_blocks_see_what_merged_ones_give(
 ) -> None:
     """Not what each model's own earlier blocks give, as RegMean's do."""
     grams = measure(encoder, task_vectors, stores, tmp_path)
-    matrices = Gram(of_one(measured(encoder.layout)), grams[0])
+    matrices = Gram(of_one(encoder.layout), grams[0])
     own = clip.to_tensors(encoder.layout.unflatten(encoder.flat + task_vectors[0]))
     chosen = images(0)[draw_exemplars(60, COUNT, SEED, "")]
     regmeans = input_grams(encoder.architecture, own, chosen, "cpu")
@@ -199,7 +199,7 @@ def test_a_single_model_is_its_own_prefix(
     chosen = images(0)[draw_exemplars(60, COUNT, SEED, "")]
     for name, expected in input_grams(encoder.architecture, own, chosen, "cpu").items():
         if name != "visual.conv1.weight" and expected.ndim == 2:
-            found = Gram(of_one(measured(encoder.layout)), values).matrix(name)
+            found = Gram(of_one(encoder.layout), values).matrix(name)
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
     np.testing.assert_array_equal(merged(encoder, task_vectors[:1], [values]), task_vectors[0])
 

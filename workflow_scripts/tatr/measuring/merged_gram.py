@@ -20,8 +20,9 @@ from tatr.data.exemplars import draw_exemplars, read_exemplars
 from tatr.data.image_store import open_images
 from tatr.errors import TatrError
 from tatr.measuring.gram import BATCH, InputGrams
+from tatr.merging.layers import by_depth
 from tatr.merging.matrices.linear_maps import Gram
-from tatr.merging.matrices.merged_grams import BLOCKS, PROJECTION, groups, of_one, of_tasks
+from tatr.merging.matrices.merged_grams import maps_in, of_maps, of_tasks
 from tatr.merging.methods.regmean import regressed
 from tatr.merging.task_weights import Weights
 from tatr.progress import progress
@@ -98,14 +99,13 @@ class _Passing:
         self._encoder, self._tower, self._task_vectors = encoder, encoder.architecture.vision, task_vectors
         self._weights = weights
         self._exemplars, self._device, self._tokens, self._grams = exemplars, device, tokens, grams
+        self._parts = by_depth(encoder.layout)
         self._starts = range(0, exemplars.count, BATCH)
 
     @torch.no_grad()
     def embed(self, images: Iterable[Path]) -> None:
         """Write down what the first block takes, in the encoder that has the mean of all embeddings."""
-        inner = (f"{BLOCKS}.", "visual.ln_post.", PROJECTION)
-        first = [p for p in self._encoder.layout.parameters if not p.name.startswith(inner)]
-        merged = self._merged(first, [])
+        merged = self._merged(self._parts[0])
         for task, path in enumerate(images):
             stored = open_images(path, "train")
             chosen = draw_exemplars(len(stored), self._exemplars.count, self._exemplars.seed, str(path))
@@ -116,23 +116,18 @@ class _Passing:
 
     def measure(self) -> Iterator[np.ndarray]:
         """The matrices, block by block and in each task by task; the first comes before the second is measured."""
-        *blocks, last = groups(self._encoder.layout)
-        for number, maps in enumerate(progress(blocks, "merged blocks")):
-            name = f"{BLOCKS}.{number}"
-            inside = [p for p in self._encoder.layout.parameters if p.name.startswith(f"{name}.")]
-            through = partial(_through_block, name, self._tower)
-            yield from self._measured(maps, inside, through)
-            self._advance(through, self._merged(inside, maps))
-        end = [p for p in self._encoder.layout.parameters if p.name.startswith(("visual.ln_post.", PROJECTION))]
-        yield from self._measured(last, end, _through_projection)
+        _, *blocks, head = self._parts
+        for number, block in enumerate(progress(blocks, "merged blocks")):
+            through = partial(_through_block, f"visual.transformer.resblocks.{number}", self._tower)
+            yield from self._measured(block, through)
+            self._advance(through, self._merged(block, maps_in(block)))
+        yield from self._measured(head, _through_projection)
 
-    def _measured(
-        self, maps: Sequence[Parameter], inside: Sequence[Parameter], through: Layers
-    ) -> Iterator[np.ndarray]:
+    def _measured(self, part: Sequence[Parameter], through: Layers) -> Iterator[np.ndarray]:
         for task, vector in enumerate(self._task_vectors):
-            own = self._at(inside, (vector[p.offset : p.stop] for p in inside))
+            own = self._at(part, (vector[p.offset : p.stop] for p in part))
             sums = self._watched(task, through, own)
-            for place, weight in enumerate(maps):  # where the last block's lay: no other is needed any more
+            for place, weight in enumerate(maps_in(part)):  # where the last block's lay: no other is needed any more
                 matrix = sums.pop(weight.name).div_(self._exemplars.count).cpu().numpy()
                 self._grams.write((task, place), matrix)
                 yield matrix
@@ -154,14 +149,14 @@ class _Passing:
     def _batch(self, task: int, start: int) -> Tensor:
         return torch.from_numpy(self._tokens.read((task, start))).to(self._device)
 
-    def _merged(self, parameters: Sequence[Parameter], maps: Sequence[Parameter]) -> clip.Parameters:
+    def _merged(self, parameters: Sequence[Parameter], maps: Sequence[Parameter] = ()) -> clip.Parameters:
         """θ_pre + v at these parameters, by RegMean where they are maps whose matrices were measured."""
         grams = [self._gram(task, maps) for task in range(len(self._task_vectors))]
         off_diagonal = self._exemplars.off_diagonal
         return self._at(parameters, regressed(parameters, self._task_vectors, grams, self._weights, off_diagonal))
 
     def _gram(self, task: int, maps: Sequence[Parameter]) -> Gram:
-        matrices, places = of_one(maps), {weight.name: place for place, weight in enumerate(maps)}
+        matrices, places = of_maps(maps), {weight.name: place for place, weight in enumerate(maps)}
 
         def entries(weight: str, inside: slice) -> np.ndarray:
             return self._grams.read((task, places[weight]), inside)

@@ -35,6 +35,13 @@ def places(layout: Layout) -> list[Place]:
     ]
 
 
+def by_depth(layout: Layout) -> list[list[Parameter]]:
+    """The parameters before the residual blocks, in each of these, and after them."""
+    depths = [place.depth for place in places(layout)]
+    pairs = [*zip(layout.parameters, depths, strict=True)]
+    return [[parameter for parameter, at in pairs if at == depth] for depth in range(max(depths, default=0) + 1)]
+
+
 def layer_name(depth: int, deepest: int) -> str:
     """What figures call a depth."""
     return "stem" if depth == 0 else "head" if depth == deepest else str(depth)

@@ -8,7 +8,7 @@ from annotated_types import Interval
 
 from tatr.errors import TatrError
 from tatr.merging.matrices.linear_maps import Gram
-from tatr.merging.matrices.merged_grams import measured, of_one, of_task, of_tasks
+from tatr.merging.matrices.merged_grams import of_one, of_task, of_tasks
 from tatr.merging.methods import method
 from tatr.merging.methods.regmean import regressed
 from tatr.merging.task_weights import Weights
@@ -62,7 +62,7 @@ def regmean_plusplus(
         TatrError: Gram matrices of another number of entries than the encoder's maps have.
     """
     # `exemplars` is a setting of the stage that measures `merged_grams`; here they have been measured.
-    matrices = of_one(measured(layout))
+    matrices = of_one(layout)
     for values in merged_grams:
         _check_size(values, matrices)
     grams = [Gram(matrices, values) for values in merged_grams]
