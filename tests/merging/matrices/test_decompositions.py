@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import scipy.sparse.linalg
 
 from tatr.merging.matrices import decompositions
-from tatr.merging.matrices.decompositions import leading, orthogonalised, polar
+from tatr.merging.matrices.decompositions import largest_eigenvalues, leading, orthogonalised, polar
 
 RNG = np.random.default_rng(0)
 
@@ -104,3 +105,29 @@ def test_the_full_decomposition_is_taken_where_values_are_too_small_to_tell(
     monkeypatch.setattr(decompositions, "_decomposed", lambda *given: calls.append(given) or decomposed(*given))
     polar(MATRICES[name]() if name in MATRICES else np.zeros((4, 3)))
     assert bool(calls) == full
+
+
+@pytest.mark.parametrize("converges", [True, False])
+@pytest.mark.parametrize(("size", "count"), [(200, 4), (200, 1), (60, 4), (5, 5), (1, 1), (40, 0)])
+def test_the_largest_eigenvalues_are_those_of_a_full_decomposition(
+    size: int, count: int, converges: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise scipy.sparse.linalg.ArpackNoConvergence("too close together", np.empty(0), np.empty((0, 0)))
+
+    if not converges:
+        monkeypatch.setattr(scipy.sparse.linalg, "eigsh", fail)
+    rng = np.random.default_rng(size)
+    basis, _ = np.linalg.qr(rng.standard_normal((size, size)))
+    stated = np.sort(rng.standard_normal(size) ** 3)[::-1]
+    values, vectors = largest_eigenvalues(basis * stated @ basis.T, count)
+    np.testing.assert_allclose(values, stated[:count], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(np.abs(basis[:, :count].T @ vectors), np.eye(size)[:count, :count], atol=1e-6)
+
+
+@pytest.mark.parametrize("matrix", [np.zeros((100, 100)), -np.eye(100), np.diag(np.r_[1.0, np.zeros(99)])])
+def test_of_equal_eigenvalues_any_vectors_serve(matrix: np.ndarray) -> None:
+    values, vectors = largest_eigenvalues(matrix, 4)
+    np.testing.assert_allclose(values, np.sort(np.diagonal(matrix))[::-1][:4], atol=1e-12)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(4), atol=1e-9)
+    np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=1e-9)

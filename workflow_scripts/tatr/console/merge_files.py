@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from tatr.errors import TatrError
 from tatr.report.plain_text import size
+from tatr.vectors.heap import keep_freed_blocks
 
 if TYPE_CHECKING:
     from tatr.merging.given_models.file_merge import FileMerge
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
             if threads < 1:
                 raise TatrError(f"--threads: {threads}: expected a number from 1 up")
             os.environ["OMP_NUM_THREADS"] = str(threads)
+        keep_freed_blocks()
 
         from tatr.merging.given_models.file_merge import prepare
 

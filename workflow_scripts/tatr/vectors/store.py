@@ -133,7 +133,8 @@ def write_vector(path: Path, size: int, layout: str, parts: Iterable[np.ndarray]
             if part.shape != (block.stop - block.start,):
                 raise TatrError(f"{path}: a part has shape {part.shape}, expected ({block.stop - block.start},)")
             hashed = hasher.submit(digest.update, part)
-            _check_finite(part, block, path)
+            if dtype is not bool:
+                _check_finite(part, block, path)
             array[block] = part
             hashed.result()
     return digest.hexdigest()

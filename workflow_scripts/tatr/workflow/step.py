@@ -22,6 +22,7 @@ from pathlib import Path
 from tatr.attempts import Attempt
 from tatr.digests import canonical_digest
 from tatr.errors import TatrError
+from tatr.vectors.heap import keep_freed_blocks
 from tatr.workflow.any_terminal import spell_what_can_not_be_shown
 from tatr.workflow.artefact import FILE, Artefact, Manifest, build, inputs_of
 from tatr.workflow.code_digest import SCRIPTS, closure, code_digest
@@ -59,6 +60,7 @@ class Step:
         arguments = self._parser().parse_args()
         _set_up_log()
         _limit_threads(arguments.threads)
+        keep_freed_blocks()
         try:
             manifest = self._make(arguments)
             logger.info("wrote %s (content %s)", arguments.output.parent, manifest.digest[:12])

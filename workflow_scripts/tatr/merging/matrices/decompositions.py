@@ -14,6 +14,10 @@ SOUND = 1e-4
 """Share of the largest singular value down to which Gram matrices serve: there vectors are orthonormal to 1e-8."""
 
 
+FEW = 16
+"""One in so many eigenvectors is found sooner by Lanczos' method than by a full decomposition."""
+
+
 class Components(NamedTuple):
     """Singular components of a matrix [m, n] with their values above zero, the largest first; all float64."""
 
@@ -62,6 +66,27 @@ def orthogonalised(parts: Iterable[Components]) -> Components:
     """
     left, values, right = (np.hstack(parts) for parts in zip(*parts, strict=True))
     return Components(polar(left)[0], values, polar(right)[0])
+
+
+def largest_eigenvalues(symmetric: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` largest eigenvalues of a symmetric matrix [n, n], the largest first, and their vectors [n, count].
+
+    A few of a large matrix are found by products with it alone, as exactly (Lanczos' method, from a fixed start).
+    """
+    from scipy.sparse.linalg import ArpackError, eigsh  # no part of a light installation
+
+    size = len(symmetric)
+    if count and FEW * count <= size:
+        start = np.random.default_rng(0).standard_normal(size)
+        try:
+            values, vectors = eigsh(symmetric, count, which="LA", v0=start)
+        except ArpackError:  # values that are all but equal, or all zero
+            pass
+        else:
+            order = np.argsort(-values)
+            return values[order], vectors[:, order]
+    values, vectors = np.linalg.eigh(symmetric)
+    return values[::-1][:count], vectors[:, ::-1][:, :count].copy()  # a slice would keep all vectors in memory
 
 
 def polar(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

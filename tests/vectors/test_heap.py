@@ -1,0 +1,43 @@
+"""Freed memory stays with a command's process: blocks that are filled anew bring few new pages."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
+ROUNDS, BLOCK = 50, 2**22
+
+FILL = f"""
+import resource
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from tatr.vectors.heap import keep_freed_blocks
+
+def fill(_):
+    for _ in range({ROUNDS}):
+        blocks = [np.ones({BLOCK}, np.uint8) for _ in range(3)]
+
+if {{kept}}:
+    keep_freed_blocks()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+with ThreadPoolExecutor(2) as pool:
+    list(pool.map(fill, range(2)))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
+def test_blocks_that_are_filled_anew_bring_few_new_pages() -> None:
+    without, kept = (pages(kept) for kept in (False, True))
+    assert kept < without / 4, "what was freed went back to the system"
+    assert kept < 10 * 6 * BLOCK / 4096, "more pages than ten times what is held at once"
+
+
+def pages(kept: bool) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", FILL.format(kept=kept)], cwd=SCRIPTS, capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
