@@ -84,6 +84,7 @@ SETTINGS = [
     config("a class twice", OWN % "classnames: [a, b, a]", "own.classnames", "'a' is listed twice"),
     config("too few class names", PLAIN + "tasks: {cars: {classnames: [a, b]}}\n", "12 classes, but classnames 2"),
     config("a percentage", PLAIN.replace("ties", "ties, density: 20%"), "merges[0].density", "'20%'", "mean 0.2?"),
+    config("a percentage of entries", PLAIN.replace("ties", "ties, density: 20"), "density: 20", "mean 0.2?"),
     config("a whole percentage", PLAIN.replace("ties", "ties, trust_region: {tau: 5}"), "tau: 5", "mean 0.05?"),
     config("infinity", PLAIN.replace("ties", "ties, coefficient: .inf"), "merges[0].coefficient: .inf", "a number"),
     config("an empty sweep", PLAIN.replace("ties", "ties, coefficient: []"), "merges[0].coefficient", "an empty list"),

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from tatr.training.pretraining import contrastive_loss, pretrain
+from tatr.workflow.artefact import FILE
+from tatr.workflow.verification import problems
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "backbones" / "tiny-clip"
@@ -48,3 +50,7 @@ def test_the_shipped_checkpoint_fits_its_config() -> None:
     stored = load_file(FOLDER / "model.safetensors")
     assert {name: tensor.shape for name, tensor in stored.items()} == expected
     assert all(tensor.isfinite().all() for tensor in stored.values())
+
+
+def test_the_shipped_backbone_is_whole() -> None:
+    assert list(problems(FOLDER / FILE)) == []

@@ -40,7 +40,11 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     try:
         method = _method(arguments)
-        given = vars(_parser(method, prog).parse_args(arguments))
+        parser = _parser(method, prog)
+        known, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            parser.error(_unknown(unknown, method))
+        given = vars(known)
         settings = _settings(method, {name: given[name] for name in method.parameters if name in given})
         if (threads := given["threads"]) is not None:
             if threads < 1:
@@ -82,12 +86,18 @@ def _method(arguments: Sequence[str] | None) -> "Method":
     return load(first.parse_known_args(arguments)[0].method)
 
 
-def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
-    from tatr.merging import sensitivities
+def _free() -> list[str]:
+    """The methods that need no data."""
     from tatr.merging.given_models.file_merge import NEEDS_DATA
     from tatr.merging.methods import load, names
 
-    free = [name for name in names() if not NEEDS_DATA.keys() & set(load(name).needs)]
+    return [name for name in names() if not NEEDS_DATA.keys() & set(load(name).needs)]
+
+
+def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
+    from tatr.merging import sensitivities
+
+    free = ", ".join(_free())
     parser = argparse.ArgumentParser(
         prog=prog,
         description=__doc__,
@@ -98,7 +108,7 @@ def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
     parser.add_argument("base", type=Path, metavar="BASE", help="the model that all others were fine-tuned from")
     parser.add_argument("finetuned", nargs="+", metavar="FINETUNED", help="fine-tuned models: PATH or NAME=PATH")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the folder to make")
-    parser.add_argument("--method", default="task_arithmetic", help=f"one of {', '.join(free)} (default: %(default)s)")
+    parser.add_argument("--method", default="task_arithmetic", help=f"one of {free} (default: %(default)s)")
     _add_modifiers(parser, method)
     parser.add_argument(
         "--tau", type=float, metavar="τ", help="leave this share of the parameters as it is: trust region (default: no)"
@@ -121,6 +131,16 @@ def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
     )
     _add_settings(parser, method)
     return parser
+
+
+def _unknown(arguments: Sequence[str], method: "Method") -> str:
+    """What to say of arguments that the command doesn't know: an option may be a setting of another method."""
+    from tatr.merging.methods import load
+
+    option = next((text.partition("=")[0] for text in arguments if text.startswith("--")), "")
+    if others := [name for name in _free() if option[2:].replace("-", "_") in load(name).parameters]:
+        return f"{option}: no setting of {method.name} but of {', '.join(others)}; give --method, too"
+    return f"unrecognized arguments: {' '.join(arguments)}"
 
 
 def _add_settings(parser: argparse.ArgumentParser, method: "Method") -> None:

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
         print(f"\n{counted(len(wrong), 'problem')}. `tatr verify --repair CONFIG` makes what is wrong again; name the")
         print("configurations that it belongs to. What was made from it runs again only where its content has changed.")
         return 1
-    print(f"{len(found)} artefacts verified: all content is there and has the digest its manifest states.")
+    print(f"{counted(len(found), 'artefact')} verified: all content is there and has the digest its manifest states.")
     if given.touch:
         make_current(found)
         print("Their times are in order: `snakemake -n` shows what your configuration still lacks.")

@@ -171,7 +171,10 @@ def _text(detail: dict[str, Any], keys: Keys, raw: Mapping[str, Any], spelled: S
     if choices and isinstance(value, str):
         about = " (Parquet files: hub)" if issubclass(section, TaskSection) and not _close(value, choices) else ""
         return f"{written}: unknown {keys[-1]}{nearest(value, choices)}{about}"
-    return f"{written}: expected {allowed}{_advice(value, spelling, annotation, keys)}"
+    limits = detail.get("ctx", {})
+    is_share = keys[-1] == "tau" or 1 in (limits.get("lt"), limits.get("le"))
+    percent = _percent(value) if is_share else ""
+    return f"{written}: expected {allowed}{_advice(value, spelling, annotation, keys) or percent}"
 
 
 def _unknown_key(keys: Keys, section: type[Section], raw: Mapping[str, Any]) -> str:
@@ -268,9 +271,13 @@ def _advice(value: Any, spelling: Any, annotation: Any, keys: Keys) -> str:  # n
         return "; a list is a sweep only under merges"
     if number and keys[-1] in SHORTHAND and is_section(kinds[0]):
         return f"; write {{{SHORTHAND[keys[-1]]}: {value}}}"
-    if keys[-1] == "tau" and number and 1 <= value < 100:
-        return f"; it is a share, not a percentage: did you mean {value / 100:g}?"
     return ""
+
+
+def _percent(value: Any) -> str:  # noqa: ANN401
+    """What is too large for a share may be a percentage."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"; it is a share, not a percentage: did you mean {value / 100:g}?" if number and 1 <= value < 100 else ""
 
 
 def _list_in_yaml(text: str, of: Any) -> str:  # noqa: ANN401
