@@ -101,3 +101,12 @@ def arithmetic_threads(count):
 
 wildcard_constraints:
     name=r"[^/]+",
+
+
+def refused(why):
+    """In a rule's input: asking for the rule is a mistake, which this one line tells."""
+
+    def inputs(wildcards):
+        raise WorkflowError(why)
+
+    return inputs

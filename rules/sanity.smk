@@ -30,3 +30,9 @@ if plan.sanity:
             code=plan.sanity.code,
         shell:
             command_of("sanity")
+
+else:
+
+    rule sanity:
+        input:
+            refused("sanity: this configuration expects nothing of its individual models; give it the section `sanity`"),

@@ -59,6 +59,11 @@ class TestTargets:
 
 
 class TestMistakes:
+    def test_a_target_that_the_configuration_leaves_out_is_refused_by_its_name(self, finished: Checkout) -> None:
+        refused = finished.snakemake("--dry-run", "sanity")
+        assert refused.returncode
+        assert "sanity: this configuration expects nothing of its individual models" in refused.stdout + refused.stderr
+
     @pytest.mark.parametrize(
         ("old", "new", "message"),
         [

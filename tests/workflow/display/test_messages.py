@@ -151,6 +151,14 @@ class TestFailure:
 
         assert Told().of("error", text, logging.ERROR).written() == "error: suite[0]: unknown task\n"
 
+    def test_what_a_rule_refuses_when_it_is_asked_for_is_one_line(self) -> None:
+        text = (
+            'InputFunctionException in rule sanity in file "rules/sanity.smk", line 36:\nError:\n  WorkflowError:\n'
+            "    sanity: nothing is expected\nWildcards:\n\nTraceback:\n"
+            '  File "rules/common.smk", line 110, in inputs (rule sanity)'
+        )
+        assert Told().of("error", text, logging.ERROR).written() == "error: sanity: nothing is expected\n"
+
     def test_an_error_of_the_rules_keeps_its_place(self) -> None:
         text = 'KeyError in file "rules/common.smk", line 40:\n\'name\'\n  File "rules/common.smk", line 40, in f'
 

@@ -29,6 +29,9 @@ LEFT_OUT = re.compile(
 FOR_PEOPLE = re.compile(r"\A(?:WorkflowError|LockException)\b.*:$")
 """The first line of an error that people can mend. It and the last ones say where in our rules it was noticed."""
 
+OF_A_RULE = re.compile(r"\AInputFunctionException\b.*?^  WorkflowError:$(.*)^Wildcards:$", re.MULTILINE | re.DOTALL)
+"""The same, noticed when a rule's inputs were asked for."""
+
 LOCATION = re.compile(r'^  File ".*$', re.MULTILINE)
 
 
@@ -166,10 +169,7 @@ class Messages(logging.Handler):
             ):
                 return  # the job's own message is told instead
         self._pause()
-        first, _, rest = message.partition("\n")
-        self._console.print(
-            f"[red]error:[/] {escape(LOCATION.sub('', rest).strip() if FOR_PEOPLE.match(first) else message)}"
-        )
+        self._console.print(f"[red]error:[/] {escape(_for_people(message))}")
 
     def _warn(self, message: str) -> None:
         if message not in self._warned:  # many jobs may say the same
@@ -233,3 +233,11 @@ def _of_failure(failure: Failure) -> str:
     return f"{escape(failure.name)}: {escape(failure.message)}" + (
         f"\n  {escape(str(failure.log))}" if failure.log else ""
     )
+
+
+def _for_people(message: str) -> str:
+    """Of an error that people can mend, what it says; all of any other."""
+    if of_a_rule := OF_A_RULE.match(message):
+        return of_a_rule[1].strip()
+    first, _, rest = message.partition("\n")
+    return LOCATION.sub("", rest).strip() if FOR_PEOPLE.match(first) else message
