@@ -5,6 +5,7 @@ A part of the other benchmarks, which import it. Needs Linux's /proc for memory.
 
 import os
 import re
+import select
 import signal
 import statistics
 import subprocess
@@ -59,6 +60,8 @@ def measure(
         )
         peak = own = 0.0
         killed = False
+        descriptor, ended = os.pidfd_open(process.pid), select.poll()
+        ended.register(descriptor, select.POLLIN)
         try:
             while process.poll() is None:
                 now, now_own = _held(process.pid)
@@ -66,9 +69,10 @@ def measure(
                 if memory_limit and now_own > 1024 * memory_limit and not killed:
                     os.killpg(process.pid, signal.SIGKILL)  # its own session: its children, too, and no one else
                     killed = True
-                time.sleep(LOOK)
+                ended.poll(1000 * LOOK)  # which returns when the process ends, not up to a look later
             seconds = time.perf_counter() - start
         finally:
+            os.close(descriptor)
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
         output.seek(0)
