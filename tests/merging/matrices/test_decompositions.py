@@ -7,7 +7,13 @@ import pytest
 import scipy.sparse.linalg
 
 from tatr.merging.matrices import decompositions
-from tatr.merging.matrices.decompositions import largest_eigenvalues, leading, orthogonalised, polar
+from tatr.merging.matrices.decompositions import (
+    largest_eigenvalues,
+    leading,
+    orthogonalised,
+    polar,
+    polar_product,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -35,6 +41,10 @@ MATRICES: dict[str, Callable[[], np.ndarray]] = {
     "steep": lambda: with_values(60, 40, np.logspace(0, -9, 40)),
     "steep and wide": lambda: with_values(40, 60, np.logspace(0, -9, 40)),
     "a step": lambda: with_values(60, 40, np.r_[np.ones(20), np.full(20, 1e-7)]),
+    "a tail": lambda: with_values(90, 80, np.r_[np.linspace(2, 1, 74), 1e-2, 1e-3, 1e-4, 1e-5, 4e-6, 3e-6]),
+    "a tail and nothing": lambda: with_values(80, 80, np.r_[np.ones(76), 1e-5, 2e-6, 0, 0]),
+    "too long a tail": lambda: with_values(80, 80, np.r_[np.ones(60), np.full(20, 1e-5)]),
+    "too low a tail": lambda: with_values(80, 80, np.r_[np.ones(78), 1e-5, 1e-7]),
     "tiny": lambda: RNG.normal(size=(20, 30)) * 1e-30,
     "equal values": lambda: with_values(60, 40, np.ones(40)),
 }
@@ -96,7 +106,19 @@ def test_stacked_vectors_become_orthonormal_together() -> None:
     np.testing.assert_allclose(left @ right.T, parts[0].left @ parts[0].right.T, atol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "full"), [("tall", False), ("zero rows", False), ("zero", False), ("steep", True)])
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("tall", False),
+        ("zero rows", False),
+        ("zero", False),
+        ("steep", True),
+        ("a tail", False),
+        ("a tail and nothing", False),
+        ("too long a tail", True),
+        ("too low a tail", True),
+    ],
+)
 def test_the_full_decomposition_is_taken_where_values_are_too_small_to_tell(
     name: str, full: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,3 +153,13 @@ def test_of_equal_eigenvalues_any_vectors_serve(matrix: np.ndarray) -> None:
     np.testing.assert_allclose(values, np.sort(np.diagonal(matrix))[::-1][:4], atol=1e-12)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(4), atol=1e-9)
     np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name, make in MATRICES.items() if make().shape[0] >= make().shape[1]])
+def test_a_polar_factor_s_product_is_the_product_with_it(name: str) -> None:
+    matrix = MATRICES[name]()
+    other = RNG.normal(size=(matrix.shape[1], 3))
+    isometry, values = polar(matrix)
+    product, found = polar_product(matrix, other)
+    np.testing.assert_allclose(product, isometry @ other, atol=1e-7)
+    np.testing.assert_allclose(found, values)

@@ -2,7 +2,8 @@
 
 AᵀA takes one product, and its eigenvectors a third of the time of a full decomposition of A. But it squares singular
 values: those below 1e-8 of the largest would drown in the rounding of float64. So the result is checked. If all that
-is wanted lies above `SOUND` of the largest, or nothing lies below, it stands; else the full decomposition is taken.
+is wanted lies above `SOUND` of the largest, or nothing lies below, it stands. If a few lie below, as in any large
+square matrix, what the matrix does to these directions is decomposed by itself. Else the full decomposition is taken.
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,10 @@ import numpy as np
 SOUND = 1e-4
 """Share of the largest singular value down to which Gram matrices serve: there vectors are orthonormal to 1e-8."""
 
+
+STEEP, SMALLEST, TAIL = 1e-2, 1e-6, 1 / 8
+"""Shares of the largest singular value: those up to the first are decomposed by themselves if they are above the second
+(so all vectors are orthonormal to 1e-8 again, the product of the two) and no more than the third share of all."""
 
 FEW = 16
 """One in so many eigenvectors is found sooner by Lanczos' method than by a full decomposition."""
@@ -112,6 +117,24 @@ def polar(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return matrix @ ((right / values) @ right.T), values
 
 
+def polar_product(matrix: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """U Vᵀ · B and σ, with U Vᵀ as in `polar`, which it does not form: for a B of few columns.
+
+    Args:
+        matrix: A, float64 [m, n], m ≥ n.
+        other: B, float64 [n, p].
+
+    Returns:
+        U Vᵀ B, float64 [m, p]; σ, the largest first.
+    """
+    found = _from_gram(matrix, matrix.shape[1])
+    if found is None:
+        left, values, right = _decomposed(matrix, matrix.shape[1])
+        return left @ (right.T @ other), values
+    values, right = found
+    return matrix @ (right @ ((right.T @ other) / values[:, None])), values
+
+
 def _from_gram(tall: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray] | None:
     """The leading singular values above zero and their right vectors; None if they can't be told safely this way."""
     squares, basis = np.linalg.eigh(tall.T @ tall)
@@ -119,8 +142,22 @@ def _from_gram(tall: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray] | N
     largest = squares.max(initial=0)
     sound = squares > SOUND**2 * largest
     if not sound.all() and np.linalg.norm(tall @ basis[:, ~sound]) > _zero(np.sqrt(largest), tall):
-        return None
+        return _with_tail(tall, squares, basis) if rank == tall.shape[1] else None
     return np.sqrt(squares[sound]), np.ascontiguousarray(basis[:, sound])
+
+
+def _with_tail(tall: np.ndarray, squares: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """All singular values above zero and their right vectors, where a few are too small to be told by their squares."""
+    largest = np.sqrt(squares[0])
+    steep = squares <= (STEEP * largest) ** 2
+    if steep.sum() > TAIL * len(squares):
+        return None
+    _, values, turn = np.linalg.svd(tall @ basis[:, steep], full_matrices=False)
+    there = values > _zero(largest, tall)
+    if (values[there] < SMALLEST * largest).any():
+        return None
+    right = np.hstack([basis[:, ~steep], basis[:, steep] @ turn[there].T])
+    return np.concatenate([np.sqrt(squares[~steep]), values[there]]), right
 
 
 def _decomposed(matrix: np.ndarray, rank: int) -> Components:

@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval
 
-from tatr.merging.matrices.decompositions import leading, orthogonalised, polar
+from tatr.merging.matrices.decompositions import leading, orthogonalised, polar, polar_product
 from tatr.merging.matrices.linear_maps import inputs_of
 from tatr.merging.matrices.measured_tasks import MeasuredTasks, each_measured
 from tatr.merging.matrices.task_matrices import is_matrix
@@ -121,11 +121,14 @@ def _essential(tasks: MeasuredTasks) -> np.ndarray:
         rights.append((norms[-1] ** 2 * weights)[:, None] * (basis.T @ matrix))
     if not norms:
         return np.zeros(tasks.shape)
-    left, left_values = polar(np.hstack(lefts))
     stacked = np.vstack(rights) / np.mean(norms) ** 2
     columns = np.linalg.norm(stacked, axis=0)
     right, right_values = polar(stacked * (columns / columns.mean()) ** 2)
-    return 2 * left_values.mean() * right_values.mean() * (left @ right)
+    left = np.hstack(lefts)
+    lefts.clear()  # all of them are as large as `left`
+    merged, left_values = polar_product(left, right)
+    merged *= 2 * left_values.mean() * right_values.mean()
+    return merged
 
 
 def _principal(matrix: np.ndarray, moments: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
