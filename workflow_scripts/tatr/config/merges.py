@@ -13,6 +13,7 @@ from tatr.merging.calibration import TITLES as CALIBRATIONS
 from tatr.merging.calibration import Alpha, refusal
 from tatr.merging.coefficients import ByTensor
 from tatr.merging.methods import Method, load, names, refusal_of_weights
+from tatr.merging.task_weights import LEAST, MOST
 from tatr.settings import meaning
 from tatr.training.recipes.surgery import Surgery
 
@@ -193,6 +194,10 @@ class Merge(Section):
     def _check_weights(cls, weights: dict[str, float] | None, info: ValidationInfo) -> dict[str, float] | None:
         if weights and "method" in info.data and (reason := refusal_of_weights(load(info.data["method"]))):
             raise ValueError(reason)
+        if strange := [
+            f"{task}: {weight:g}" for task, weight in (weights or {}).items() if not LEAST <= weight <= MOST
+        ]:
+            raise ValueError(f"{strange[0]}: expected a number from {LEAST:g} to {MOST:g}")
         return weights
 
     @field_validator("calibration")
