@@ -417,3 +417,23 @@ def test_folders_without_a_model_say_what_is_there(base: Path, tmp_path: Path, r
     refused(empty, match=r"save the model as safetensors \(pickled files are not read: pytorch_model.bin\)")
     refused(tmp_path / "nowhere", match="nowhere: no such file")
     refused(base / "config.json/x", match="x: no such file")
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties"])
+def test_a_model_without_a_name_does_not_take_the_bases_place(method: str, base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TatrError, match=r"^finetuned: .*cars has no name; give it one$"):
+        merge_files(base, {"": folder(tmp_path / "cars", weights(1))}, tmp_path / "out", method=method)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dtype", ["i8", "?"])
+def test_the_model_whose_type_has_no_arithmetic_is_named(
+    dtype: str, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    theta = folder(tmp_path / "theta", weights(0) | {"steps": np.ones(2, "f4")})
+    models = [folder(tmp_path / name, weights(k) | {"steps": np.ones(2, kind)}) for k, name, kind in (
+        (1, "cars", "f2"), (2, "signs", dtype))]  # fmt: skip
+    stated = {"i8": "I64", "?": "BOOL"}[dtype]
+    told = rf"'steps' differs .* 'model2' .*, as its type in 'model2' \({stated}\) has no arithmetic here"
+    refused(*models, theta=theta, match=told)
+    refused(theta, theta=models[1], match=rf"'steps' differs .*, as its type \({stated}\) has no arithmetic here")

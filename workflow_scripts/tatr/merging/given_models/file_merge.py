@@ -313,6 +313,8 @@ def prepare(
     settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
     _check_settings(chosen, settings)
     check_calibration(calibration, chosen)
+    if "" in finetuned:  # is what the base is called here
+        raise TatrError(f"finetuned: {finetuned['']} has no name; give it one")
     of_models = task_weights_of(weights, finetuned)
     if of_models and (reason := refusal_of_weights(chosen)):
         raise TatrError(f"weights: {reason}")
