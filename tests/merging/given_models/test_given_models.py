@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -437,3 +438,14 @@ def test_the_model_whose_type_has_no_arithmetic_is_named(
     told = rf"'steps' differs .* 'model2' .*, as its type in 'model2' \({stated}\) has no arithmetic here"
     refused(*models, theta=theta, match=told)
     refused(theta, theta=models[1], match=rf"'steps' differs .*, as its type \({stated}\) has no arithmetic here")
+
+
+def test_what_macos_leaves_beside_files_is_no_model(base: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    cars = folder(tmp_path / "cars", weights(1), shards=2)
+    for model in (base, cars):
+        for path in [*model.iterdir()]:
+            (model / f"._{path.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(100))
+    merge_files(base, [cars], tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"config.json", "merge.json", "model.safetensors"}
+    shutil.rmtree(tmp_path / "out")
+    refused(base / "._model.safetensors", match=r"what macOS keeps .*; give the file itself, .* without `\._`")
