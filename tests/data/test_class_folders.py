@@ -361,3 +361,10 @@ def test_classes_that_are_divided_are_not_mixed_up(root: Path) -> None:
         TatrError, match=r"its class folders are divided \(Test, train\), which tasks\.t\.test_fraction"
     ):
         load(root)
+
+
+def test_classes_whose_names_speak_of_splits_are_classes(tmp_path: Path) -> None:
+    for name in ("train station/inside", "train station/outside", "test tube/full", "test tube/empty", "bus"):
+        for i in range(4):
+            save(tmp_path / name / f"{i}.png")
+    assert load(tmp_path, test_fraction=0.25).classnames == ["bus", "test tube", "train station"]
