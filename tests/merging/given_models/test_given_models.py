@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from tatr import TatrError, merge, merge_files
 from tatr.merging.methods import load, names
+from tatr.weights.safetensors_file import write_safetensors
 
 Weights = dict[str, np.ndarray]
 DATA_FREE = [name for name in names() if not {*load(name).needs} - {"layout"}]
@@ -449,3 +450,21 @@ def test_what_macos_leaves_beside_files_is_no_model(base: Path, tmp_path: Path, 
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"config.json", "merge.json", "model.safetensors"}
     shutil.rmtree(tmp_path / "out")
     refused(base / "._model.safetensors", match=r"what macOS keeps .*; give the file itself, .* without `\._`")
+
+
+def test_folders_above_a_merge_that_fails_are_not_left(base: Path, tmp_path: Path) -> None:
+    broken = weights(1) | {"layers.1.norm.weight": np.full(4, np.nan, "f4")}
+    cars = folder(tmp_path / "cars", broken)
+    (tmp_path / "mine").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(TatrError, match="NaN"):
+        merge_files(base, [cars], tmp_path / "mine/new/deep/out")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_quantised_models_are_told_as_such(base: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    small = {name: ("F8_E4M3", tensor.shape) for name, tensor in weights(1).items()}
+    write_safetensors(tmp_path / "cars.safetensors", small, [bytes(tensor.size) for tensor in weights(1).values()])
+    refused(
+        tmp_path / "cars.safetensors", match=r"'model1' \(F8_E4M3\) .* save the whole model in bfloat16 or float32;"
+    )

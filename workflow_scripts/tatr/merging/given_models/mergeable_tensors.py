@@ -11,6 +11,9 @@ from tatr.merging.given_models.renamed import renaming
 from tatr.vectors.layout import Parameter
 from tatr.weights.adapters import REMEDY, adapter_tensor
 
+SMALL = ("F4", "F6", "F8")
+"""How floating-point types of 8 bits or fewer are called in files."""
+
 
 class Described(Protocol):
     """A tensor, unread."""
@@ -139,10 +142,12 @@ def _check_names(base: Model, model: Model, where: str, ignored: Collection[str]
 
 def _without_arithmetic(name: str, base: Model, models: Mapping[str, Model]) -> str:
     """The first type of a tensor that can't be merged; only a model's may be such a one."""
-    if not (entry := base.entries[name]).is_floating:
-        return f"its type ({entry.dtype}) has no arithmetic here"
-    task = next(task for task, model in models.items() if not model.entries[name].is_floating)
-    return f"its type in '{task}' ({models[task].entries[name].dtype}) has no arithmetic here"
+    dtype, where = base.entries[name].dtype, ""
+    if base.entries[name].is_floating:
+        task = next(task for task, model in models.items() if not model.entries[name].is_floating)
+        dtype, where = models[task].entries[name].dtype, f" in '{task}'"
+    quantised = ", which is for inference: save the whole model in bfloat16 or float32" if dtype[:2] in SMALL else ""
+    return f"its type{where} ({dtype}) has no arithmetic here{quantised}"
 
 
 def _check_shapes(name: str, base: Model, models: Mapping[str, Model], option: Callable[[str], str]) -> None:
