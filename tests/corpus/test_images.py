@@ -321,7 +321,11 @@ BAD = [
         listed(ALL, "ant/03.png\n"),
         ("1 images are named by both train.txt and test.txt, first data/ant/03.png",),
     ),
-    BadInput("a list that is no text", listed(ALL, "ant/09.png\ud800\n"), ("data/test.txt: not a readable list",)),
+    BadInput(
+        "a list that is no text",
+        listed(ALL, "ant/09.png\ud800\n"),
+        ("data/test.txt: not a readable list", "save it as UTF-8"),
+    ),
     BadInput(
         "no Parquet files",
         damaged(lambda root: [path.unlink() for path in root.iterdir()]),

@@ -61,8 +61,9 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
         raise TatrError(f"{key}: test_fraction and lists both say what the test images are; leave one out")
     if given:
         _refuse_splits(root, given[0], key)
-        # A folder that holds the lists is no class.
-        without = {Path(file).parts[0] for file in (settings["lists"] or {}).values() if Path(file).parent.parts}
+        # A folder that holds the lists is no class, unless it holds images, too.
+        above = {Path(file).parts[0] for file in (settings["lists"] or {}).values() if Path(file).parent.parts}
+        without = {name for name in above & _folders(root) if not _holds_images(root / name)}
         classes = _classes(root, without, key)
         found = _found(root, [root], classes, key)
         train, test = _divided(found, classes, root, settings)
