@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tatr.config.section import Section, as_number, section_of
+from tatr.data.class_names import as_seen
 from tatr.digests import canonical
 from tatr.merging import sensitivities
 from tatr.merging.calibration import TITLES as CALIBRATIONS
@@ -188,6 +189,13 @@ class Merge(Section):
         if "method" not in info.data or not isinstance(raw, dict):
             return raw
         return settings_of(load(info.data["method"])).model_validate(raw).model_dump(mode="json")
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str | None) -> str | None:
+        if name is not None and not as_seen(name):
+            raise ValueError("a row without a name; give it one, or leave the key out")
+        return name
 
     @field_validator("weights")
     @classmethod
