@@ -20,7 +20,8 @@ def run(job: Job) -> None:
         own = json.loads((images / "classnames.json").read_text(encoding="utf-8"))
         classnames = prompt_names(own, job.settings["task"], str(images.folder))
     text = load_tensors(backbone / "text.safetensors")
-    weight = zero_shot_head(text, architecture, classnames, job.settings["templates"])
+    key = f"tasks.{job.settings['task']}.classnames"
+    weight = zero_shot_head(text, architecture, classnames, job.settings["templates"], key)
     save_tensors({"weight": weight}, job.folder / "head.safetensors")
     job.add_file("head.safetensors")
     job.add_json("classnames.json", classnames)

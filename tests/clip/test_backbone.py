@@ -200,6 +200,41 @@ def test_transformers_activations_that_we_lack_are_refused(tmp_path: Path) -> No
         backbones.of_file(tmp_path, facts)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("config.json", '{"vision_config": null}', None),
+        (
+            "config.json",
+            '{"vision_config": {"hidden_act": ["gelu"]}}',
+            r"hidden_act is \['gelu'\]; expected quick_gelu",
+        ),
+        ("config.json", '{"vision_config": {"hidden_act": null}}', "hidden_act is None; expected quick_gelu"),
+        ("config.json", "[" * 99_999, "config.json: not JSON .*; copy it again, or remove it"),
+        ("config.json", "[]", "config.json: not JSON .*; copy it again, or remove it"),
+        ("open_clip_config.json", '{"preprocess_cfg": null}', None),
+        ("open_clip_config.json", '{"preprocess_cfg": [1]}', r"preprocess_cfg: \[1\]: expected a section"),
+        (
+            "preprocessor_config.json",
+            '{"image_mean": 0.5}',
+            "preprocessor_config.json: mean: 0.5: expected three numbers",
+        ),
+        ("preprocessor_config.json", '{"image_std": [0, 1, 1]}', "std: .*: expected three numbers above 0"),
+    ],
+)
+def test_configs_beside_weights_that_are_not_as_they_should_be(
+    name: str, text: str, told: str | None, tmp_path: Path
+) -> None:
+    library = "open_clip" if name.startswith("open_clip") else "transformers"
+    facts = {"format": f"safetensors, {library} names", "quick_gelu": None}
+    (tmp_path / name).write_text(text)
+    if told is None:
+        assert not backbones.of_file(tmp_path, facts).preprocess
+        return
+    with pytest.raises(TatrError, match=told):
+        backbones.of_file(tmp_path, facts)
+
+
 def test_fetched_weights(
     take_over: Callable[..., Path], tensors: Tensors, make_artefact: Callable[..., Artefact]
 ) -> None:

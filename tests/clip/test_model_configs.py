@@ -66,3 +66,11 @@ def test_image_size(given: dict[str, Any], expected: int) -> None:
 def test_oblong_images_are_refused() -> None:
     with pytest.raises(TatrError, match=r"vision_cfg\.image_size: \[64, 32\]: only models of square images"):
         image_size({"vision_cfg": {"image_size": [64, 32]}})
+
+
+def test_all_of_open_clips_own_are_as_they_should_be() -> None:
+    for name in open_clip.list_models():
+        try:
+            model_config(name)
+        except TatrError as error:
+            assert "not supported" in str(error) or "not installed" in str(error)

@@ -246,3 +246,19 @@ def test_an_incomplete_config_names_the_missing_key(model: dict[str, Any], secti
     del (config[section] if section else config)[key]
     with pytest.raises(TatrError, match=rf"model\.json: the model config lacks '{key}'"):
         Architecture.of(config, "model.json")
+
+
+@pytest.mark.parametrize("other", ["CAT", "cat ", "&#99;at"])
+def test_classes_that_are_one_to_the_text_encoder_are_refused(tiny: Model, other: str) -> None:
+    reference, architecture = tiny
+    with pytest.raises(TatrError, match=r"^tasks\.pets\.classnames: 'cat' and '.*' are one to the text encoder"):
+        zero_shot_head(
+            parameters(reference), architecture, ["dog", "cat", other], ["a {}.", "{}"], "tasks.pets.classnames"
+        )
+
+
+def test_names_that_differ_beyond_what_is_read_are_refused(tiny: Model) -> None:
+    reference, architecture = tiny
+    long = "x " * architecture.context_length
+    with pytest.raises(TatrError, match="which reads the beginning of a prompt alone"):
+        zero_shot_head(parameters(reference), architecture, [f"{long}a", f"{long}b"], ["a {}."])

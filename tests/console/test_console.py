@@ -71,3 +71,7 @@ def test_files_are_merged(tmp_path: Path) -> None:
 def test_a_command_s_status_is_that_of_the_process(tmp_path: Path) -> None:
     done = tatr("verify", tmp_path)
     assert (done.returncode, "holds no artefacts" in done.stdout) == (1, True)
+    (tmp_path / "manifest.json").write_text("{}")
+    done = tatr("verify", tmp_path / "manifest.json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"error: {tmp_path}/manifest.json: is a file; give the folder that holds it: {tmp_path}\n" in done.stderr

@@ -124,6 +124,7 @@ def test_warnings_and_what_is_not_copied_are_shown(run_script: Run, models: list
         ("runs/../digits", "digits"),
         ("cache/models--org--cars", "cars"),
         ("cache/models--org--cars/snapshots/0a1b", "cars"),
+        ("runs/.safetensors", ".safetensors"),
     ],
 )
 def test_models_are_called_like_what_people_know(path: str, name: str) -> None:

@@ -176,6 +176,28 @@ BACKBONES = [
         {"model_cfg": {"vision_cfg": {}, "text_cfg": {}}, "preprocess_cfg": {"resize_mode": "longest"}},
         "'longest': images are resized by 'shortest' or 'squash'",
     ),
+    *(
+        backbone(
+            f"{key} is {value!r}",
+            {"model_cfg": {"embed_dim": 8, "vision_cfg": {key: value}, "text_cfg": {}}},
+            f"vision_cfg.{key}: {value!r}: expected a {kind}",
+        )
+        for key, value, kind in (
+            ("image_size", "32", "whole number from 1 up"),
+            ("image_size", 0, "whole number from 1 up"),
+            ("patch_size", [16, 8.5], "whole number from 1 up"),
+            ("layers", True, "whole number from 1 up"),
+            ("timm_model_name", 3, "name"),
+        )
+    ),
+    *(
+        backbone(
+            f"{key} is {value!r}",
+            {"model_cfg": {"vision_cfg": {}, "text_cfg": {}}, "preprocess_cfg": {key: value}},
+            f"preprocess_cfg: {key}: {value!r}: expected three numbers",
+        )
+        for key, value in (("mean", "0.5"), ("mean", [0.5, 0.5]), ("mean", None), ("std", [0.2, 0.2, 0]))
+    ),
 ]
 
 

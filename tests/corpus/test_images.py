@@ -204,6 +204,16 @@ BAD = [
         ("called like splits, not like classes (train, val)", "rename 'val' to 'test'"),
     ),
     BadInput(
+        "splits with other words in their names",
+        lambda folder: (folders(folder, "seg_train", "seg_test"), images(folder))[1],
+        ("no folder 'train', but seg_test, seg_train", "rename 'seg_train' to 'train' and 'seg_test' to 'test'"),
+    ),
+    BadInput(
+        "splits of several words divided as if they were classes",
+        lambda folder: (folders(folder, "Training set", "Test set"), images(folder, test_fraction=0.2))[1],
+        ("called like splits, not like classes (Test set, Training set)", "rename 'Training set' to 'train'"),
+    ),
+    BadInput(
         "a test set without labels",
         divided(lambda root: [path.rename(root / f"test/{i}.png") for i, path in enumerate(root.glob("test/*/*"))]),
         ("data/test: holds no image of any class", "outside of the class folders (24: "),
@@ -311,7 +321,11 @@ BAD = [
         listed(ALL, "ant/03.png\n"),
         ("1 images are named by both train.txt and test.txt, first data/ant/03.png",),
     ),
-    BadInput("a list that is no text", listed(ALL, "ant/09.png\ud800\n"), ("data/test.txt: not a readable list",)),
+    BadInput(
+        "a list that is no text",
+        listed(ALL, "ant/09.png\ud800\n"),
+        ("data/test.txt: not a readable list", "save it as UTF-8"),
+    ),
     BadInput(
         "no Parquet files",
         damaged(lambda root: [path.unlink() for path in root.iterdir()]),

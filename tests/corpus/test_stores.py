@@ -90,6 +90,7 @@ BAD = [
         ("no manifest", lambda a: (a / FILE).unlink(), ("digits/manifest.json", "missing", "run the step")),
         ("a manifest cut short", lambda a: _edit(a / FILE, lambda b: b[:99]), ("digits/manifest.json", REPAIR)),
         ("a manifest that is no object", lambda a: (a / FILE).write_text("[]"), ("not a manifest", REPAIR)),
+        ("a manifest without a bottom", lambda a: (a / FILE).write_text("[" * 99_999), ("not a manifest", REPAIR)),
         ("a manifest that is a folder", lambda a: ((a / FILE).unlink(), (a / FILE).mkdir()), ("manifest", REPAIR)),
         ("a manifest without a seal", _manifest(lambda s: s.pop("seal")), ("not a manifest", REPAIR)),
         ("another task in a manifest", _manifest(lambda s: s["settings"].update(task="x")), ("its seal", REPAIR)),

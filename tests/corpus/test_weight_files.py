@@ -196,6 +196,15 @@ BAD = [
     BadInput(
         "a pattern of nothing", merging(saved(tensors(3)), "--ignore", "head[0]"), ("head[0]", "no tensor is called so")
     ),
+    *(
+        BadInput(
+            f"a weight of {weight}",
+            merging(saved(tensors(3)), "--weight", "cars=2", "--weight", f"signs={weight}", *average),
+            ("signs", weight, "expected a number from 1e-30 to 1e+30"),
+        )
+        for weight in ("1e-45", "1e+308")
+        for average in ((), ("--method", "weight_average"))
+    ),
     BadInput("a cache without its snapshot", merging(hub("0a1b", "2c3d")), ("cars--org", "'0a1b'", "download")),
     BadInput("a cache of two snapshots", merging(hub("", "0a1b", "2c3d")), ("0a1b, 2c3d", "give its folder")),
     BadInput("a link to nothing", merging(dangling), ("cars/model.safetensors", "missing", "download")),

@@ -76,6 +76,14 @@ def test_names_of_the_source_serve_where_no_others_are_given() -> None:
         prompt_names(None, "t", "here")
     with pytest.raises(TatrError, match=r"tasks\.t\.classnames: must be given, .* two classes called 'sea lake'"):
         prompt_names(["sea_lake", "forest", "sea lake"], "t", "here")
+    with pytest.raises(TatrError, match=r"must be given, .* has a class without a name \('_', label 1\)"):
+        prompt_names(["sea", "_"], "t", "here")
+
+
+@pytest.mark.parametrize("name", ["cafe\N{COMBINING ACUTE ACCENT}", "caf\xe9_", "\tcaf\xe9"])
+def test_names_that_look_the_same_are_spelt_out(name: str) -> None:
+    with pytest.raises(TatrError, match=r"must be given, .* two classes called .* \(as 'caf\\xe9' and '"):
+        prompt_names(["caf\xe9", "bar", name], "t", "here")
 
 
 def test_classes_without_names_are_called_by_their_labels() -> None:

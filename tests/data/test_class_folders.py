@@ -361,3 +361,22 @@ def test_classes_that_are_divided_are_not_mixed_up(root: Path) -> None:
         TatrError, match=r"its class folders are divided \(Test, train\), which tasks\.t\.test_fraction"
     ):
         load(root)
+
+
+def test_classes_whose_names_speak_of_splits_are_classes(tmp_path: Path) -> None:
+    for name in ("train station/inside", "train station/outside", "test tube/full", "test tube/empty", "bus"):
+        for i in range(4):
+            save(tmp_path / name / f"{i}.png")
+    assert load(tmp_path, test_fraction=0.25).classnames == ["bus", "test tube", "train station"]
+
+
+def test_a_class_whose_folder_holds_the_lists_is_one(tmp_path: Path) -> None:
+    classes = ["ant", "bee", "cow"]
+    for name in classes:
+        for i in range(20):
+            save(tmp_path / name / f"{i}.png")
+    for split, numbers in (("train", range(15)), ("test", range(15, 20))):
+        text = "".join(f"{name}/{i}.png\n" for name in classes for i in numbers)
+        (tmp_path / f"ant/{split}.txt").write_text(text)
+    lists = {"train": "ant/train.txt", "test": "ant/test.txt"}
+    assert load(tmp_path, lists=lists, test_fraction=None).classnames == classes

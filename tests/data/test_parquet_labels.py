@@ -242,3 +242,58 @@ def test_names_that_are_no_list_of_names(tmp_path: Path, names: str) -> None:
         metadata = {"huggingface": re.sub("NAMES", names, '{"info": {"features": {"label": {"names": NAMES}}}}')}
         pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
     assert load(tmp_path).classnames is None
+
+
+@pytest.mark.parametrize("empty", [" ", "\t\n", "\xa0"])
+def test_a_text_of_spaces_is_no_label(tmp_path: Path, empty: str) -> None:
+    with pytest.raises(TatrError, match=r"train\.parquet: 15 images have no label"):
+        load(write(tmp_path, ["cat", empty] * 15))
+
+
+@pytest.mark.parametrize("name", ["null", '""'])
+def test_a_class_of_numbers_that_has_no_name(tmp_path: Path, name: str) -> None:
+    write(tmp_path, LABELS)
+    for path in tmp_path.iterdir():
+        metadata = {"huggingface": f'{{"info": {{"features": {{"label": {{"names": ["a", {name}, "c\\ud800"]}}}}}}}}'}
+        pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
+    assert load(tmp_path).classnames == ["a", "", "c\\ud800"]
+    with pytest.raises(TatrError, match=r"tasks\.t\.classnames: must be given, .* has a class without a name"):
+        load(tmp_path, classnames=None)
+
+
+@pytest.mark.parametrize("name", ["image", "label"])
+def test_two_columns_of_one_name(tmp_path: Path, name: str) -> None:
+    columns = [("image", pa.array([PNG] * 30)), ("label", pa.array(LABELS))]
+    columns += [column for column in columns if column[0] == name]
+    for split in ("train", "test"):
+        pq.write_table(
+            pa.table([values for _, values in columns], [key for key, _ in columns]), tmp_path / f"{split}.parquet"
+        )
+    with pytest.raises(TatrError, match=rf"train\.parquet: has several columns '{name}'; write it again with one of"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("{}", "part.0.parquet"), ("{}.parquet", "part-00000-1a-c000.snappy.parquet")]
+)
+def test_folders_that_are_called_like_splits(tmp_path: Path, folder: str, name: str) -> None:
+    """Dask and Spark write a folder of parts."""
+    write(tmp_path / "written", LABELS)
+    for split in ("train", "test"):
+        (tmp_path / folder.format(split)).mkdir()
+        (tmp_path / f"written/{split}.parquet").rename(tmp_path / folder.format(split) / name)
+    told = rf"files in its folder '{folder.format('train')}' are called otherwise .* from 0: train/0000\.parquet$"
+    with pytest.raises(TatrError, match=told):
+        load(tmp_path)
+    for split in ("train", "test"):
+        (tmp_path / folder.format(split)).rename(tmp_path / split)
+        (tmp_path / split / name).rename(tmp_path / split / "0000.parquet")
+    assert load(tmp_path).splits["test"].labels.tolist() == LABELS
+
+
+def test_what_systems_and_tools_leave_is_no_part(tmp_path: Path) -> None:
+    write(tmp_path / "small", LABELS)
+    (tmp_path / "small/._train.parquet").write_bytes(b"\0\5\x16\7")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    shutil.copy(tmp_path / "small/train.parquet", tmp_path / ".ipynb_checkpoints/train-checkpoint.parquet")
+    assert load(tmp_path).splits["test"].labels.tolist() == LABELS

@@ -172,6 +172,9 @@ def test_verification_names_missing_altered_and_lying(tmp_path: Path) -> None:
     assert list(problems(path)) == ["more.txt: surplus (the manifest does not list it)"]
     (tmp_path / "x" / "more.txt").unlink()
     assert list(problems(path)) == []
+    for name in (".DS_Store", "._note.txt", "Thumbs.db"):  # as file managers leave
+        (tmp_path / "x" / name).write_text("more")
+    assert list(problems(path)) == []
     (tmp_path / "x").rename(tmp_path / "y")
     assert list(problems(tmp_path / "y" / FILE)) == ["the manifest is of 'x', and the folder is called 'y'"]
 

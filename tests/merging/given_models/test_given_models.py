@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from tatr import TatrError, merge, merge_files
 from tatr.merging.methods import load, names
+from tatr.weights.safetensors_file import write_safetensors
 
 Weights = dict[str, np.ndarray]
 DATA_FREE = [name for name in names() if not {*load(name).needs} - {"layout"}]
@@ -417,3 +419,52 @@ def test_folders_without_a_model_say_what_is_there(base: Path, tmp_path: Path, r
     refused(empty, match=r"save the model as safetensors \(pickled files are not read: pytorch_model.bin\)")
     refused(tmp_path / "nowhere", match="nowhere: no such file")
     refused(base / "config.json/x", match="x: no such file")
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties"])
+def test_a_model_without_a_name_does_not_take_the_bases_place(method: str, base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TatrError, match=r"^finetuned: .*cars has no name; give it one$"):
+        merge_files(base, {"": folder(tmp_path / "cars", weights(1))}, tmp_path / "out", method=method)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dtype", ["i8", "?"])
+def test_the_model_whose_type_has_no_arithmetic_is_named(
+    dtype: str, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    theta = folder(tmp_path / "theta", weights(0) | {"steps": np.ones(2, "f4")})
+    models = [folder(tmp_path / name, weights(k) | {"steps": np.ones(2, kind)}) for k, name, kind in (
+        (1, "cars", "f2"), (2, "signs", dtype))]  # fmt: skip
+    stated = {"i8": "I64", "?": "BOOL"}[dtype]
+    told = rf"'steps' differs .* 'model2' .*, as its type in 'model2' \({stated}\) has no arithmetic here"
+    refused(*models, theta=theta, match=told)
+    refused(theta, theta=models[1], match=rf"'steps' differs .*, as its type \({stated}\) has no arithmetic here")
+
+
+def test_what_macos_leaves_beside_files_is_no_model(base: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    cars = folder(tmp_path / "cars", weights(1), shards=2)
+    for model in (base, cars):
+        for path in [*model.iterdir()]:
+            (model / f"._{path.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(100))
+    merge_files(base, [cars], tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"config.json", "merge.json", "model.safetensors"}
+    shutil.rmtree(tmp_path / "out")
+    refused(base / "._model.safetensors", match=r"what macOS keeps .*; give the file itself, .* without `\._`")
+
+
+def test_folders_above_a_merge_that_fails_are_not_left(base: Path, tmp_path: Path) -> None:
+    broken = weights(1) | {"layers.1.norm.weight": np.full(4, np.nan, "f4")}
+    cars = folder(tmp_path / "cars", broken)
+    (tmp_path / "mine").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(TatrError, match="NaN"):
+        merge_files(base, [cars], tmp_path / "mine/new/deep/out")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_quantised_models_are_told_as_such(base: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    small = {name: ("F8_E4M3", tensor.shape) for name, tensor in weights(1).items()}
+    write_safetensors(tmp_path / "cars.safetensors", small, [bytes(tensor.size) for tensor in weights(1).values()])
+    refused(
+        tmp_path / "cars.safetensors", match=r"'model1' \(F8_E4M3\) .* save the whole model in bfloat16 or float32;"
+    )

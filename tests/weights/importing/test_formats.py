@@ -231,6 +231,8 @@ def test_which_file_of_a_folder(tmp_path: Path, visual: Weights) -> None:
     (tmp_path / "zeroshot.pt").write_bytes(b"")
     same(read_clip(tmp_path), visual)
     assert zero_shot_copy_of(tmp_path) == tmp_path / "zeroshot.pt"
+    (tmp_path / "._a.safetensors").write_bytes(b"\0\5\x16\7")  # by macOS
+    same(read_clip(tmp_path), visual)
     save_file(visual, tmp_path / "b.safetensors")
     refused(tmp_path, r"found a.safetensors, b.safetensors; name the file")
 

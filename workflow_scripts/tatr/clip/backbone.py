@@ -1,6 +1,5 @@
 """Pre-trained weights, checked against the model that will use them: activation, preprocessing, tensors."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from tatr.clip.architecture import OPENAI_MEAN, OPENAI_STD, Architecture
-from tatr.clip.model_configs import activation, counterpart
+from tatr.clip.model_configs import activation, check_preprocessing, counterpart
 from tatr.digests import published_digest
 from tatr.errors import TatrError
 from tatr.vectors.layout import Layout
+from tatr.weights.json_object import json_object
 
 logger = logging.getLogger("tatr")
 
@@ -60,11 +60,16 @@ def of_file(path: Path, facts: Mapping[str, Any]) -> Known:
     if published := _published(path):
         return published
     folder = path if path.is_dir() else path.parent
-    preprocess = _read_json(folder / "open_clip_config.json").get("preprocess_cfg", {})
+    stated_in = folder / "open_clip_config.json"
+    preprocess = _read_json(stated_in).get("preprocess_cfg") or {}
     if "transformers" in facts["format"]:
         _check_one_activation(folder / "config.json")
-        images = _read_json(folder / "preprocessor_config.json")
+        stated_in = folder / "preprocessor_config.json"
+        images = _read_json(stated_in)
         preprocess = {key: images[f"image_{key}"] for key in ("mean", "std") if f"image_{key}" in images}
+    if not isinstance(preprocess, dict):
+        raise TatrError(f"{stated_in}: preprocess_cfg: {preprocess!r}: expected a section; copy the file again")
+    check_preprocessing(preprocess, str(stated_in))
     preprocess = {key: value for key, value in preprocess.items() if key in PREPROCESSING}
     return Known("as the file or the config in its folder says", facts["quick_gelu"], preprocess)
 
@@ -188,9 +193,8 @@ def _published(path: Path) -> Known | None:
 
 def _check_one_activation(path: Path) -> None:
     config = _read_json(path)
-    stated = {
-        config[part].get("hidden_act", "quick_gelu") for part in ("vision_config", "text_config") if part in config
-    }
+    parts = [config[part] for part in ("vision_config", "text_config") if isinstance(config.get(part), dict)]
+    stated = {str(part.get("hidden_act", "quick_gelu")) for part in parts}
     if len(stated) > 1 or stated - {"quick_gelu", "gelu"}:
         raise TatrError(
             f"{path}: hidden_act is {', '.join(sorted(stated))}; expected quick_gelu or gelu, the same in both encoders"
@@ -199,9 +203,8 @@ def _check_one_activation(path: Path) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return json_object(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise TatrError(f"{path}: not JSON ({error}); copy it again, or remove it") from None
-    return config if isinstance(config, dict) else {}

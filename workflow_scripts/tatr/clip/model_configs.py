@@ -10,11 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from tatr.errors import TatrError
+from tatr.settings import plain_number
 
 VISION_TRANSFORMERS = ("vit", "eva", "beit", "deit")
 """What timm's names of vision transformers begin with (ViTamin's among them)."""
 
 ADVICE = "use one with a vision transformer such as ViT-B-32-quickgelu"
+
+
+COUNTS = (
+    *("embed_dim", "image_size", "patch_size", "layers", "width", "heads", "head_width"),
+    *("context_length", "vocab_size"),
+)
+"""What of a model is a whole number, wherever its config states it; of two sides, one each."""
 
 
 def model_config(name: str) -> dict[str, Any]:
@@ -40,6 +48,7 @@ def check_model(config: Mapping[str, Any], where: str) -> None:
         raise TatrError(f"{where}: the model config lacks {error}; it must be an open_clip model config") from None
     if not isinstance(vision, dict) or not isinstance(text, dict):
         raise TatrError(f"{where}: vision_cfg and text_cfg are not both sections; it must be an open_clip model config")
+    _check_values(config, where)
     timm = vision.get("timm_model_name")
     if isinstance(vision.get("layers"), list):
         raise TatrError(f"{where}: a ResNet is not supported; {ADVICE}")
@@ -47,6 +56,16 @@ def check_model(config: Mapping[str, Any], where: str) -> None:
         raise TatrError(f"{where}: the image encoder {timm} is not a vision transformer and is not supported; {ADVICE}")
     _need("timm", timm, where)
     _need("transformers", text.get("hf_model_name") or text.get("hf_tokenizer_name"), where)
+
+
+def check_preprocessing(preprocess: Mapping[str, Any], where: str) -> None:
+    """Raise unless mean and deviation of the colours, if they are stated, are three numbers each."""
+    for key in ("mean", "std"):
+        value = preprocess.get(key, [1, 1, 1])
+        numbers = isinstance(value, list | tuple) and all(plain_number(number) is not None for number in value)
+        if not numbers or len(value) != 3 or (key == "std" and min(value) <= 0):
+            above = " above 0" if key == "std" else ""
+            raise TatrError(f"{where}: {key}: {value!r}: expected three numbers{above}, one per colour; correct it")
 
 
 def image_size(config: Mapping[str, Any]) -> int:
@@ -72,6 +91,21 @@ def counterpart(name: str) -> str | None:
     """The model that differs only in its activation, if open_clip has it."""
     other = name.removesuffix("-quickgelu") if name.endswith("-quickgelu") else f"{name}-quickgelu"
     return other if (_folder() / f"{other}.json").is_file() else None
+
+
+def _check_values(config: Mapping[str, Any], where: str) -> None:
+    for section in ("", "vision_cfg", "text_cfg"):
+        part = config[section] if section else config
+        for key in COUNTS:
+            value = part.get(key)
+            sides = value if isinstance(value, list) and value else [value]
+            if value is not None and not all(type(side) is int and side > 0 for side in sides):
+                raise TatrError(
+                    f"{where}: {section}{'.' * bool(section)}{key}: {value!r}: expected a whole number from 1 up"
+                )
+        for key in ("timm_model_name", "hf_model_name", "hf_tokenizer_name"):
+            if not isinstance(value := part.get(key) or "", str):
+                raise TatrError(f"{where}: {section}.{key}: {value!r}: expected a name")
 
 
 def _need(library: str, what: str | None, where: str) -> None:

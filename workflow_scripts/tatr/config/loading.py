@@ -17,6 +17,7 @@ from tatr.config.section import Section
 from tatr.config.suites import SUITES, tasks_of
 from tatr.config.tasks import Data
 from tatr.config.written import Written, is_aside, read_yaml
+from tatr.data.class_names import as_seen
 from tatr.data.tiny8 import TASKS
 from tatr.errors import TatrError
 from tatr.report.plain_text import counted
@@ -296,10 +297,10 @@ def _weights_of_others(config: Config, origins: list[int]) -> Iterator[Mistake]:
 def _same_rows(config: Config, origins: list[int]) -> Iterator[Mistake]:
     rows: dict[str, int] = {}
     for position, merge in enumerate(config.merges):
-        if merge.row_name in REFERENCES:
+        if as_seen(merge.row_name) in REFERENCES:
             text = f"{shown(merge.row_name)}: tables have a row of that name; give the merge another name"
             yield Mistake(("merges", origins[position], "name"), text)
-        first = rows.setdefault(merge.row_name, position)
+        first = rows.setdefault(as_seen(merge.row_name), position)
         if first == position:
             continue
         here, there, name = origins[position], origins[first], shown(merge.row_name)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tatr.config.section import Section, as_number, section_of
+from tatr.data.class_names import as_seen
 from tatr.digests import canonical
 from tatr.merging import sensitivities
 from tatr.merging.calibration import TITLES as CALIBRATIONS
 from tatr.merging.calibration import Alpha, refusal
 from tatr.merging.coefficients import ByTensor
 from tatr.merging.methods import Method, load, names, refusal_of_weights
+from tatr.merging.task_weights import LEAST, MOST
 from tatr.settings import meaning
 from tatr.training.recipes.surgery import Surgery
 
@@ -188,11 +190,22 @@ class Merge(Section):
             return raw
         return settings_of(load(info.data["method"])).model_validate(raw).model_dump(mode="json")
 
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str | None) -> str | None:
+        if name is not None and not as_seen(name):
+            raise ValueError("a row without a name; give it one, or leave the key out")
+        return name
+
     @field_validator("weights")
     @classmethod
     def _check_weights(cls, weights: dict[str, float] | None, info: ValidationInfo) -> dict[str, float] | None:
         if weights and "method" in info.data and (reason := refusal_of_weights(load(info.data["method"]))):
             raise ValueError(reason)
+        if strange := [
+            f"{task}: {weight:g}" for task, weight in (weights or {}).items() if not LEAST <= weight <= MOST
+        ]:
+            raise ValueError(f"{strange[0]}: expected a number from {LEAST:g} to {MOST:g}")
         return weights
 
     @field_validator("calibration")

@@ -16,6 +16,7 @@ from tatr.config.section import LARGEST_SEED, Section, section_of
 from tatr.config.suites import SUITES, tasks_of
 from tatr.config.tasks import AnyTask, Data
 from tatr.config.weights import AnyBackbone, Checkpoints, Sanity
+from tatr.data.class_names import as_seen
 from tatr.report import analyses
 from tatr.training.recipes.adaptation import Adaptation
 from tatr.training.recipes.exemplars import Exemplars
@@ -78,6 +79,13 @@ class Display(Section):
     digits: int = Field(1, ge=0, le=4, description="decimals of percentages")
     figure_width: float = Field(8.0, gt=0, le=50, description="inches")
     colour: str = Field("tab:blue", description="of the figure's marks, as matplotlib understands it")
+
+    @field_validator("tasks")
+    @classmethod
+    def _check_tasks(cls, tasks: dict[str, str]) -> dict[str, str]:
+        if nameless := [task for task, name in tasks.items() if not as_seen(name)]:
+            raise ValueError(f"{nameless[0]}: {tasks[nameless[0]]!r}: a column without a name; give it one")
+        return tasks
 
     @field_validator("colour")
     @classmethod

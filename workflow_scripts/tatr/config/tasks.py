@@ -1,13 +1,13 @@
 """Tasks, checked: where their images come from, one model per kind of source."""
 
 import re
-from collections import Counter
 from string import Formatter
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from tatr.config.section import LARGEST_SEED, Section
+from tatr.data.class_names import twice
 
 
 class TaskSection(Section):
@@ -41,8 +41,8 @@ class TaskSection(Section):
     def _check_classnames(cls, classnames: list[str] | None) -> list[str] | None:
         if any(not name.strip() for name in classnames or []):
             raise ValueError("a class has no name; give it one, as prompts are made of it")
-        if twice := [name for name, count in Counter(classnames or []).items() if count > 1]:
-            raise ValueError(f"class {twice[0]!r} is listed twice")
+        if same := twice(classnames or []):
+            raise ValueError(f"class {same} is listed twice")
         return classnames
 
     @model_validator(mode="after")

@@ -24,6 +24,8 @@ def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int
     from tatr.workflow.renewal import make_current
     from tatr.workflow.verification import manifests, problems, states, without_manifest
 
+    if given.folder.is_file():
+        sys.exit(f"error: {given.folder}: is a file; give the folder that holds it: {given.folder.parent}")
     found = manifests(given.folder)
     wrong = [(path.parent, problem) for path in progress(found, "verify") for problem in problems(path)]
     wrong += [(path, problem) for path, problem in without_manifest(given.folder)]

@@ -6,7 +6,6 @@ A wrong class order is the most common silent mistake with zero-shot heads: ever
 import logging
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tatr.data.class_names import as_seen, twice
 from tatr.errors import TatrError
 
 logger = logging.getLogger("tatr")
@@ -121,13 +121,16 @@ def prompt_names(names: Sequence[str] | None, task: str, where: str) -> list[str
         where: what was read, for messages.
 
     Raises:
-        TatrError: the source has none, or two that read alike.
+        TatrError: the source has none, or one that says nothing, or two that look the same.
     """
     if names is None:
         raise TatrError(f"tasks.{task}.classnames: must be given, since {where} doesn't name its classes")
     prompts = [name.replace("_", " ") for name in names]
-    if twice := [name for name, count in Counter(prompts).items() if count > 1]:
-        raise TatrError(f"tasks.{task}.classnames: must be given, since {where} has two classes called '{twice[0]}'")
+    key = f"tasks.{task}.classnames: must be given, since {where}"
+    if nameless := [label for label, name in enumerate(prompts) if not as_seen(name)]:
+        raise TatrError(f"{key} has a class without a name ({names[nameless[0]]!r}, label {nameless[0]})")
+    if same := twice(prompts):
+        raise TatrError(f"{key} has two classes called {same}")
     return prompts
 
 

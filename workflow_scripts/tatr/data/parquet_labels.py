@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tatr.data.class_order import in_order
+from tatr.data.path_text import text_of
 from tatr.errors import TatrError
 
 SHOWN = 50
@@ -61,7 +62,7 @@ def label_column(column: pa.ChunkedArray, metadata: Mapping[bytes, bytes] | None
     if column.type == pa.uint64() and (pc.max(column).as_py() or 0) >= 2**63:
         raise TatrError(f"{path}: column '{name}' holds numbers above 2^63, which are no labels")
     values = column.cast(pa.large_string() if text else pa.int64())
-    missing = values.null_count + (pc.sum(pc.equal(values, "")).as_py() or 0 if text else 0)
+    missing = values.null_count + (pc.sum(pc.equal(pc.utf8_trim_whitespace(values), "")).as_py() or 0 if text else 0)
     if missing:
         raise TatrError(f"{path}: {missing} images have no label; leave them out, or name another split")
     return LabelColumn(path, values, None if text else _names(metadata, name))
@@ -138,4 +139,4 @@ def _names(metadata: Mapping[bytes, bytes] | None, column: str) -> list[str] | N
         names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    return [str(name) for name in names] if isinstance(names, list) else None
+    return ["" if name is None else text_of(str(name)) for name in names] if isinstance(names, list) else None

@@ -40,9 +40,10 @@ def split_files(names: Iterable[str], config: str | None, split: str, where: str
     Raises:
         TatrError: there are no such files, one of them is missing, or there is more than one set of them.
     """
-    files = [_parse(name) for name in names if name.endswith(".parquet")]
+    files = [_parse(name) for name in names if name.endswith(".parquet") and not _is_hidden(name)]
     if not files:
         raise TatrError(f"{where}: holds no Parquet files; expected names such as data/{split}-00000-of-00001.parquet")
+    _refuse_folders_of_splits(files, split, where)
     folder = _folder(sorted({file.folder for file in files}), config, where, key)
     chosen = sorted((f for f in files if (f.folder, f.split) == (folder, split)), key=lambda f: (f.number, f.name))
     if not chosen:
@@ -52,6 +53,22 @@ def split_files(names: Iterable[str], config: str | None, split: str, where: str
         )
     _check_whole(chosen, where)
     return [file.name for file in chosen]
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a system or a tool left it there."""
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)
+
+
+def _refuse_folders_of_splits(files: list[_SplitFile], split: str, where: str) -> None:
+    """Raise an error if a folder, not its files, is called like the split: as Spark and Dask write them."""
+    in_folder = [file for file in files if file.folder.removesuffix(".parquet") == split and file.split != split]
+    if in_folder and not any(file.split == split for file in files):
+        first = PurePosixPath(in_folder[0].name)
+        raise TatrError(
+            f"{where}: the files in its folder '{first.parent}' are called otherwise than known ({first.name}); number "
+            f"them from 0: {first.parent.with_name(split)}/0000.parquet"
+        )
 
 
 def _parse(name: str) -> _SplitFile:

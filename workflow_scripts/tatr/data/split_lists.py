@@ -27,8 +27,10 @@ def listed(paths: Sequence[str | Path], file: Path) -> np.ndarray:
     """
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        raise TatrError(f"{file}: not a readable list of images, one per line ({error})") from error
+    except UnicodeDecodeError as error:
+        raise TatrError(f"{file}: not a readable list of images, as it is not UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise TatrError(f"{file}: not a readable list of images, one per line ({error.strerror})") from error
     ends = _Ends(paths)
     line_of: dict[int, int] = {}
     for number, line in enumerate(lines, 1):

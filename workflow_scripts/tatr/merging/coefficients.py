@@ -126,7 +126,8 @@ def _number(given: Any, where: str = "") -> float:  # noqa: ANN401
 
 def _factors(coefficient: ByTensor, layout: Layout) -> Callable[[slice], np.ndarray]:
     """λ of each entry of a block, float32."""
-    values = np.array(per_tensor(coefficient, layout), np.float32)
+    with np.errstate(over="ignore"):  # becomes an infinity, which is refused where it is written
+        values = np.array(per_tensor(coefficient, layout), np.float32)
     stops = np.array([parameter.stop for parameter in layout.parameters])
 
     def factors(block: slice) -> np.ndarray:

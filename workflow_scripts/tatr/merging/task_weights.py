@@ -12,6 +12,9 @@ from tatr.vectors.vector import Vector, mapped
 Weights = Sequence[float] | None
 """Per task, above 0; None for all alike. A method that takes `weights` next to its task vectors says what they do."""
 
+LEAST, MOST = 1e-30, 1e30
+"""Of a weight: beyond, float32 would make 0 or infinity of what is multiplied by it."""
+
 
 def weighted(task_vectors: Sequence[Vector], weights: Weights) -> list[Vector]:
     """w_k Δ_k of each task, float32 [N]."""
@@ -38,7 +41,7 @@ def task_weights_of(weights: Mapping[str, float] | None, tasks: Iterable[str]) -
         tasks: that are merged.
 
     Raises:
-        TatrError: a task is unknown, or a weight is no number above 0.
+        TatrError: a task is unknown, or a weight is no number above 0, or so far from 1 that it is no weight.
     """
     tasks = [*tasks]
     for task, weight in (weights or {}).items():
@@ -48,6 +51,8 @@ def task_weights_of(weights: Mapping[str, float] | None, tasks: Iterable[str]) -
             raise TatrError(
                 f"weights: {task}: {weight!r}: expected a number above 0; leave out a task that is not to count"
             )
+        if not LEAST <= weight <= MOST:
+            raise TatrError(f"weights: {task}: {weight!r}: expected a number from {LEAST:g} to {MOST:g}")
     found = [float((weights or {}).get(task, 1)) for task in tasks]
     return found if any(weight != 1 for weight in found) else None
 

@@ -18,6 +18,7 @@ KINDS = {
     b"../.git/annex/objects/": f"only a pointer of git-annex, {_POINTER}; run `git annex get` for it",
     b"# xet version": f"only a pointer of Xet, {_POINTER}; run `git xet checkout` in its folder",
     b"outs:\n": f"only a pointer of DVC, {_POINTER}; run `dvc pull` for it",
+    b"\0\5\x16\7": "what macOS keeps beside a file on other disks; give the file itself, which is called without `._`",
     b"\x80": f"a pickled file (as of torch.save); {_SAVE}",
     b"GGUF": "a GGUF file (llama.cpp), whose weights are made for inference; give the model it was made from",
     b"\x89HDF": f"an HDF5 file (Keras, TensorFlow); {_SAVE}",
@@ -28,6 +29,11 @@ KINDS = {
 }
 """How files begin that are no weights, or none that are read: what they are, and what to do about it. Pointers are
 small text files that stand for large ones."""
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file is no model's, whatever it ends in: macOS leaves a `._NAME` beside each NAME on other disks."""
+    return path.name.startswith(".")
 
 
 def known_kind(path: Path) -> str | None:

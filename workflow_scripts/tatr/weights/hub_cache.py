@@ -36,4 +36,4 @@ def name_of(path: Path) -> str:
     path = Path(os.path.normpath(path.absolute()))
     folder = path.parents[1] if path.parent.name == SNAPSHOTS else path
     name = folder.name.rpartition("--")[2] if folder.name.startswith("models--") else path.name
-    return name.removesuffix(".safetensors")
+    return name.removesuffix(".safetensors") or name

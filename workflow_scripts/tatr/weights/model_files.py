@@ -9,6 +9,7 @@ import numpy as np
 from tatr.errors import TatrError
 from tatr.vectors.layout import blocks
 from tatr.weights.adapters import REMEDY, is_adapter_folder
+from tatr.weights.file_kinds import is_hidden
 from tatr.weights.hub_cache import model_folder
 from tatr.weights.safetensors_file import Entry, SafetensorsFile
 from tatr.weights.shard_index import check_weight_map, read_weight_map
@@ -77,8 +78,8 @@ def _single(path: Path) -> Path:
         return path
     if is_adapter_folder(path):
         raise TatrError(f"{path}: holds an adapter (LoRA), not a whole model; {REMEDY}")
-    files = sorted(path.glob("*.safetensors"))
-    others = sorted(file.name for file in path.iterdir() if file.suffix in PICKLED)
+    files = [file for file in sorted(path.glob("*.safetensors")) if not is_hidden(file)]
+    others = sorted(file.name for file in path.iterdir() if file.suffix in PICKLED and not is_hidden(file))
     if len(files) == 1:
         return files[0]
     names = ", ".join(file.name for file in files[:5]) or "none"
@@ -93,7 +94,7 @@ def _nested(path: Path) -> str:
 
 
 def _index(path: Path) -> Path | None:
-    indices = sorted(path.glob(f"*{INDEX}")) if path.is_dir() else []
+    indices = [i for i in sorted(path.glob(f"*{INDEX}")) if not is_hidden(i)] if path.is_dir() else []
     if len(indices) > 1:
         raise TatrError(
             f"{path}: has {len(indices)} models ({', '.join(i.name for i in indices)}); keep one per folder"

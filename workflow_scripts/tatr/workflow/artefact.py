@@ -71,7 +71,7 @@ class Manifest:
             return cls(**stated)
         except FileNotFoundError as error:
             raise TatrError(f"{path}: missing; run the step that makes it") from error
-        except (ValueError, TypeError, AttributeError, LookupError, OSError) as error:
+        except (ValueError, TypeError, AttributeError, LookupError, OSError, RecursionError) as error:
             raise TatrError(f"{path}: not a manifest ({error}); {REPAIR}") from error
 
     def save(self, folder: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tatr.attempts import Remnant
+from tatr.data.class_folders import is_litter
 from tatr.data.image_store import digest_images
 from tatr.digests import canonical_digest, file_digest
 from tatr.errors import TatrError
@@ -122,4 +123,5 @@ def _surplus(loaded: Manifest, folder: Path) -> list[str]:
     paths = [path for path in folder.rglob("*") if not path.is_dir() and path.name != STAMP]
     files = [path.relative_to(folder).as_posix() for path in paths]
     listed = {FILE, *loaded.content, *BESIDE}
-    return sorted(name for name in files if name not in listed and not name.startswith(stores))
+    # What a file manager leaves in a folder that is looked at is no reason to make anything again.
+    return sorted(name for name in files if not (name in listed or name.startswith(stores) or is_litter(name)))

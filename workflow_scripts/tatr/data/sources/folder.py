@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ from tatr.data.split_lists import listed_splits, unlisted
 from tatr.data.splits import judged, set_aside
 from tatr.errors import TatrError
 
-SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+SPLITS = {
+    *("train", "training", "trainset", "test", "testing", "testset", "val", "valid", "validation", "valset", "dev"),
+    *("eval", "evaluation"),
+}
 """What folders of splits are called, in lower case."""
 
 KINDS = ".png, .jpg and what else Pillow reads"
@@ -57,8 +61,9 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
         raise TatrError(f"{key}: test_fraction and lists both say what the test images are; leave one out")
     if given:
         _refuse_splits(root, given[0], key)
-        # A folder that holds the lists is no class.
-        without = {Path(file).parts[0] for file in (settings["lists"] or {}).values() if Path(file).parent.parts}
+        # A folder that holds the lists is no class, unless it holds images, too.
+        above = {Path(file).parts[0] for file in (settings["lists"] or {}).values() if Path(file).parent.parts}
+        without = {name for name in above & _folders(root) if not _holds_images(root / name)}
         classes = _classes(root, without, key)
         found = _found(root, [root], classes, key)
         train, test = _divided(found, classes, root, settings)
@@ -193,18 +198,30 @@ def _expect_splits(root: Path, key: str) -> None:
 
 def _advice(root: Path, splits: Sequence[str], key: str) -> str:
     """What to do about folders of splits, of which one is not called as it should be."""
-    train = next((name for name in splits if name.casefold().startswith("train")), splits[0])
+    train = next((name for name in splits if _split_of(name).startswith("train")), splits[0])
     others = [name for name in splits if name != train]
-    test = next((name for name in others if name.casefold().startswith("test")), others[0] if others else None)
+    test = next((name for name in others if _split_of(name).startswith("test")), others[0] if others else None)
     rename = [f"'{old}' to '{new}'" for old, new in ((train, "train"), (test, "test")) if old and old != new]
     first = f"rename {' and '.join(rename)}" if test else "add a folder 'test'"
     return f"{first}, without test_fraction and lists; or set {key}.root: {root / train}, with test_fraction"
 
 
+def _split_of(name: str) -> str:
+    """The split that a folder's name speaks of (`seg_train`, `Test set`, `val2017`), in lower case; "" if of none."""
+    return next((word for word in re.findall(r"[^\W\d_]+", name.casefold()) if word in SPLITS), "")
+
+
 def _splits(root: Path) -> list[str]:
     """The folders that are called like splits and hold folders, as splits do: a class holds images."""
-    called = [name for name in in_order(_folders(root)) if name.casefold() in SPLITS]
-    return [name for name in called if len(_folders(root / name)) > 1 and not _holds_images(root / name)]
+    called = {name: _folders(root / name) for name in in_order(_folders(root)) if _split_of(name)}
+    divided = {name: of for name, of in called.items() if len(of) > 1 and not _holds_images(root / name)}
+
+    def is_one(name: str) -> bool:
+        # A class may be 'train station'. Two splits hold the same classes.
+        others = [of for other, of in divided.items() if _split_of(other) != _split_of(name)]
+        return name.casefold() in SPLITS or any(len(of & divided[name]) > 1 for of in others)
+
+    return [name for name in divided if is_one(name)]
 
 
 def _holds_images(folder: Path) -> bool:

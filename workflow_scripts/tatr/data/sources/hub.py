@@ -122,7 +122,7 @@ def load(settings: Mapping[str, Any], downloaded: Path | None = None) -> SourceS
     if root is None:
         raise TatrError(f"{key}.root: {settings['dataset']} was not downloaded, and no folder with its files was given")
     where = f"{root} ({settings['dataset']})"
-    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.parquet"))
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.parquet") if not path.is_dir())
     paths = {
         split: [root / name for name in split_files(names, settings["config"], settings[split], where, key)]
         for split in ("train", "test")
@@ -191,6 +191,8 @@ def _check_columns(schema: pa.Schema, settings: Mapping[str, Any], key: str, pat
             remedy = f"set {key}.{role}" + (f" to {' or '.join(others)}" if others and name not in others else "")
             if name not in schema.names:
                 raise TatrError(f"{path}: has no column '{name}' ({', '.join(schema.names)}); {remedy}")
+            if schema.names.count(name) > 1:
+                raise TatrError(f"{path}: has several columns '{name}'; write it again with one of them")
             if not fits(kind := schema.field(name).type):
                 paths = (
                     f"; paths without images are of no use: {EMBED}"

@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ class FileMerge:
         """
         self._check_changes()
         try:
-            with Attempt(self.output) as attempt:
+            with _new_parents(self.output), Attempt(self.output) as attempt:
                 record = self._make(attempt.folder)
                 if not attempt.publish():
                     raise TatrError(f"{self.output}: has been made by another process meanwhile; give another folder")
@@ -313,6 +314,8 @@ def prepare(
     settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
     _check_settings(chosen, settings)
     check_calibration(calibration, chosen)
+    if "" in finetuned:  # is what the base is called here
+        raise TatrError(f"finetuned: {finetuned['']} has no name; give it one")
     of_models = task_weights_of(weights, finetuned)
     if of_models and (reason := refusal_of_weights(chosen)):
         raise TatrError(f"weights: {reason}")
@@ -379,6 +382,19 @@ def _check_place(output: Path) -> None:
         raise TatrError(f"{output}: can't be made, as {above} is no folder; give another place")
     if not os.access(above, os.W_OK | os.X_OK):
         raise TatrError(f"{output}: can't be made, as {above} may not be written to; give another place")
+
+
+@contextmanager
+def _new_parents(output: Path) -> Iterator[None]:
+    """The folders above it that are not there yet, which are removed again if nothing comes to lie in them."""
+    missing = [folder for folder in output.absolute().parents if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # another process may use them
+            for folder in missing:
+                folder.rmdir()
+        raise
 
 
 def free_space(path: Path) -> int:

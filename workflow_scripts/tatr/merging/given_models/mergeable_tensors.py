@@ -11,6 +11,9 @@ from tatr.merging.given_models.renamed import renaming
 from tatr.vectors.layout import Parameter
 from tatr.weights.adapters import REMEDY, adapter_tensor
 
+SMALL = ("F4", "F6", "F8")
+"""How floating-point types of 8 bits or fewer are called in files."""
+
 
 class Described(Protocol):
     """A tensor, unread."""
@@ -84,7 +87,7 @@ def sort_tensors(
                 left[name] = "has no entries"
         elif different := [task for task, model in holders.items() if not base.has_equal(name, model)]:
             absent = ", ".join(f"'{task}'" for task in models if task not in holders)
-            why = f"it is missing in {absent}" if absent else f"its type ({entry.dtype}) has no arithmetic here"
+            why = f"it is missing in {absent}" if absent else _without_arithmetic(name, base, models)
             raise TatrError(
                 f"'{name}' differs between the base and '{different[0]}' and can't be merged, as {why}; "
                 f"keep the base's: {option(name)}"
@@ -135,6 +138,16 @@ def _check_names(base: Model, model: Model, where: str, ignored: Collection[str]
             f"{where}: '{extra[0]}'{more} not in the base; if it is the same architecture, "
             f"leave such tensors out: {option(extra[0])}"
         )
+
+
+def _without_arithmetic(name: str, base: Model, models: Mapping[str, Model]) -> str:
+    """The first type of a tensor that can't be merged; only a model's may be such a one."""
+    dtype, where = base.entries[name].dtype, ""
+    if base.entries[name].is_floating:
+        task = next(task for task, model in models.items() if not model.entries[name].is_floating)
+        dtype, where = models[task].entries[name].dtype, f" in '{task}'"
+    quantised = ", which is for inference: save the whole model in bfloat16 or float32" if dtype[:2] in SMALL else ""
+    return f"its type{where} ({dtype}) has no arithmetic here{quantised}"
 
 
 def _check_shapes(name: str, base: Model, models: Mapping[str, Model], option: Callable[[str], str]) -> None:

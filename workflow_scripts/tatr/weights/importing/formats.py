@@ -8,7 +8,7 @@ import numpy as np
 
 from tatr.errors import TatrError
 from tatr.weights.adapters import REMEDY, adapter_tensor, is_adapter_folder
-from tatr.weights.file_kinds import ENDINGS, known_kind
+from tatr.weights.file_kinds import ENDINGS, is_hidden, known_kind
 from tatr.weights.hub_cache import model_folder
 from tatr.weights.importing.names import KNOWN, NameMap, TensorParts, kind_of_copy, map_names
 from tatr.weights.importing.torch_files import TorchFile
@@ -198,7 +198,7 @@ def _in_folder(folder: Path) -> Path:
     for name in FILES:
         if (folder / name).is_file():
             return folder / name
-    there = sorted(path for path in folder.iterdir() if path.is_file())
+    there = sorted(path for path in folder.iterdir() if path.is_file() and not is_hidden(path))
     if is_adapter_folder(folder):
         raise TatrError(f"{folder}: holds an adapter (LoRA), not a whole model; {REMEDY}")
     copies = zero_shot_copies(folder)

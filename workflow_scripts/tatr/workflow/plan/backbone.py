@@ -1,16 +1,16 @@
 """Where a configuration's backbone comes from, decided while the workflow is planned, without reading its weights."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tatr.clip.model_configs import check_model, model_config
+from tatr.clip.model_configs import check_model, check_preprocessing, model_config
 from tatr.config.messages.mistakes import nearest
 from tatr.config.weights import Backbone
 from tatr.errors import Problems, TatrError
 from tatr.weights.file_kinds import ENDINGS
 from tatr.weights.fingerprint import fingerprint
+from tatr.weights.json_object import json_object
 from tatr.workflow.artefact import FILE
 
 RESIZES = ("shortest", "squash")
@@ -62,10 +62,10 @@ def find(backbone: str | Backbone, shipped: Path, problems: Problems) -> Backbon
     if (folder / "open_clip_config.json").is_file():
         return _saved_by_open_clip(folder)
     try:
-        model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        model = json_object((folder / "model.json").read_bytes())
         # Its manifest says which weights they are.
-        digest = json.loads((folder / FILE).read_text(encoding="utf-8"))["content"]["model.safetensors"]
-    except (OSError, ValueError, KeyError) as error:
+        digest = json_object((folder / FILE).read_bytes())["content"]["model.safetensors"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         names = [path.name for path in shipped.iterdir() if path.is_dir()]
         raise TatrError(
             f"backbone: '{backbone}' is neither one of backbones/{nearest(backbone, names)} nor a folder with "
@@ -96,12 +96,13 @@ def _saved_by_open_clip(folder: Path) -> BackboneSource:
     """A folder that open_clip (or `snakemake exported`) saved: open_clip_config.json and the weights next to it."""
     file = folder / "open_clip_config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json_object(file.read_bytes())
         preprocess = {**config.get("preprocess_cfg", {})}
         model = {**config["model_cfg"], "preprocess_cfg": preprocess}
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise TatrError(f"{file}: not a config that open_clip saved ({error!r})") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TatrError(f"{file}: not a config that open_clip saved ({error!r}); copy it again") from None
     check_model(model, str(file))
+    check_preprocessing(preprocess, f"{file}: preprocess_cfg")
     resize = preprocess.get("resize_mode", "shortest")
     if resize not in RESIZES:
         raise TatrError(
