@@ -311,7 +311,7 @@ def prepare(
     chosen, output = load(method), Path(output)
     # Of NumPy's numbers plain ones, which the record can hold.
     settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
-    _check_settings(chosen, settings)
+    _check_settings(chosen, settings, len(finetuned))
     check_calibration(calibration, chosen)
     of_models = task_weights_of(weights, finetuned)
     if of_models and (reason := refusal_of_weights(chosen)):
@@ -349,12 +349,13 @@ def prepare(
     )
 
 
-def _check_settings(method: Method, settings: Mapping[str, Any]) -> None:
-    """Raise unless a method needs no data and takes such settings."""
+def _check_settings(method: Method, settings: Mapping[str, Any], models: int) -> None:
+    """Raise unless a method needs no data and takes such settings, where so many models are merged."""
     name = method.name
     if needed := [what for need, what in NEEDS_DATA.items() if need in method.needs]:
         raise TatrError(f"{name}: needs {', '.join(needed)}, which take images of all tasks; use the pipeline for it")
     method.check(settings)
+    method.check_together(settings, models)
 
 
 def _opened(path: Path | str) -> ModelFiles:

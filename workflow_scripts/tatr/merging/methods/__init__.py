@@ -41,6 +41,8 @@ class Method:
     """α of `tatr.merging.calibration` where the config gives none; None for 1/K."""
     equal_singular_values: bool = False
     """Whether the singular values of each of its matrices are equal, so that its singular vectors are arbitrary."""
+    refuses: Callable[[Mapping[str, Any], int], str | None] | None = None
+    """Takes all settings, each within its bounds, and K; says why they don't go together, if so."""
 
     @property
     def needs(self) -> list[str]:
@@ -72,13 +74,24 @@ class Method:
         for name, value in settings.items():
             check(f"{self.name}: {name}", value, self.parameters[name].annotation)
 
+    def check_together(self, settings: Mapping[str, Any], tasks: int) -> None:
+        """Raise unless settings, which `check` lets pass, go together where so many tasks are merged."""
+        defaults = {name: parameter.default for name, parameter in self.parameters.items()}
+        if self.refuses and (reason := self.refuses({**defaults, **settings}, tasks)):
+            raise TatrError(f"{self.name}: {reason}")
+
 
 def method(
-    title: str, *, coefficient: float, calibration_alpha: float | None = None, equal_singular_values: bool = False
+    title: str,
+    *,
+    coefficient: float,
+    calibration_alpha: float | None = None,
+    equal_singular_values: bool = False,
+    refuses: Callable[[Mapping[str, Any], int], str | None] | None = None,
 ) -> Callable[[Callable[..., Direction]], Method]:
     """Declare a function a merging method; what is declared are the fields of `Method`."""
     return lambda function: Method(
-        function.__name__, title, function, coefficient, calibration_alpha, equal_singular_values
+        function.__name__, title, function, coefficient, calibration_alpha, equal_singular_values, refuses
     )
 
 
