@@ -38,9 +38,11 @@ def task_weights_of(weights: Mapping[str, float] | None, tasks: Iterable[str]) -
         tasks: that are merged.
 
     Raises:
-        TatrError: a task is unknown, or a weight is no number above 0.
+        TatrError: they are not by task, a task is unknown, or a weight is no number above 0.
     """
     tasks = [*tasks]
+    if not isinstance(weights, Mapping | None):
+        raise TatrError(f"weights: {weights!r}: expected weights by task, such as {{{tasks[0]!r}: 2}}")
     for task, weight in (weights or {}).items():
         if task not in tasks:
             raise TatrError(f"weights: '{task}' is not merged; expected {', '.join(tasks)}")

@@ -375,6 +375,8 @@ def _check_place(output: Path) -> None:
     """Raise unless a folder can be made there."""
     if os.path.lexists(output):
         raise TatrError(f"{output}: exists; give another folder, or delete it")
+    if output.suffix == ".safetensors":
+        raise TatrError(f"{output}: is called like a file, but a merge is a folder; leave out .safetensors")
     above = next(parent for parent in output.absolute().parents if os.path.lexists(parent))
     if not above.is_dir():
         raise TatrError(f"{output}: can't be made, as {above} is no folder; give another place")

@@ -12,6 +12,7 @@ what they mean. Its docstring is its page: the formula first.
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -68,7 +69,9 @@ class Method:
         """Raise unless every setting is one of its own, of its type and within its bounds."""
         if unknown := next((name for name in settings if name not in self.parameters), None):
             close = get_close_matches(unknown, [*self.parameters, *ARGUMENTS], 1)
+            others = [name for name in names() if unknown in load(name).parameters]
             meant = f"did you mean {close[0]}? " if close else ""
+            meant = f"that is one of {', '.join(others)}; " if others else meant
             taken = ", ".join(self.parameters) or "none"
             raise TatrError(f"{self.name}: takes no setting {unknown} ({meant}its settings: {taken})")
         for name, value in settings.items():
@@ -108,10 +111,19 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def meant(name: str) -> str | None:
+    """The method that an unknown name was probably meant for; tables' names for methods are known, too."""
+    called = [(text, its) for its in names() for text in (load(its).title, its)]
+    of = {re.sub(r"[^a-z+]", "", text.lower()): its for text, its in called}
+    close = get_close_matches(re.sub(r"[^a-z+]", "", name.lower()), of, 1)
+    return of[close[0]] if close else None
+
+
 @cache
 def load(name: str) -> Method:
     """Import one method's module, and no other's."""
     if name not in names():
-        raise TatrError(f"method '{name}': unknown; expected one of {', '.join(names())}")
+        advice = f"; did you mean {close}?" if (close := meant(name)) else ""
+        raise TatrError(f"method '{name}': unknown; expected one of {', '.join(names())}{advice}")
     loaded: Any = getattr(importlib.import_module(f"tatr.merging.methods.{name}"), name)
     return loaded
