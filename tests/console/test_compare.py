@@ -195,6 +195,10 @@ def test_mistakes_are_named(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=r"mine\.yaml: has no table in .*; run snakemake --configfile"):
         main([str(one.folder), "mine.yaml"])
+    (tmp_path / "results/run/tables").mkdir(parents=True)
+    (tmp_path / "named.yaml").write_text("name: run\nsuite: [cars, digits]\nmerges: [{method: task_arithmetic}]\n")
+    with pytest.raises(SystemExit, match=r"results \(results/run/tables, which can be named, too, is of other set"):
+        main([str(one.folder), "named.yaml"])
     results.add("evaluation", "tatr-150-0.01", {}, {}, of=answers(9, 0.1))
     with pytest.raises(SystemExit, match=r"made from tatr-150-0\.01, which has other content by now; run snakemake"):
         main([str(one.folder), str(one.folder)])

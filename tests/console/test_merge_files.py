@@ -67,6 +67,7 @@ def test_no_torch_is_loaded_and_help_shows_a_method_s_settings(
         (["--density", "0.2"], "of task_arithmetic but of dc_merge, localize_and_stitch, ties; give --method"),
         (["--denisty=0.2"], "unrecognized arguments: --denisty=0.2"),
         (["--tau", "1"], "error: tau = 1"),
+        (["--tau", "1%"], "error: argument --tau: '1%': expected a share of the parameters (0.01 for 1 %)"),
         (["cars=other.safetensors"], "error: two models are called 'cars'"),
         (["x=other.safetensors"], "error: other.safetensors: no such file"),
     ],

@@ -66,7 +66,9 @@ def test_other_classes_are_errors(names: list[str] | None, given: dict[str, Any]
 
 def test_what_cannot_be_checked_is_said() -> None:
     prompts = {"classnames": ["healthy", "ill"]}
-    assert "here names its classes no tumor, tumor" in str(judge(["no tumor", "tumor"], prompts))
+    message = "here names its classes no tumor, tumor and tasks.t.classnames is healthy, ill: their order can't be"
+    assert message in str(judge(["no tumor", "tumor"], prompts))
+    assert "is 0, 1, 2, 3, …: their" in str(judge([*"abcde"], {"classnames": [*"01234"]}))
     assert "here: has no class names" in str(judge(None, prompts))
 
 

@@ -107,7 +107,11 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"weights": {"autos": 2}}, "weights: 'autos' is not merged; expected cars, digits, signs"),
     ({"weights": {"cars": 0}}, "weights: cars: 0: expected a number above 0"),
     ({"weights": {"cars": 2}, "method": "tsv_m"}, "weights: tsv_m has no weights of tasks"),
+    ({"weights": [2, 1, 1]}, r"weights: \[2, 1, 1\]: expected weights by task, such as {'cars': 2}"),
     ({"calibration": "svd"}, "calibration: 'svd' is unknown; expected svc"),
+    ({"calibration": {"method": "svc"}}, "calibration: {'method': 'svc'} is unknown; expected svc"),
+    ({"density": 0.2}, r"task_arithmetic: takes no setting density \(that is one of .*ties; its settings: none\)"),
+    ({"method": "RegMean++"}, r"method 'RegMean\+\+': unknown; expected one of .*; did you mean regmean_plusplus\?"),
     ({"calibration": "svc", "method": "iso_c"}, "calibration: iso_c makes all singular values of a matrix equal"),
 ]
 

@@ -101,6 +101,11 @@ class TestModifiers:
         with pytest.raises(TatrError, match=message):
             planned(merges=merges)
 
+    def test_modules_wider_than_features_are_refused_at_once(self) -> None:
+        planned(merges=[{"method": "ties", "surgery": {"rank": 96}}])
+        with pytest.raises(TatrError, match=r"merges, 'Ties.*': surgery: rank 97: larger than the feature's 96"):
+            planned(merges=[{"method": "ties", "surgery": {"rank": 97}}])
+
     def test_no_row_of_the_paper_stands_beside_a_modified_one(self) -> None:
         modified = [{"weights": {"mnist": 2}}, {"calibration": "svc"}, {"coefficient": {"*": 0.3}}]
         merges = [{"method": "task_arithmetic", "coefficient": 0.3} | keys for keys in ({}, *modified)]

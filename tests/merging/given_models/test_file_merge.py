@@ -266,6 +266,7 @@ def test_mistakes_are_named_and_leave_nothing(base: Path, tuned: dict[str, Path]
             r"ties: takes no setting densty \(did you mean density\? its settings: density, ",
         ),
         ({"method": "ties", "density": 0}, "density = 0 is out of range"),
+        ({"method": "consensus", "agreeing": 9}, "consensus: agreeing = 9 but there are . tasks to merge"),
         ({"tau": 1.0}, "tau = 1"),
         ({"tau": 0.1, "sensitivity": "gradient"}, "gradient needs gradients on images of all tasks; use the pipeline"),
         ({"sensitivity": "positive"}, "positive needs gradients on images of all tasks; use the pipeline"),

@@ -389,6 +389,7 @@ def test_places_that_can_not_be_written_are_named(base: Path, tmp_path: Path, mo
     for output, match in (
         (tmp_path / "file/out", f"file/out: can't be made, as {tmp_path / 'file'} is no folder; give another place"),
         (tmp_path / "link", "link: exists; give another folder"),
+        (tmp_path / "m.safetensors", "m.safetensors: is called like a file, but a merge is a folder; leave out"),
         (tmp_path / ("x" * 300), "x: can't be written; give another place .File name too long"),
         (Path("/proc/tatr/out"), "/proc/tatr/out: .*(give another place|are free on this disk)"),
     ):

@@ -20,6 +20,7 @@ from tatr.config.written import Written, is_aside, read_yaml
 from tatr.data.class_names import as_seen
 from tatr.data.tiny8 import TASKS
 from tatr.errors import TatrError
+from tatr.merging.methods import load
 from tatr.report.plain_text import counted
 from tatr.training.recipes.fine_tuning import FineTuning
 
@@ -72,7 +73,7 @@ def load_config(raw: Mapping[str, Any], known_tasks: Mapping[str, Any], files: I
     mistakes += _unknown_tasks(raw, tasks)
     if config:
         mistakes += [*_undrawn(config), *_long_warmups(config), *_same_rows(config, origins), *_clashing_seeds(config)]
-        mistakes += [*_weights_of_others(config, origins)]
+        mistakes += [*_weights_of_others(config, origins), *_settings_together(config, origins)]
         mistakes += [*checkpoint_mistakes(config), *analysis_mistakes(config)]
     told = {mistake.keys for mistake in mistakes}
     mistakes += [*_texts(raw, ()), *(found for found in written.mistakes() if found.keys not in told)]
@@ -292,6 +293,15 @@ def _weights_of_others(config: Config, origins: list[int]) -> Iterator[Mistake]:
             if task not in config.suite:
                 text = f"is not merged{nearest(task, config.suite)}"
                 yield Mistake(("merges", origin, "weights", task), text)
+
+
+def _settings_together(config: Config, origins: list[int]) -> Iterator[Mistake]:
+    """Settings of a method that are right one by one; a merge would refuse them after all models were trained."""
+    for origin, merge in zip(origins, config.merges, strict=True):
+        try:
+            load(merge.method).check_together(merge.settings, len(config.suite))
+        except TatrError as error:
+            yield Mistake(("merges", origin), str(error))
 
 
 def _same_rows(config: Config, origins: list[int]) -> Iterator[Mistake]:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tatr.config.messages.mistakes import Keys, Mistake, Spelled
-from tatr.errors import TatrError
+from tatr.errors import TatrError, system_error
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # known tasks list more than a thousand class names
 DEEPEST = 50
@@ -29,7 +29,9 @@ def read_yaml(file: Path) -> Any:  # noqa: ANN401
     """
     try:
         return yaml.load(_text(file), LOADER)
-    except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that there is not
+    except OSError as error:
+        raise system_error(error) from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that there is not
         raise TatrError(f"{file}: can't be read ({_in_one_line(error)})") from error
 
 

@@ -69,9 +69,12 @@ def opened(path: Path, *kinds: str) -> "Artefact":
     from tatr.workflow.artefact import FILE, Artefact, Manifest
 
     if path.suffix in (".yaml", ".yml"):
-        planned = plan_of(path).table
+        plan = plan_of(path)
+        planned, former = plan.table, Path("results", plan.config.name, "tables")
         if not Path(planned.manifest).is_file():
-            raise TatrError(f"{path}: has no table in {Path('results').absolute()}; run snakemake --configfile {path}")
+            other = f" ({former}, which can be named, too, is of other settings or code)" if former.exists() else ""
+            where = Path("results").absolute()
+            raise TatrError(f"{path}: has no table in {where}{other}; run snakemake --configfile {path}")
         path = Path(planned.folder)
     if not path.exists():
         gone = f"leads to {path.readlink()}, which is not there" if path.is_symlink() else "no such path"

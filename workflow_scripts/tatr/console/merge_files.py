@@ -111,7 +111,10 @@ def _parser(method: "Method", prog: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--method", default="task_arithmetic", help=f"one of {free} (default: %(default)s)")
     _add_modifiers(parser, method)
     parser.add_argument(
-        "--tau", type=float, metavar="τ", help="leave this share of the parameters as it is: trust region (default: no)"
+        "--tau",
+        type=_share,
+        metavar="τ",
+        help="leave this share of the parameters as it is: trust region (default: no)",
     )
     needing_none = [name for name in sensitivities.names() if not sensitivities.load(name).needs_images]
     parser.add_argument(
@@ -211,6 +214,13 @@ def _coefficient(given: Sequence[str] | None) -> float | dict[str, float] | None
     expected = "a number, or PATTERN=NUMBER, such as '*.ln_*=0'"
     found = _by_name("--coefficient", [*patterns, *(f"*={text}" for text in plain)], expected)
     return found if patterns else found["*"]
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a share of the parameters (0.01 for 1 %)") from error
 
 
 def _by_name(option: str, given: Sequence[str], expected: str) -> dict[str, float]:

@@ -107,7 +107,7 @@ def check_head_names(
         _check_order(names, classnames, f"{task}.classnames", where)
         return None
     return (
-        f"{where} names its classes {', '.join(names[:3])}, … and {task}.classnames is {', '.join(classnames[:3])}, …: "
+        f"{where} names its classes {_first(names)} and {task}.classnames is {_first(classnames)}: "
         f"their order can't be compared (set {task}.source_classnames to check it)"
     )
 

@@ -94,7 +94,7 @@ def check_calibration(name: str | None, method: Method) -> None:
     """Raise unless there is such a calibration, and it is defined for the method; None asks for none."""
     if name is None:
         return
-    if name not in TITLES:
+    if not isinstance(name, str) or name not in TITLES:
         raise TatrError(f"calibration: {name!r} is unknown; expected {' or '.join(TITLES)}")
     _refuse_arbitrary(method)
 

@@ -79,3 +79,4 @@ def _check(method: Method, inputs: MergeInputs, settings: Mapping[str, Any]) -> 
         if len(inputs.weights) != len(task_vectors):
             raise TatrError(f"{method.name}: {len(task_vectors)} task vectors but {len(inputs.weights)} weights")
     method.check(settings)
+    method.check_together(settings, len(task_vectors))

@@ -41,9 +41,12 @@ def task_weights_of(weights: Mapping[str, float] | None, tasks: Iterable[str]) -
         tasks: that are merged.
 
     Raises:
-        TatrError: a task is unknown, or a weight is no number above 0, or so far from 1 that it is no weight.
+        TatrError: they are not by task, a task is unknown, or a weight is no number above 0, or so far from 1 that
+            float32 can't hold what it is multiplied by.
     """
     tasks = [*tasks]
+    if not isinstance(weights, Mapping | None):
+        raise TatrError(f"weights: {weights!r}: expected weights by task, such as {{{tasks[0]!r}: 2}}")
     for task, weight in (weights or {}).items():
         if task not in tasks:
             raise TatrError(f"weights: '{task}' is not merged; expected {', '.join(tasks)}")

@@ -22,7 +22,7 @@ from tatr.data.image_store import StoredImages, open_images
 from tatr.errors import TatrError
 from tatr.progress import progress
 from tatr.training.optimisers import eager
-from tatr.training.recipes.surgery import Surgery
+from tatr.training.recipes.surgery import Surgery, check_rank
 from tatr.training.resume import Saved
 from tatr.vectors.apply import apply
 from tatr.vectors.vector import Vector, whole
@@ -59,7 +59,7 @@ def train_modules(
     Raises:
         TatrError: the rank is larger than D, a split is empty, or features or a distance are not finite.
     """
-    _check_rank(recipe, encoder.architecture.embed_dim)
+    check_rank(recipe.rank, encoder.architecture.embed_dim)
     saved = saved or Saved(None, "")
     merged = parameters_of(encoder, direction, coefficient, device)
     state = saved.read()
@@ -150,7 +150,7 @@ def train_module(task: str, merged: Tensor, individual: Tensor, recipe: Surgery)
     Raises:
         TatrError: the rank is larger than D, or a distance is not finite.
     """
-    _check_rank(recipe, merged.shape[1])
+    check_rank(recipe.rank, merged.shape[1])
     rng = np.random.default_rng([recipe.seed, *task.encode()])
     down, up = (tensor.to(merged.device).requires_grad_() for tensor in _start(recipe.rank, merged.shape[1], rng))
     optimiser = eager(torch.optim.Adam)([down, up], lr=recipe.learning_rate)
@@ -167,13 +167,6 @@ def train_module(task: str, merged: Tensor, individual: Tensor, recipe: Surgery)
     after = _distance(corrected(merged, down, up), individual, f"{task}: after the last iteration")
     distances = torch.stack([before, after]).cpu().double()  # mps has no float64
     return {f"{task}.down": down.cpu(), f"{task}.up": up.cpu(), f"{task}.distances": distances}
-
-
-def _check_rank(recipe: Surgery, dimensions: int) -> None:
-    if recipe.rank > dimensions:
-        raise TatrError(
-            f"rank {recipe.rank}: larger than the feature's {dimensions} dimensions; choose at most {dimensions}"
-        )
 
 
 def _start(rank: int, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,8 @@ from typing import Any
 from tatr.config.merges import Merge
 from tatr.config.messages.mistakes import Mistake, nearest, shown
 from tatr.config.models import Config
+from tatr.errors import TatrError
+from tatr.merging.methods import load
 
 
 def analysis_mistakes(config: Config) -> Iterator[Mistake]:
@@ -87,6 +89,20 @@ def _splits(config: Config, section: Any) -> Found:  # noqa: ANN401
                 yield ("unseen", index, place), f"{shown(task)}: not in the suite{nearest(task, config.suite)}"
         if len(left := {*config.suite} - {*split}) < 2:
             yield ("unseen", index), f"leaves {len(left)} of {len(config.suite)} tasks to merge; expected two or more"
+        else:
+            yield from _fewer(section.method, len(left))
+
+
+def _without_one(config: Config, section: Any) -> Found:  # noqa: ANN401
+    yield from _fewer(section.method, len(config.suite) - 1)
+
+
+def _fewer(method: str, tasks: int) -> Found:
+    """Why a method, with its defaults, can't merge so few tasks."""
+    try:
+        load(method).check_together({}, tasks)
+    except TatrError as error:
+        yield ("method",), str(error)
 
 
 def _of_the_suite(config: Config, section: Any) -> Found:  # noqa: ANN401
@@ -98,6 +114,7 @@ def _of_the_suite(config: Config, section: Any) -> Found:  # noqa: ANN401
 
 
 CHECKS: Mapping[str, Callable[[Config, Any], Found]] = {
+    "conflict": _without_one,
     "contrasts": _rows,
     "generalization": _splits,
     "landscapes": _of_the_suite,

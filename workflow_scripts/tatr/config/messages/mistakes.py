@@ -13,11 +13,12 @@ import yaml
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from tatr.config.merges import CalibrationSection, Merge, Search, TrustRegion, settings_of
+from tatr.config.merges import CalibrationSection, Merge, Search, SurgerySection, TrustRegion, settings_of
 from tatr.config.messages.words import bare, expected, is_section, members, name_expected, of_field
 from tatr.config.models import Config, ExemplarsSection, FineTuningSection
 from tatr.config.section import Section
 from tatr.config.tasks import SOURCES, AnySource, TaskSection
+from tatr.merging import methods
 from tatr.merging.methods import load, names
 
 Keys = tuple[Any, ...]
@@ -26,18 +27,19 @@ Keys = tuple[Any, ...]
 ANYTHING = object()
 """Stands for the value of a key that is itself the mistake."""
 
-SHORTHAND = {"exemplars": "count", "trust_region": "tau", "coefficient": "search"}
+SHORTHAND = {"calibration": "alpha", "exemplars": "count", "trust_region": "tau", "coefficient": "search"}
 """The key that a plain value in a section's place is meant for."""
 
 SECTIONS: dict[str, type[Section]] = {
-    "a merge's trust_region": TrustRegion,
-    "a merge's coefficient": Search,
-    "finetuning": FineTuningSection,
-    "exemplars": ExemplarsSection,
-    "a merge": Merge,
-    "a merge's calibration": CalibrationSection,
+    "in a merge's trust_region": TrustRegion,
+    "in a merge's coefficient": Search,
+    "in a merge": Merge,
+    "in a merge's calibration": CalibrationSection,
+    "at the top level": Config,
+    "in finetuning": FineTuningSection,
+    "in exemplars": ExemplarsSection,
 }
-"""Where a misplaced key may belong."""
+"""Where a misplaced key may belong; the first of these counts."""
 
 
 class Spelled(str):
@@ -63,6 +65,7 @@ OTHER_WORDS = {
     "model": "backbone",
     "parquet": "hub",
     "path": "root",
+    "steps": "iterations",
     "warmup": "warmup_steps",
 }
 """Other names that people know these keys by."""
@@ -170,10 +173,9 @@ def _text(detail: dict[str, Any], keys: Keys, raw: Mapping[str, Any], spelled: S
         return message if isinstance(value, dict | list) else f"{written}: {message}"
     if choices and isinstance(value, str):
         about = " (Parquet files: hub)" if issubclass(section, TaskSection) and not _close(value, choices) else ""
-        return f"{written}: unknown {keys[-1]}{nearest(value, choices)}{about}"
-    limits = detail.get("ctx", {})
-    is_share = keys[-1] == "tau" or 1 in (limits.get("lt"), limits.get("le"))
-    percent = _percent(value) if is_share else ""
+        titled = methods.meant(value) if choices == names() else None  # a table's name of it, such as RegMean++
+        return f"{written}: unknown {keys[-1]}{nearest(titled or value, choices)}{about}"
+    percent = _percent(value) if _is_share(keys[-1], field, detail.get("ctx", {})) else ""
     return f"{written}: expected {allowed}{_advice(value, spelling, annotation, keys) or percent}"
 
 
@@ -186,10 +188,11 @@ def _unknown_key(keys: Keys, section: type[Section], raw: Mapping[str, Any]) -> 
         return f"this key is called '{now}' now; write {now}: instead"
     if close := _close(key, known):
         return f"unknown key (did you mean '{close}'?)"
-    if section in (Config, Merge):
-        meant = OTHER_WORDS.get(key.lower(), key)
-        if home := next((n for n, s in SECTIONS.items() if s is not section and meant in s.model_fields), None):
-            return f"unknown key here; '{meant}' belongs in {home}"
+    if section in (Config, Merge, TrustRegion, CalibrationSection, SurgerySection):
+        places = [(where, its.model_fields) for where, its in SECTIONS.items() if its is not section]
+        for meant in (OTHER_WORDS.get(key.lower(), key), key):
+            if home := next((where for where, fields in places if meant in fields), None):
+                return f"unknown key here; '{meant}' belongs {home}"
     what = f"not a key of a merge or a setting of {method}" if section is Merge else "unknown key"
     return f"{what}; known: {', '.join(known)}"
 
@@ -269,9 +272,18 @@ def _advice(value: Any, spelling: Any, annotation: Any, keys: Keys) -> str:  # n
         return f"; did you mean {float(percent[1]) / 100:g}?"
     if isinstance(value, list) and keys[0] != "merges" and kinds[0] in (int, float, str):
         return "; a list is a sweep only under merges"
+    if isinstance(value, bool) and is_section(kinds[0]) and (fields := kinds[0].model_fields):
+        has_defaults = not any(field.is_required() for field in fields.values())
+        return ("; write {} for its defaults" if value else "; leave the key out") if has_defaults else ""
     if number and keys[-1] in SHORTHAND and is_section(kinds[0]):
         return f"; write {{{SHORTHAND[keys[-1]]}: {value}}}"
     return ""
+
+
+def _is_share(key: Any, field: FieldInfo | None, limits: Mapping[str, Any]) -> bool:  # noqa: ANN401
+    """Whether a number could have been written as a percentage; not every number up to 1 could, such as a factor."""
+    about = field.description if field and field.description else "share"
+    return key == "tau" or (1 in (limits.get("lt"), limits.get("le")) and bool(re.search("share|probability", about)))
 
 
 def _percent(value: Any) -> str:  # noqa: ANN401

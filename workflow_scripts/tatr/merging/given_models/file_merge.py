@@ -312,7 +312,7 @@ def prepare(
     chosen, output = load(method), Path(output)
     # Of NumPy's numbers plain ones, which the record can hold.
     settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
-    _check_settings(chosen, settings)
+    _check_settings(chosen, settings, len(finetuned))
     check_calibration(calibration, chosen)
     if "" in finetuned:  # is what the base is called here
         raise TatrError(f"finetuned: {finetuned['']} has no name; give it one")
@@ -352,12 +352,13 @@ def prepare(
     )
 
 
-def _check_settings(method: Method, settings: Mapping[str, Any]) -> None:
-    """Raise unless a method needs no data and takes such settings."""
+def _check_settings(method: Method, settings: Mapping[str, Any], models: int) -> None:
+    """Raise unless a method needs no data and takes such settings, where so many models are merged."""
     name = method.name
     if needed := [what for need, what in NEEDS_DATA.items() if need in method.needs]:
         raise TatrError(f"{name}: needs {', '.join(needed)}, which take images of all tasks; use the pipeline for it")
     method.check(settings)
+    method.check_together(settings, models)
 
 
 def _opened(path: Path | str) -> ModelFiles:
@@ -377,6 +378,8 @@ def _check_place(output: Path) -> None:
     """Raise unless a folder can be made there."""
     if os.path.lexists(output):
         raise TatrError(f"{output}: exists; give another folder, or delete it")
+    if output.suffix == ".safetensors":
+        raise TatrError(f"{output}: is called like a file, but a merge is a folder; leave out .safetensors")
     above = next(parent for parent in output.absolute().parents if os.path.lexists(parent))
     if not above.is_dir():
         raise TatrError(f"{output}: can't be made, as {above} is no folder; give another place")

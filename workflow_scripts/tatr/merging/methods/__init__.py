@@ -12,6 +12,7 @@ what they mean. Its docstring is its page: the formula first.
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -41,6 +42,8 @@ class Method:
     """α of `tatr.merging.calibration` where the config gives none; None for 1/K."""
     equal_singular_values: bool = False
     """Whether the singular values of each of its matrices are equal, so that its singular vectors are arbitrary."""
+    refuses: Callable[[Mapping[str, Any], int], str | None] | None = None
+    """Takes all settings, each within its bounds, and K; says why they don't go together, if so."""
 
     @property
     def needs(self) -> list[str]:
@@ -66,19 +69,32 @@ class Method:
         """Raise unless every setting is one of its own, of its type and within its bounds."""
         if unknown := next((name for name in settings if name not in self.parameters), None):
             close = get_close_matches(unknown, [*self.parameters, *ARGUMENTS], 1)
+            others = [name for name in names() if unknown in load(name).parameters]
             meant = f"did you mean {close[0]}? " if close else ""
+            meant = f"that is one of {', '.join(others)}; " if others else meant
             taken = ", ".join(self.parameters) or "none"
             raise TatrError(f"{self.name}: takes no setting {unknown} ({meant}its settings: {taken})")
         for name, value in settings.items():
             check(f"{self.name}: {name}", value, self.parameters[name].annotation)
 
+    def check_together(self, settings: Mapping[str, Any], tasks: int) -> None:
+        """Raise unless settings, which `check` lets pass, go together where so many tasks are merged."""
+        defaults = {name: parameter.default for name, parameter in self.parameters.items()}
+        if self.refuses and (reason := self.refuses({**defaults, **settings}, tasks)):
+            raise TatrError(f"{self.name}: {reason}")
+
 
 def method(
-    title: str, *, coefficient: float, calibration_alpha: float | None = None, equal_singular_values: bool = False
+    title: str,
+    *,
+    coefficient: float,
+    calibration_alpha: float | None = None,
+    equal_singular_values: bool = False,
+    refuses: Callable[[Mapping[str, Any], int], str | None] | None = None,
 ) -> Callable[[Callable[..., Direction]], Method]:
     """Declare a function a merging method; what is declared are the fields of `Method`."""
     return lambda function: Method(
-        function.__name__, title, function, coefficient, calibration_alpha, equal_singular_values
+        function.__name__, title, function, coefficient, calibration_alpha, equal_singular_values, refuses
     )
 
 
@@ -95,10 +111,19 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def meant(name: str) -> str | None:
+    """The method that an unknown name was probably meant for; tables' names for methods are known, too."""
+    called = [(text, its) for its in names() for text in (load(its).title, its)]
+    of = {re.sub(r"[^a-z+]", "", text.lower()): its for text, its in called}
+    close = get_close_matches(re.sub(r"[^a-z+]", "", name.lower()), of, 1)
+    return of[close[0]] if close else None
+
+
 @cache
 def load(name: str) -> Method:
     """Import one method's module, and no other's."""
     if name not in names():
-        raise TatrError(f"method '{name}': unknown; expected one of {', '.join(names())}")
+        advice = f"; did you mean {close}?" if (close := meant(name)) else ""
+        raise TatrError(f"method '{name}': unknown; expected one of {', '.join(names())}{advice}")
     loaded: Any = getattr(importlib.import_module(f"tatr.merging.methods.{name}"), name)
     return loaded

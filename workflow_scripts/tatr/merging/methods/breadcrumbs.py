@@ -1,12 +1,11 @@
 """Model Breadcrumbs: of each tensor of each task vector, drop the smallest and the very largest entries; sum."""
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Interval
 
-from tatr.errors import TatrError
 from tatr.merging.methods import method
 from tatr.merging.task_weights import Weights
 from tatr.vectors.layout import Layout, Parameter
@@ -15,7 +14,14 @@ from tatr.vectors.threads import in_order
 from tatr.vectors.vector import Vector, recut
 
 
-@method("Model Breadcrumbs", coefficient=1.0)
+def _refuses(settings: Mapping[str, Any], _tasks: int) -> str | None:
+    smallest, largest = settings["smallest"], settings["largest"]
+    if smallest + largest < 1:
+        return None
+    return f"smallest = {smallest:g} and largest = {largest:g} drop everything; their sum must be less than 1"
+
+
+@method("Model Breadcrumbs", coefficient=1.0, refuses=_refuses)
 def breadcrumbs(
     task_vectors: Sequence[Vector],
     layout: Layout,
@@ -44,15 +50,7 @@ def breadcrumbs(
     1 − smallest − largest and `gamma` is `largest`, which its documentation equates with the paper's β; it rounds
     the number kept down, where here the two numbers dropped are.
     Cost: one pass over the task vectors; one parameter tensor of one task and of v is in memory at a time.
-
-    Raises:
-        TatrError: the two shares leave nothing.
     """
-    if smallest + largest >= 1:
-        raise TatrError(
-            f"breadcrumbs: smallest = {smallest:g} and largest = {largest:g} drop everything; "
-            "their sum must be less than 1"
-        )
     factors = [np.float32(1)] * len(task_vectors) if weights is None else [np.float32(weight) for weight in weights]
     with_entries = (parameter for parameter in layout.parameters if parameter.size)
     sums = in_order(lambda parameter: _sum(task_vectors, factors, parameter, smallest, largest), with_entries)

@@ -1,18 +1,24 @@
 """Consensus Task Arithmetic: the sum of the task vectors where at least two tasks use it."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Interval
 
-from tatr.errors import TatrError
 from tatr.merging.methods import method
 from tatr.merging.task_weights import Weights
 from tatr.vectors.vector import Vector, mapped
 
 
-@method("Consensus Task Arithmetic", coefficient=0.3)
+def _refuses(settings: Mapping[str, Any], tasks: int) -> str | None:
+    if settings["agreeing"] <= tasks:
+        return None
+    there = "is 1 task" if tasks == 1 else f"are {tasks} tasks"
+    return f"agreeing = {settings['agreeing']} but there {there} to merge, so nothing would be kept"
+
+
+@method("Consensus Task Arithmetic", coefficient=0.3, refuses=_refuses)
 def consensus(
     task_vectors: Sequence[Vector],
     weights: Weights = None,
@@ -40,14 +46,7 @@ def consensus(
     sum of the other tasks is taken from the task vectors, not from a merged and a fine-tuned model, and in float64, so
     that no entry is kept or dropped by the order of tasks.
     Cost: one pass over the task vectors; one block of each is in memory at a time.
-
-    Raises:
-        TatrError: more tasks must agree than there are.
     """
-    if agreeing > len(task_vectors):
-        raise TatrError(
-            f"consensus: agreeing = {agreeing} but there {_count(len(task_vectors))} to merge, so nothing would be kept"
-        )
 
     def merged(*parts: np.ndarray) -> np.ndarray:
         total = parts[0].astype(np.float64)
@@ -64,7 +63,3 @@ def consensus(
         return np.where(users >= agreeing, total, 0).astype(np.float32)
 
     return mapped(merged, *task_vectors)
-
-
-def _count(tasks: int) -> str:
-    return "is 1 task" if tasks == 1 else f"are {tasks} tasks"

@@ -1,12 +1,11 @@
 """DELLA: drop entries at random, small ones rather than large ones; rescale, elect signs, average what agrees."""
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Interval
 
-from tatr.errors import TatrError
 from tatr.merging.matrices.each_parameter import each_parameter
 from tatr.merging.methods import method
 from tatr.merging.task_weights import Weights, factors_of
@@ -16,7 +15,18 @@ from tatr.vectors.vector import Vector
 from tatr.vectors.votes import Votes
 
 
-@method("DELLA", coefficient=1.1)
+def _refuses(settings: Mapping[str, Any], _tasks: int) -> str | None:
+    drop, window = settings["drop"], settings["window"]
+    lowest, highest = drop - window / 2, drop + window / 2
+    if lowest >= 0 and highest < 1:
+        return None
+    return (
+        f"with drop = {drop:g} and window = {window:g} entries are dropped with probabilities from {lowest:g} to "
+        f"{highest:g}; these must be from 0 to below 1"
+    )
+
+
+@method("DELLA", coefficient=1.1, refuses=_refuses)
 def della(
     task_vectors: Sequence[Vector],
     layout: Layout,
@@ -54,16 +64,7 @@ def della(
     rows have one entry.
     Cost: one pass over the task vectors, each row of which is sorted. In memory is one parameter tensor of one task,
     with about 80 bytes per entry; threads take as many tensors at once as fit into 256 MiB.
-
-    Raises:
-        TatrError: a probability would lie outside (0, 1].
     """
-    if drop < window / 2 or drop + window / 2 >= 1:
-        raise TatrError(
-            f"della: with drop = {drop:g} and window = {window:g} entries are dropped with probabilities from "
-            f"{drop - window / 2:g} to {drop + window / 2:g}; these must be from 0 to below 1"
-        )
-
     factors = factors_of(weights, len(task_vectors))
 
     def merged(parameter: Parameter) -> np.ndarray:

@@ -1,12 +1,11 @@
 """TSV-M: the leading singular components of every task, made orthogonal to one another."""
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Interval
 
-from tatr.errors import TatrError
 from tatr.merging.matrices.decompositions import leading, orthogonalised
 from tatr.merging.matrices.task_matrices import Attention, TaskMatrices, each_matrix
 from tatr.merging.methods import method
@@ -15,7 +14,17 @@ from tatr.vectors.order_statistics import share_of
 from tatr.vectors.vector import Vector
 
 
-@method("TSV-M", coefficient=1.0, calibration_alpha=1.0)
+def _refuses(settings: Mapping[str, Any], tasks: int) -> str | None:
+    share = settings["rank_share"]
+    if share is None or share * tasks <= 1 + 1e-9:
+        return None
+    return (
+        f"rank_share = {share:g} of {tasks} tasks is more directions than a matrix has; give at most 1/{tasks} = "
+        f"{1 / tasks:.4g}, or null for just that"
+    )
+
+
+@method("TSV-M", coefficient=1.0, calibration_alpha=1.0, refuses=_refuses)
 def tsv_m(
     task_vectors: Sequence[Vector],
     layout: Layout,
@@ -60,16 +69,7 @@ def tsv_m(
     shorter side, about a third of the time of as many decompositions. In memory are one task's parameter and
     min(shape) vectors kept on either side, in float64, however many tasks there are; threads take as many matrices at
     once as fit into 256 MiB.
-
-    Raises:
-        TatrError: `rank_share` is above 1/K.
     """
-    count = len(task_vectors)
-    if rank_share is not None and rank_share * count > 1 + 1e-9:
-        raise TatrError(
-            f"tsv_m: rank_share = {rank_share:g} of {count} tasks is more directions than a matrix has; "
-            f"give at most 1/{count} = {1 / count:.4g}, or null for just that"
-        )
     # In float64: the vectors kept on either side, their orthonormal ones, and what it takes to compute one of the four.
     return each_matrix(
         lambda matrices: _merged(matrices, rank_share), task_vectors, layout, attention, bytes_of=lambda p: 28 * p.size

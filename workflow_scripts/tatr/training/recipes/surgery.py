@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
+from tatr.errors import TatrError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Surgery:
@@ -16,3 +18,9 @@ class Surgery:
     learning_rate: Annotated[float, Interval(gt=0), "of Adam"] = 1e-3
     split: Annotated[Literal["test", "validation"], "unlabelled images: of test, or held out"] = "test"
     seed: Annotated[int, Interval(ge=0), "of the modules' start and of the batches"]
+
+
+def check_rank(rank: int, dimensions: int) -> None:
+    """Raise where modules would be wider than the features that they correct."""
+    if rank > dimensions:
+        raise TatrError(f"rank {rank}: larger than the feature's {dimensions} dimensions; choose at most {dimensions}")

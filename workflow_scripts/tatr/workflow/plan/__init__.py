@@ -14,6 +14,7 @@ from tatr.config.models import Config
 from tatr.errors import Problems, TatrError, system_error
 from tatr.merging.coefficients import per_tensor
 from tatr.merging.methods import load
+from tatr.training.recipes.surgery import check_rank
 from tatr.workflow.plan import analyses, ingredients, inputs, merges, results, tables
 from tatr.workflow.plan.artefacts import RESULTS, Draft, Planned
 from tatr.workflow.plan.backbone import BackboneSource, find
@@ -97,6 +98,7 @@ def _planned(config: Config, backbones: Path, look: bool) -> Plan:
     first = drafts[0]
     _check_tower(first)
     _check_patterns(first)
+    _check_surgery(first)
     table = results.tables(drafts)
     looked_at = analyses.planned(drafts)
     drawn = results.figures(first, table, looked_at)
@@ -149,3 +151,13 @@ def _check_patterns(draft: Draft) -> None:
             per_tensor(merge.by_tensor or 1.0, layout)
         except TatrError as error:
             raise TatrError(f"merges, '{merge.row_name}': {error}") from None
+
+
+def _check_surgery(draft: Draft) -> None:
+    """Raise here, not after all models are trained, where modules would be wider than the image encoder's features."""
+    dimensions = Architecture.of(draft.source.model, draft.source.label).embed_dim
+    for merge in draft.config.merges:
+        try:
+            check_rank(merge.surgery.rank if merge.surgery else 0, dimensions)
+        except TatrError as error:
+            raise TatrError(f"merges, '{merge.row_name}': surgery: {error}") from None
