@@ -469,3 +469,11 @@ def test_quantised_models_are_told_as_such(base: Path, tmp_path: Path, refused: 
     refused(
         tmp_path / "cars.safetensors", match=r"'model1' \(F8_E4M3\) .* save the whole model in bfloat16 or float32;"
     )
+
+
+def test_a_model_that_is_given_twice_is_warned_of(base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cars, other = folder(tmp_path / "cars", weights(1), shards=2), folder(tmp_path / "other", weights(2), shards=2)
+    copy = folder(tmp_path / "copy", weights(1), shards=2)
+    merge_files(base, {"cars": cars, "other": other, "copy": copy}, tmp_path / "out")
+    (warned,) = [record.getMessage() for record in caplog.records]
+    assert warned == "'cars' and 'copy' are one model, byte for byte: it counts twice"

@@ -174,6 +174,7 @@ class FileMerge:
             name: {file.path.name: digests[file.path].hexdigest() for file in model.files}
             for name, model in self._all.items()
         }
+        self._warn_of_copies(of_models)
         if written == of_models[""]:
             logger.warning(
                 "%s: is the base itself, byte for byte: no change is as large as its types can tell", self.output
@@ -182,6 +183,12 @@ class FileMerge:
         text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
         (folder / RECORD).write_text(text, encoding="utf-8", errors="backslashreplace")
         return record
+
+    def _warn_of_copies(self, of_models: Mapping[str, Mapping[str, str]]) -> None:
+        first = dict[tuple[str, ...], str]()
+        for name in self.models:
+            if (other := first.setdefault(tuple(of_models[name].values()), name)) != name:
+                logger.warning("'%s' and '%s' are one model, byte for byte: it counts twice", other, name)
 
     def _check_changes(self) -> None:
         """Warn of models that are the base itself; each is read up to its first change."""
