@@ -11,7 +11,7 @@ from answered import answers_of, scores
 from scipy import stats
 
 from tatr.report.figures import methods_figure
-from tatr.report.seeds import over_seeds, per_seed
+from tatr.report.seeds import deviations, over_seeds, per_seed
 from tatr.report.statistics import mean_over_seeds
 from tatr.report.table_files import files
 from tatr.report.table_text import DIFFERENCE, markdown
@@ -148,3 +148,9 @@ def test_the_figure_shows_the_interval(table: pd.DataFrame) -> None:
     (bars,) = (found.get_segments() for found in axes.collections if hasattr(found, "get_segments"))
     np.testing.assert_allclose(bars[3][:, 0], table.loc["TATR", ["average_low", "average_high"]].astype(float))
     np.testing.assert_allclose(bars[0][:, 0], [45, 45])
+
+
+def test_a_setting_that_all_seeds_chose_alike_does_not_vary() -> None:
+    chosen = np.array([[0.2, 0.1], [0.2, 0.2], [0.2, 0.3]])
+    assert np.std(chosen[:, 0], ddof=1) > 0  # what rounding of the mean leaves
+    np.testing.assert_array_equal(deviations(chosen), [0, pytest.approx(0.1)])

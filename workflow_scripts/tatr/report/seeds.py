@@ -43,10 +43,16 @@ def over_seeds(tables: Sequence[pd.DataFrame], rows: Sequence[Sequence[Mapping[s
             table[f"{name}_low"], table[f"{name}_high"] = np.array(intervals)[:, 1:].T
     table[SEEDS] = np.where(own, len(tables), 1)
     for name in (*accuracies(first).columns, *VARYING):
-        deviation = np.std([each[name].to_numpy(dtype=float) for each in tables], axis=0, ddof=1)
+        deviation = deviations(np.array([each[name].to_numpy(dtype=float) for each in tables]))
         # Individual models differ from seed to seed, and so do all shares in them.
         table[name + DEVIATION] = np.where(own | (name == "normalised"), deviation, np.nan)
     return table
+
+
+def deviations(values: np.ndarray) -> np.ndarray:
+    """Sample standard deviations over seeds, of values [seeds, rows]; exactly zero where all are equal."""
+    equal = np.ptp(values, axis=0) == 0
+    return np.where(equal, 0.0, np.std(values, axis=0, ddof=1))
 
 
 def per_seed(tables: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
