@@ -94,15 +94,6 @@ def linked(*kinds):
     return [f"results/{plan.config.name}/.{kind}" for kind in kinds if kind in LINKS]
 
 
-def arithmetic_threads(count):
-    """Threads of a step that computes with vectors: of small ones it is done before more could help."""
-    return count if plan.source.is_large else 1
-
-
-wildcard_constraints:
-    name=r"[^/]+",
-
-
 def refused(why):
     """In a rule's input: asking for the rule is a mistake, which this one line tells."""
 
@@ -110,3 +101,12 @@ def refused(why):
         raise WorkflowError(why)
 
     return inputs
+
+
+def arithmetic_threads(count):
+    """Threads of a step that computes with vectors: of small ones it is done before more could help."""
+    return count if plan.source.is_large else 1
+
+
+wildcard_constraints:
+    name=r"[^/]+",

@@ -11,7 +11,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 ROUNDS, BLOCK = 50, 2**22
 
 FILL = f"""
-import resource
+import ctypes, resource
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from tatr.vectors.heap import keep_freed_blocks
@@ -20,6 +20,7 @@ def fill(_):
     for _ in range({ROUNDS}):
         blocks = [np.ones({BLOCK}, np.uint8) for _ in range(3)]
 
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: huge pages would hide what is counted
 if {{kept}}:
     keep_freed_blocks()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -434,8 +434,8 @@ def test_the_model_whose_type_has_no_arithmetic_is_named(
     dtype: str, tmp_path: Path, refused: Callable[..., str]
 ) -> None:
     theta = folder(tmp_path / "theta", weights(0) | {"steps": np.ones(2, "f4")})
-    models = [folder(tmp_path / name, weights(k) | {"steps": np.ones(2, kind)}) for k, name, kind in (
-        (1, "cars", "f2"), (2, "signs", dtype))]  # fmt: skip
+    kinds = {"cars": "f2", "signs": dtype}
+    models = [folder(tmp_path / name, weights(1) | {"steps": np.ones(2, kind)}) for name, kind in kinds.items()]
     stated = {"i8": "I64", "?": "BOOL"}[dtype]
     told = rf"'steps' differs .* 'model2' .*, as its type in 'model2' \({stated}\) has no arithmetic here"
     refused(*models, theta=theta, match=told)

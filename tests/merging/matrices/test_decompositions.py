@@ -8,8 +8,8 @@ import scipy.sparse.linalg
 
 from tatr.merging.matrices import decompositions
 from tatr.merging.matrices.decompositions import (
-    largest_eigenvalues,
     leading,
+    leading_eigenpairs,
     orthogonalised,
     polar,
     polar_product,
@@ -131,7 +131,7 @@ def test_the_full_decomposition_is_taken_where_values_are_too_small_to_tell(
 
 @pytest.mark.parametrize("converges", [True, False])
 @pytest.mark.parametrize(("size", "count"), [(200, 4), (200, 1), (60, 4), (5, 5), (1, 1), (40, 0)])
-def test_the_largest_eigenvalues_are_those_of_a_full_decomposition(
+def test_the_leading_eigenpairs_are_those_of_a_full_decomposition(
     size: int, count: int, converges: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -142,14 +142,14 @@ def test_the_largest_eigenvalues_are_those_of_a_full_decomposition(
     rng = np.random.default_rng(size)
     basis, _ = np.linalg.qr(rng.standard_normal((size, size)))
     stated = np.sort(rng.standard_normal(size) ** 3)[::-1]
-    values, vectors = largest_eigenvalues(basis * stated @ basis.T, count)
+    values, vectors = leading_eigenpairs(basis * stated @ basis.T, count)
     np.testing.assert_allclose(values, stated[:count], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(np.abs(basis[:, :count].T @ vectors), np.eye(size)[:count, :count], atol=1e-6)
 
 
 @pytest.mark.parametrize("matrix", [np.zeros((100, 100)), -np.eye(100), np.diag(np.r_[1.0, np.zeros(99)])])
 def test_of_equal_eigenvalues_any_vectors_serve(matrix: np.ndarray) -> None:
-    values, vectors = largest_eigenvalues(matrix, 4)
+    values, vectors = leading_eigenpairs(matrix, 4)
     np.testing.assert_allclose(values, np.sort(np.diagonal(matrix))[::-1][:4], atol=1e-12)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(4), atol=1e-9)
     np.testing.assert_allclose(matrix @ vectors, vectors * values, atol=1e-9)

@@ -1,4 +1,4 @@
-"""Class names that people can't tell apart. Which ones a text encoder can't is seen when heads are made."""
+"""Names that people can't tell apart, of classes and in tables. Which classes a text encoder can't, the head says."""
 
 import unicodedata
 from collections.abc import Iterable

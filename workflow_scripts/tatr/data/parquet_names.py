@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from tatr.data.class_folders import is_hidden
 from tatr.errors import TatrError
 
 _UNNAMED = ("", "data", "default")
@@ -40,7 +41,7 @@ def split_files(names: Iterable[str], config: str | None, split: str, where: str
     Raises:
         TatrError: there are no such files, one of them is missing, or there is more than one set of them.
     """
-    files = [_parse(name) for name in names if name.endswith(".parquet") and not _is_hidden(name)]
+    files = [_parse(name) for name in names if name.endswith(".parquet") and not _is_left_behind(name)]
     if not files:
         raise TatrError(f"{where}: holds no Parquet files; expected names such as data/{split}-00000-of-00001.parquet")
     _refuse_folders_of_splits(files, split, where)
@@ -55,9 +56,9 @@ def split_files(names: Iterable[str], config: str | None, split: str, where: str
     return [file.name for file in chosen]
 
 
-def _is_hidden(name: str) -> bool:
-    """Whether a system or a tool left it there."""
-    return any(part.startswith(".") for part in PurePosixPath(name).parts)
+def _is_left_behind(name: str) -> bool:
+    """Whether a system or a tool left it there, or the folder that it lies in."""
+    return any(map(is_hidden, PurePosixPath(name).parts))
 
 
 def _refuse_folders_of_splits(files: list[_SplitFile], split: str, where: str) -> None:

@@ -1,7 +1,7 @@
 """Freed memory stays with the process: block arithmetic fills blocks of megabytes, drops them, and asks for the next.
 
 The C library gives such blocks back to the system when they are freed, and whoever asks again gets pages that have to
-be mapped and zeroed one by one. For merging files that is a third of the time.
+be mapped and zeroed one by one.
 """
 
 import ctypes

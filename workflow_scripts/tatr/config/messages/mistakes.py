@@ -282,8 +282,9 @@ def _advice(value: Any, spelling: Any, annotation: Any, keys: Keys) -> str:  # n
 
 def _is_share(key: Any, field: FieldInfo | None, limits: Mapping[str, Any]) -> bool:  # noqa: ANN401
     """Whether a number could have been written as a percentage; not every number up to 1 could, such as a factor."""
-    about = field.description if field and field.description else "share"
-    return key == "tau" or (1 in (limits.get("lt"), limits.get("le")) and bool(re.search("share|probability", about)))
+    up_to_one = 1 in (limits.get("lt"), limits.get("le"))
+    about = (field and field.description) or "share"  # an item of a list has no words of its own
+    return key == "tau" or (up_to_one and bool(re.search("share|probability", about)))
 
 
 def _percent(value: Any) -> str:  # noqa: ANN401

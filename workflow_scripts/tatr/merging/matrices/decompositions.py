@@ -14,10 +14,14 @@ import numpy as np
 SOUND = 1e-4
 """Share of the largest singular value down to which Gram matrices serve: there vectors are orthonormal to 1e-8."""
 
+STEEP = 1e-2
+"""Share of the largest singular value up to which those of a tail are decomposed by themselves."""
 
-STEEP, SMALLEST, TAIL = 1e-2, 1e-6, 1 / 8
-"""Shares of the largest singular value: those up to the first are decomposed by themselves if they are above the second
-(so all vectors are orthonormal to 1e-8 again, the product of the two) and no more than the third share of all."""
+SMALLEST = 1e-6
+"""Share down to which that serves: where STEEP and this meet, vectors are orthonormal to 1e-8 again."""
+
+LONGEST = 1 / 8
+"""Share of all singular values that a tail may have."""
 
 FEW = 16
 """One in so many eigenvectors is found sooner by Lanczos' method than by a full decomposition."""
@@ -73,7 +77,7 @@ def orthogonalised(parts: Iterable[Components]) -> Components:
     return Components(polar(left)[0], values, polar(right)[0])
 
 
-def largest_eigenvalues(symmetric: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def leading_eigenpairs(symmetric: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The `count` largest eigenvalues of a symmetric matrix [n, n], the largest first, and their vectors [n, count].
 
     A few of a large matrix are found by products with it alone, as exactly (Lanczos' method, from a fixed start).
@@ -150,7 +154,7 @@ def _with_tail(tall: np.ndarray, squares: np.ndarray, basis: np.ndarray) -> tupl
     """All singular values above zero and their right vectors, where a few are too small to be told by their squares."""
     largest = np.sqrt(squares[0])
     steep = squares <= (STEEP * largest) ** 2
-    if steep.sum() > TAIL * len(squares):
+    if steep.sum() > LONGEST * len(squares):
         return None
     _, values, turn = np.linalg.svd(tall @ basis[:, steep], full_matrices=False)
     there = values > _zero(largest, tall)

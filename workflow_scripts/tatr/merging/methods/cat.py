@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from annotated_types import Interval
 
-from tatr.merging.matrices.decompositions import largest_eigenvalues, leading
+from tatr.merging.matrices.decompositions import leading, leading_eigenpairs
 from tatr.merging.matrices.linear_maps import inputs_of, is_linear_map, is_scale
 from tatr.merging.matrices.measured_tasks import MeasuredTasks, each_measured
 from tatr.merging.methods import method
@@ -101,7 +101,7 @@ def _disturbed(tasks: MeasuredTasks, limits: _Limits) -> list[np.ndarray]:
             sums += (limits.own_loss if task == disturbed else 1.0) * _shifts(tasks, task, moments)
         noise = ROUNDING * (sums.trace() + limits.own_loss * own.trace())
         sums -= limits.own_loss * own
-        values, basis = largest_eigenvalues(sums, min(limits.trimmed, outputs))
+        values, basis = leading_eigenpairs(sums, min(limits.trimmed, outputs))
         bases.append(basis[:, values > noise])
     return bases
 
