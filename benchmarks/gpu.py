@@ -12,11 +12,11 @@ relative error, ‖GPU − CPU‖ / ‖CPU‖ over everything, is above the tole
 It runs on a bare machine that has CUDA and PyTorch, from a copy of `benchmarks/` and `workflow_scripts/`. In addition
 to torch and numpy it needs these packages, which the steps import:
 
-    annotated-types ml_dtypes safetensors tqdm zarr
+    annotated-types crc32c ml_dtypes safetensors tqdm xxhash zarr zstandard
 
 Where nothing can be installed, carry them along. On a machine with network and the same Python version:
 
-    pip install --target packages annotated-types ml_dtypes safetensors tqdm zarr
+    pip install --target packages annotated-types crc32c ml_dtypes safetensors tqdm xxhash zarr zstandard
 
 and there, with the folder `packages` copied (numpy and torch stay that machine's if you delete them from the folder):
 

@@ -33,8 +33,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
 def test_blocks_that_are_filled_anew_bring_few_new_pages() -> None:
     without, kept = (pages(kept) for kept in (False, True))
-    assert kept < without / 4, "what was freed went back to the system"
-    assert kept < 10 * 6 * BLOCK / 4096, "more pages than ten times what is held at once"
+    assert kept < without, "what was freed went back to the system"  # how often without, depends on who frees first
+    assert kept < 3 * 6 * BLOCK / 4096, "more pages than three times what is held at once"
 
 
 def pages(kept: bool) -> int:

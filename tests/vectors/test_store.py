@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from stored import read_split, write_images
@@ -16,6 +15,7 @@ from tatr.data import image_store
 from tatr.data.image_store import digest_images
 from tatr.errors import TatrError
 from tatr.vectors import layout, store
+from tatr.vectors.chunks import Form
 from tatr.vectors.layout import blocks
 from tatr.vectors.store import StoredVector, digest_vector, open_vectors, read, write_vector
 from tatr.workflow.artefact import FILE, Artefact
@@ -184,7 +184,7 @@ def test_a_full_disk_surfaces_as_such(tmp_path: Path, monkeypatch: pytest.Monkey
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(zarr.Array, "__setitem__", full)
+    monkeypatch.setattr(Form, "write_chunk", full)
     with pytest.raises(OSError, match=r"No space left") as failed:
         write(tmp_path / "v", VALUES)
     assert failed.value.errno == errno.ENOSPC

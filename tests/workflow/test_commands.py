@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 
+from tatr.vectors.chunks import Form
 from tatr.vectors.store import StoredVector, write_vector
 from tatr.workflow.artefact import FILE, Artefact, Manifest
 from tatr.workflow.code_digest import SCRIPTS, code_digest
@@ -230,7 +230,7 @@ def test_a_full_disk_is_one_clear_error(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(zarr.Array, "__setitem__", full)
+    monkeypatch.setattr(Form, "write_chunk", full)
     message = attempt("merge", "--task-vectors", *task_vectors, "--settings", '{"method": "task_arithmetic"}')
     assert "out/x: the disk is full" in message
     assert "free some space and run again" in message

@@ -8,19 +8,15 @@ truncated or empty chunk is noticed when the store is opened.
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-import google_crc32c
 import numpy as np
-import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from tatr.digests import ContentDigest
 from tatr.errors import REPAIR, TatrError
+from tatr.vectors.chunks import Form
 from tatr.vectors.layout import BLOCK, all_finite, blocks
 from tatr.vectors.vector import read
-
-CHECKSUM = 4
-"""Bytes that a CRC32C adds to a chunk."""
 
 
 class StoredVector:
@@ -30,56 +26,42 @@ class StoredVector:
         """Open a store, checking that all of its chunks are there and as long as they should be."""
         self.path = path
         try:
-            self.array = zarr.open_array(path, mode="r")
-        except Exception as error:  # Zarr raises all kinds of errors on damaged metadata
+            self.form = Form.read(path)
+        except (OSError, ValueError, RecursionError) as error:
             raise TatrError(f"{path}: not a vector store ({error}); {REPAIR}") from error
-        self._is_plain = tuple(map(type, self.array.compressors)) == (Crc32cCodec,) and self.array.dtype == "<f4"
-        expected = self.array.chunks[0] * self.array.dtype.itemsize + CHECKSUM
-        for index in range(-(-len(self) // self.array.chunks[0])):
-            # Of a chunk that is missing Zarr would read zeros without a word.
-            chunk = path / "c" / str(index)
+        expected = self.form.bytes_of_chunk
+        for index in range(-(-len(self) // self.grain)):
+            chunk = self._chunk(index)
             found = chunk.stat().st_size if chunk.is_file() else 0
-            if not found or (found != expected and self._is_plain):
+            if not found or found != (expected or found):
                 state = f"damaged ({found:,} bytes, expected {expected:,})" if found else "missing or empty"
                 raise TatrError(f"{chunk}: {state}; {REPAIR}")
 
     @property
     def grain(self) -> int:
         """How many entries are read at least, to get one."""
-        return int(self.array.chunks[0])
+        return self.form.chunk
 
     @property
     def layout(self) -> str:
         """Digest of the layout that the vector lies over."""
-        return str(self.array.attrs.get("layout"))
+        return self.form.layout
 
     def __len__(self) -> int:
-        return self.array.shape[0]
+        return self.form.size
 
     def __getitem__(self, block: slice, /) -> np.ndarray:
-        try:
-            return self._plain(block) if self._is_plain else np.asarray(self.array[block])
-        except Exception as error:  # codecs raise all kinds of errors on damaged bytes
-            raise TatrError(f"{self.path}: damaged ({error}); {REPAIR}") from error
+        parts = []
+        for index in range(block.start // self.grain, -(-block.stop // self.grain)):
+            first, last = max(block.start - index * self.grain, 0), min(block.stop - index * self.grain, self.grain)
+            try:
+                parts.append(self.form.read_chunk(self._chunk(index))[first:last])
+            except Exception as error:  # codecs raise all kinds of errors on damaged bytes
+                raise TatrError(f"{self.path}: damaged ({error}); {REPAIR}") from error
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, self.form.dtype), *parts])
 
-    def _plain(self, block: slice) -> np.ndarray:
-        """Entries of uncompressed chunks, read on the caller's thread.
-
-        Zarr reads for all threads on one of its own, which takes four times as long.
-        """
-        chunk, parts = self.grain, []
-        for index in range(block.start // chunk, -(-block.stop // chunk)):
-            first, last = max(block.start - index * chunk, 0), min(block.stop - index * chunk, chunk)
-            parts.append(self._chunk(index)[first:last])
-        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.float32), *parts])
-
-    def _chunk(self, index: int) -> np.ndarray:
-        raw = np.empty(4 * self.grain + CHECKSUM, np.uint8)
-        with (self.path / "c" / str(index)).open("rb", buffering=0) as file:
-            count = file.readinto(raw)
-        if count != len(raw) or google_crc32c.value(raw[:-CHECKSUM]) != raw[-CHECKSUM:].view("<u4")[0]:
-            raise ValueError(f"the checksum of chunk {index} does not match")
-        return raw[:-CHECKSUM].view("<f4")
+    def _chunk(self, index: int) -> Path:
+        return self.path / "c" / str(index)
 
 
 def open_vectors(paths: Sequence[Path], layout: str | None = None) -> list[StoredVector]:
@@ -117,25 +99,18 @@ def write_vector(path: Path, size: int, layout: str, parts: Iterable[np.ndarray]
         TatrError: a value is NaN or infinite, or a part has the wrong length.
         ValueError: there are too few or too many parts.
     """
-    array = zarr.create_array(
-        store=path,
-        shape=(size,),
-        dtype=dtype,
-        chunks=(min(BLOCK, max(1, size)),),
-        compressors=[ZstdCodec(level=1), Crc32cCodec()] if dtype is bool else [Crc32cCodec()],
-        attributes={"layout": layout},
-        config={"write_empty_chunks": True},
-    )
-    digest = _hash(dtype, size, layout)
+    form = Form(size, np.dtype(dtype), min(BLOCK, max(1, size)), layout)
+    form.create(path)
+    digest = _hash(form.dtype, size, layout)
     with ThreadPoolExecutor(1) as hasher:  # while the part is checked and written
-        for block, part in zip(blocks(size), parts, strict=True):
+        for index, (block, part) in enumerate(zip(blocks(size), parts, strict=True)):
             part = np.ascontiguousarray(part, dtype)
             if part.shape != (block.stop - block.start,):
                 raise TatrError(f"{path}: a part has shape {part.shape}, expected ({block.stop - block.start},)")
             hashed = hasher.submit(digest.update, part)
             if dtype is not bool:
                 _check_finite(part, block, path)
-            array[block] = part
+            form.write_chunk(path / "c" / str(index), part)
             hashed.result()
     return digest.hexdigest()
 
@@ -143,15 +118,15 @@ def write_vector(path: Path, size: int, layout: str, parts: Iterable[np.ndarray]
 def digest_vector(path: Path) -> str:
     """Recompute the content digest of a store by reading all of it."""
     vector = StoredVector(path)
-    digest = _hash(vector.array.dtype.type, len(vector), vector.layout)
+    digest = _hash(vector.form.dtype, len(vector), vector.layout)
     for part in read(vector):
         digest.update(np.ascontiguousarray(part))
     return digest.hexdigest()
 
 
-def _hash(dtype: type, size: int, layout: str) -> ContentDigest:
+def _hash(dtype: np.dtype[Any], size: int, layout: str) -> ContentDigest:
     # Over decoded values, not files: other codecs, chunks or Zarr versions leave the digest as it is.
-    return ContentDigest(f"{np.dtype(dtype).name}[{size}] {layout}".encode())
+    return ContentDigest(f"{dtype.name}[{size}] {layout}".encode())
 
 
 def _check_finite(part: np.ndarray, block: slice, path: Path) -> None:
