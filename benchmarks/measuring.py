@@ -3,6 +3,7 @@
 A part of the other benchmarks, which import it. Needs Linux's /proc for memory.
 """
 
+import compileall
 import os
 import re
 import select
@@ -15,7 +16,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "workflow_scripts"
 
 LOOK = 0.05
 """Seconds between two looks at a process: a look takes a millisecond, of a core that the process may need."""
@@ -49,13 +53,14 @@ def measure(
         memory_limit: GiB of its own (pages of files can be dropped), above which it is killed; None for no limit.
         environment: variables that it gets in addition to this process's.
     """
+    _compile_ahead()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         start = time.perf_counter()
         process = subprocess.Popen(
             [str(word) for word in line],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **(environment or {})},
             start_new_session=True,
         )
         peak = own = 0.0
@@ -81,6 +86,12 @@ def measure(
     return Run(seconds, peak, own, text, failure)
 
 
+@cache
+def _compile_ahead() -> None:
+    """Compile our code, as its first use does on whoever's machine: no run is to pay for it."""
+    compileall.compile_dir(SCRIPTS, quiet=2)
+
+
 def measure_or_stop(line: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Run:
     """The same for a command that must not fail: the benchmark ends with what it printed."""
     run = measure(line, environment=environment)
@@ -92,13 +103,14 @@ def measure_or_stop(line: Sequence[str | Path], environment: Mapping[str, str] |
 def in_turn(contenders: Mapping[str, Callable[[], Run]], runs: int) -> dict[str, Run]:
     """Run contenders one after the other, several times over, and take each one's run of median seconds.
 
-    In turn, so that a slow minute of the machine slows all of them. One that fails is not run again. Memory is the most
-    that any run held.
+    In turn, so that a slow minute of the machine slows all of them, and each once nothing is left to write of what ran
+    before. One that fails is not run again. Memory is the most that any run held.
     """
     done: dict[str, list[Run]] = {name: [] for name in contenders}
     for _ in range(runs):
         for name, start in contenders.items():
             if not any(run.failure for run in done[name]):
+                os.sync()
                 done[name].append(start())
     return {name: _middle(found) for name, found in done.items()}
 

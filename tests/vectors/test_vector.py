@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tatr.errors import TatrError
 from tatr.vectors import vector as vector_module
 from tatr.vectors.store import StoredVector, write_vector
-from tatr.vectors.vector import grain, mapped, read, remembered, total, whole
+from tatr.vectors.vector import gives_new, grain, mapped, read, remembered, total, whole
 
 
 class Watched:
@@ -68,6 +68,45 @@ def test_a_sum_holds_one_vector_at_a_time_and_a_formula_makes_strips(monkeypatch
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * 4 * 2**16
+
+
+class New(Watched):
+    """A vector whose slices are the reader's own, as a file's are."""
+
+    gives_new = True
+
+    def __getitem__(self, block: slice, /) -> np.ndarray:
+        self.last = super().__getitem__(block).copy()
+        return self.last
+
+
+@pytest.mark.parametrize("ufunc", [np.subtract, np.multiply, np.less, np.hypot])
+def test_a_new_block_makes_place_for_the_result_and_another_is_left_alone(ufunc: np.ufunc) -> None:
+    values, others = np.array([3, -1, 2], np.float32), np.array([1, 5, 2], np.float32)
+    expected = ufunc(values, others)
+    for first in (Watched(values.copy()), New(values.copy())):
+        result = mapped(ufunc, first, others)
+        found = result[0:3]
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(first.values, values)
+        assert gives_new(result)
+        if isinstance(first, New):
+            assert np.shares_memory(found, first.last) == (ufunc is not np.less)
+
+
+def test_a_read_only_block_is_no_place_for_a_result() -> None:
+    kept = New(np.array([-1, 2], np.float32))
+    kept.values.flags.writeable = False
+    frozen = remembered(mapped(np.abs, kept))
+    for _ in range(2):
+        np.testing.assert_array_equal(mapped(np.negative, frozen)[0:2], [-1, -2])
+
+
+def test_a_sum_leaves_arrays_in_memory_alone() -> None:
+    arrays = [np.ones(4, np.float32) for _ in range(3)]
+    np.testing.assert_array_equal(total(arrays)[0:4], [3, 3, 3, 3])
+    assert all((array == 1).all() for array in arrays)
 
 
 def test_a_remembered_vector_is_read_once_per_block_and_its_block_cannot_be_changed() -> None:

@@ -15,6 +15,9 @@ import xxhash
 PIECE = 2**20
 """Bytes of a file that are hashed at once."""
 
+FEW = 2**16
+"""Bytes that are too few to read others before them once more."""
+
 
 def canonical(value: Any) -> str:  # noqa: ANN401  (any JSON value)
     """JSON with sorted keys and no spaces: one text per value, for any order of its keys."""
@@ -31,22 +34,29 @@ ContentDigest = xxhash.xxh3_128
 
 
 class FollowingDigest:
-    """Digest of a file that is read anyway: hashing follows the readers, so that it finds their bytes in memory."""
+    """Digest of a file that is read anyway, in order or nearly so: it hashes what readers have just read."""
 
     def __init__(self, path: Path) -> None:
         """Of a file, which is opened whenever a piece is hashed: models lie in more files than a process may open."""
         self._path, self._hash = path, ContentDigest()
-        self._wanted = self._done = 0
+        self._done = 0
         self._lock = Lock()
 
-    def follow(self, position: int) -> None:
-        """Someone has read up to a position: hash up to there, on this thread, unless another thread is at it."""
-        self._wanted = max(self._wanted, position)
-        if self._lock.acquire(blocking=False):
-            try:
-                self._hash_up_to(self._wanted)
-            finally:
-                self._lock.release()
+    def follow(self, position: int, content: memoryview) -> None:
+        """Someone has read these bytes from a position on: hash up to their end, unless another thread is hashing.
+
+        What lies before them and was not hashed (another thread reads it, or nobody) is read once more; not for a few
+        bytes, which may be a sample of the file.
+        """
+        if (position > self._done and len(content) < FEW) or not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._hash_up_to(position)
+            if position <= self._done < position + len(content):
+                self._hash.update(content[self._done - position :])
+                self._done = position + len(content)
+        finally:
+            self._lock.release()
 
     def hexdigest(self) -> str:
         """Hash what is left."""
@@ -59,7 +69,7 @@ class FollowingDigest:
             return
         with self._path.open("rb", buffering=0) as file:
             file.seek(self._done)
-            while (position is None or self._done < position) and (piece := file.read(PIECE)):
+            while piece := file.read(PIECE if position is None else min(PIECE, position - self._done)):
                 self._hash.update(piece)
                 self._done += len(piece)
 

@@ -158,10 +158,10 @@ class _Passing:
     def _gram(self, task: int, maps: Sequence[Parameter]) -> Gram:
         matrices, places = of_maps(maps), {weight.name: place for place, weight in enumerate(maps)}
 
-        def entries(weight: str, inside: slice) -> np.ndarray:
-            return self._grams.read((task, places[weight]), inside)
+        def fill(weight: str, inside: slice, entries: np.ndarray) -> None:
+            entries[:] = self._grams.read((task, places[weight]), inside)
 
-        return Gram(matrices, Gathered(matrices, entries, "Gram matrices"))
+        return Gram(matrices, Gathered(matrices, fill, "Gram matrices"))
 
     def _at(self, parameters: Sequence[Parameter], changes: Iterable[np.ndarray]) -> clip.Parameters:
         """θ_pre plus changes at these parameters."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tatr.vectors.layout import Layout, Parameter
+from tatr.vectors.layout import Layout, Parameter, all_finite
 
 
 def overlaps(layout: Layout, block: slice) -> Iterator[tuple[Parameter, slice, slice]]:
@@ -31,22 +31,22 @@ class Gathered:
     """Named tensors as one flat vector; a slice reads and converts its entries only."""
 
     layout: Layout
-    entries: Callable[[str, slice], np.ndarray]
-    """Gives consecutive entries of a tensor (seen as flat), of any floating-point type."""
+    fill: Callable[[str, slice, np.ndarray], None]
+    """Writes consecutive entries of a tensor (seen as flat) into an array, float32."""
     where: str
     """What error messages call the tensors."""
+    gives_new = True
 
     def __len__(self) -> int:
         return self.layout.size
 
     def __getitem__(self, block: slice, /) -> np.ndarray:
-        flat: np.ndarray | None = None
-        for parameter, inside, part in overlaps(self.layout, block):
+        flat = np.empty(block.stop - block.start, np.float32)
+        pieces = [*overlaps(self.layout, block)]
+        for parameter, inside, part in pieces:
             with np.errstate(over="ignore"):  # becomes an infinity, which is refused
-                entries = np.asarray(self.entries(parameter.name, inside), np.float32)
-            parameter.check_finite(entries, self.where)
-            if part == slice(0, block.stop - block.start):
-                return entries  # most blocks lie within one tensor
-            flat = np.empty(block.stop - block.start, np.float32) if flat is None else flat
-            flat[part] = entries
-        return np.empty(0, np.float32) if flat is None else flat
+                self.fill(parameter.name, inside, flat[part])
+        if not all_finite(flat):
+            for parameter, _, part in pieces:
+                parameter.check_finite(flat[part], self.where)
+        return flat

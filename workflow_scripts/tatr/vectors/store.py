@@ -22,6 +22,8 @@ from tatr.vectors.vector import read
 class StoredVector:
     """A vector [N] on disk; slices are read and checked on access, by whole chunks."""
 
+    gives_new = True
+
     def __init__(self, path: Path) -> None:
         """Open a store, checking that all of its chunks are there and as long as they should be."""
         self.path = path

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,14 +40,15 @@ def mapped(f: Callable[..., Any], *vectors: Vector) -> Vector:
         entries = {key: vector[block] for key, vector in distinct.items()}
         parts = [entries[id(vector)] for vector in vectors]
         if isinstance(f, np.ufunc):  # makes nothing on the way
-            values: np.ndarray = f(*parts)
+            values: np.ndarray = f(*parts, out=_place(f, parts) if gives_new(vectors[0]) else None)
             return values
         return joined([f(*(part[strip] for part in parts)) for strip in strips(block)])
 
-    return computed(part, *vectors)
+    result = computed(part, *vectors)
+    return replace(result, gives_new=True) if isinstance(f, np.ufunc) else result
 
 
-def computed(part: Callable[[slice], np.ndarray], *vectors: Vector) -> Vector:
+def computed(part: Callable[[slice], np.ndarray], *vectors: Vector) -> "_Computed":
     """The vector of which `part` computes any slice from the same slices of other vectors, on access.
 
     Unlike the formula of `mapped`, `part` reads the vectors itself, so it need not hold all of them at once.
@@ -66,7 +67,9 @@ def total(vectors: Sequence[Vector]) -> Vector:
     """Σ_k v_k, added in the order given; one of them is in memory at a time."""
 
     def part(block: slice) -> np.ndarray:
-        added = vectors[0][block].copy()
+        added = vectors[0][block]
+        if not gives_new(vectors[0]):
+            added = added.copy()
         for vector in vectors[1:]:
             added += vector[block]
         return added
@@ -79,6 +82,7 @@ class _Computed:
     part: Callable[[slice], np.ndarray]
     size: int
     grain: int
+    gives_new: bool = False
 
     def __len__(self) -> int:
         return self.size
@@ -115,6 +119,17 @@ class _Remembered:
 def grain(vector: Vector) -> int:
     """How many entries are read at least, to get one: a store is read by whole chunks, an array entry by entry."""
     return int(getattr(vector, "grain", 1))
+
+
+def gives_new(vector: Vector) -> bool:
+    """Whether each slice is a new array, which whoever reads it may write over; one of an array in memory is not."""
+    return bool(getattr(vector, "gives_new", False))
+
+
+def _place(f: np.ufunc, parts: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The first operand, if the result may stand in its place: a block that is in the cache already."""
+    fits = f.resolve_dtypes((*(part.dtype for part in parts), None))[-1] == parts[0].dtype
+    return parts[0] if fits and parts[0].flags.writeable else None
 
 
 def common_length(vectors: Iterable[Vector]) -> int:

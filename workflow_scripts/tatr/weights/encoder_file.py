@@ -26,7 +26,7 @@ class EncoderFile:
             entry = file.entries[parameter.name]
             parameter.check_shape(entry.shape, str(path))
             parameter.check_type(type_name(entry.dtype), str(path), is_floating=entry.is_floating)
-        self._values = Gathered(layout, file.read, str(path))
+        self._values = Gathered(layout, file.fill, str(path))
 
     def __len__(self) -> int:
         return self.layout.size

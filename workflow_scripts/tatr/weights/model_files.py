@@ -11,7 +11,7 @@ from tatr.vectors.layout import blocks
 from tatr.weights.adapters import REMEDY, is_adapter_folder
 from tatr.weights.file_kinds import is_hidden
 from tatr.weights.hub_cache import model_folder
-from tatr.weights.safetensors_file import Entry, SafetensorsFile
+from tatr.weights.safetensors_file import Entry, SafetensorsFile, Seen
 from tatr.weights.shard_index import check_weight_map, read_weight_map
 
 INDEX = ".safetensors.index.json"
@@ -54,6 +54,10 @@ class ModelFiles:
     def read(self, name: str, inside: slice) -> np.ndarray:
         """Consecutive entries of a tensor, seen as flat, as float32."""
         return self._home[name].read(name, inside)
+
+    def fill(self, name: str, inside: slice, values: np.ndarray, seen: Seen | None = None) -> None:
+        """Read them into an array, float32 [n]; `seen` is told which bytes of the file they are."""
+        self._home[name].fill(name, inside, values, seen)
 
     def home(self, name: str) -> SafetensorsFile:
         """The file that holds a tensor."""

@@ -47,6 +47,10 @@ PIECE = 2**20
 """Entries converted at once, and bytes · 16 copied at once."""
 
 
+Seen = Callable[[int, memoryview], None]
+"""Gets a position in a file, and the bytes that were read from there."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A tensor in a file."""
@@ -99,20 +103,37 @@ class SafetensorsFile:
         Raises:
             TatrError: the tensor is not of a floating-point type.
         """
+        inside = inside or slice(0, self.entries[name].size)
+        values = np.empty(inside.stop - inside.start, np.float32)
+        self.fill(name, inside, values)
+        return values
+
+    def fill(self, name: str, inside: slice, values: np.ndarray, seen: Seen | None = None) -> None:
+        """Read consecutive entries of a tensor, seen as flat, into an array.
+
+        Args:
+            name: of the tensor.
+            inside: which entries.
+            values: to be filled, contiguous, float32 [n].
+            seen: is told the position in the file of what has been read, and its bytes.
+
+        Raises:
+            TatrError: the tensor is not of a floating-point type.
+        """
         entry = self.entries[name]
         if not entry.is_floating:
             raise TatrError(f"{self.path}: '{name}' is {type_name(entry.dtype)}, expected a floating-point type")
-        inside = inside or slice(0, entry.size)
-        values, width = np.empty(inside.stop - inside.start, np.float32), BITS[entry.dtype] // 8
-        if entry.dtype == "F32":
-            self._fill(values, entry.start + 4 * inside.start)
-            return values
-        for start in range(0, len(values), PIECE):
-            raw = np.empty(min(PIECE, len(values) - start), FLOATS[entry.dtype])
-            self._fill(raw, entry.start + width * (inside.start + start))
-            with np.errstate(over="ignore"):  # becomes an infinity, which is refused where it matters
-                values[start : start + PIECE] = raw
-        return values
+        dtype, is_plain = FLOATS[entry.dtype], entry.dtype == "F32"
+        for start in range(0, len(values), max(len(values), 1) if is_plain else PIECE):
+            part = values if is_plain else values[start : start + PIECE]
+            raw = part if is_plain else np.empty(len(part), dtype)
+            position = entry.start + dtype.itemsize * (inside.start + start)
+            self._fill(raw, position)
+            if seen:
+                seen(position, raw.view(np.uint8).data)
+            if not is_plain:
+                with np.errstate(over="ignore"):  # becomes an infinity, which is refused where it matters
+                    part[:] = raw
 
     def tensor(self, name: str) -> np.ndarray:
         """A whole tensor in its shape and type; bfloat16, which NumPy itself lacks, as float32.

@@ -165,8 +165,9 @@ class FileMerge:
     def _make(self, folder: Path) -> dict[str, Any]:
         digests = {file.path: FollowingDigest(file.path) for model in self._all.values() for file in model.files}
         base = remembered(self._vector(self.base, digests))
-        # Ω and the direction read the same blocks.
-        vectors = [remembered(task_vector(self._vector(m, digests), base)) for m in self.models.values()]
+        vectors = [task_vector(self._vector(m, digests), base) for m in self.models.values()]
+        if self.sensitivity:  # Ω and the direction read the same blocks
+            vectors = [remembered(vector) for vector in vectors]
         region, threshold = self._trust_region(vectors)
         written = self._write(folder, base, vectors, region)
         self.companions.copy(folder)
@@ -192,10 +193,10 @@ class FileMerge:
 
     def _check_changes(self) -> None:
         """Warn of models that are the base itself; each is read up to its first change."""
-        base = Gathered(self.layout, self.base.read, str(self.base.path))
+        base = Gathered(self.layout, self.base.fill, str(self.base.path))
         same = []
         for name, model in self.models.items():
-            its = Gathered(self.layout, model.read, str(model.path))
+            its = Gathered(self.layout, model.fill, str(model.path))
             if all(np.array_equal(its[block], base[block]) for block in self.layout.blocks()):
                 same.append(f"{model.path} ('{name}')")
         if len(same) == len(self.models):
@@ -214,14 +215,16 @@ class FileMerge:
         return {"": self.base, **self.models}
 
     def _vector(self, model: ModelFiles, digests: Mapping[Path, FollowingDigest]) -> Gathered:
-        def entries(name: str, inside: slice) -> np.ndarray:
-            part, entry = model.read(name, inside), model.entries[name]
-            width = entry.nbytes // entry.size
-            self.meter.add(len(part) * width)
-            digests[model.home(name).path].follow(entry.start + inside.stop * width)
-            return part
+        def fill(name: str, inside: slice, entries: np.ndarray) -> None:
+            digest = digests[model.home(name).path]
 
-        return Gathered(self.layout, entries, str(model.path))
+            def seen(position: int, content: memoryview) -> None:
+                self.meter.add(len(content))
+                digest.follow(position, content)
+
+            model.fill(name, inside, entries, seen)
+
+        return Gathered(self.layout, fill, str(model.path))
 
     def _trust_region(self, vectors: Sequence[Vector]) -> tuple[Vector | None, Threshold | None]:
         """The mask, and the threshold that it was made with."""

@@ -1,9 +1,11 @@
 """How many bytes have been read, as a bar on the terminal: what takes the time where files are larger than memory."""
 
+import sys
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class ReadingMeter:
@@ -17,9 +19,12 @@ class ReadingMeter:
     def phase(self, description: str, total: int | None = None) -> None:
         """Begin a new bar, of so many bytes if that is known."""
         self.close()
-        self._bar = tqdm(
-            desc=description, total=total, unit="B", unit_scale=True, leave=False, disable=None, dynamic_ncols=True
-        )
+        if not sys.stderr.isatty():
+            return
+
+        from tqdm import tqdm
+
+        self._bar = tqdm(desc=description, total=total, unit="B", unit_scale=True, leave=False, dynamic_ncols=True)
 
     def describe(self, description: str) -> None:
         """Change what stands before the bar."""

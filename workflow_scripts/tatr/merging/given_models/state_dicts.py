@@ -140,7 +140,10 @@ def _trust_region(chosen: Sensitivity, tau: float | None, **ingredients: Sequenc
 
 
 def _flat(layout: Layout, tensors: StateDict, name: str) -> Gathered:
-    return Gathered(layout, lambda key, inside: _entries(tensors[key], inside), f"state dict '{name}'")
+    def fill(key: str, inside: slice, entries: np.ndarray) -> None:
+        entries[:] = _entries(tensors[key], inside)
+
+    return Gathered(layout, fill, f"state dict '{name}'")
 
 
 def _in_order(

@@ -45,11 +45,11 @@ def of_task(layout: Layout, stored: Layout, values: Vector, task: str) -> Vector
     """One task's matrices, over `of_one(layout)`, out of those over `stored`, which `of_tasks` gave."""
     places = {place.name: place.offset for place in stored.parameters}
 
-    def entries(weight: str, inside: slice) -> np.ndarray:
+    def fill(weight: str, inside: slice, entries: np.ndarray) -> None:
         offset = places[f"{task}/{weight}"]
-        return values[offset + inside.start : offset + inside.stop]
+        entries[:] = values[offset + inside.start : offset + inside.stop]
 
-    return Gathered(of_one(layout), entries, f"Gram matrices of {task}")
+    return Gathered(of_one(layout), fill, f"Gram matrices of {task}")
 
 
 def _shape(weight: Parameter) -> tuple[int, int]:
