@@ -116,19 +116,22 @@ class Elected:
             cancelled = (signs == 0) & (entries != 0).any(axis=0)
             if cancelled.any():
                 signs[cancelled] = self._majority_sign()
-            entries *= entries * signs > 0
+            for row in entries:  # not all at once: what is made on the way stays in a core's cache
+                row *= row * signs > 0
             yield entries
 
     def _trimmed(self, block: slice) -> Iterator[np.ndarray]:
         parts = [vector[block] for vector in self.task_vectors]
         for strip in strips(block):
-            entries = np.stack([part[strip] for part in parts])
             first, stop = block.start + strip.start, block.start + strip.stop
             ends = [*self.starts[1:], stop]
+            entries = np.empty((len(parts), stop - first), np.float32)
             for index in range(bisect_right(self.starts, first) - 1, bisect_left(self.starts, stop)):
-                inside = entries[:, max(self.starts[index] - first, 0) : min(ends[index], stop) - first]
-                # Much faster than assigning zero where a mask says so.
-                inside *= np.abs(inside) >= self.thresholds[:, index, None]
+                inside = slice(max(self.starts[index] - first, 0), min(ends[index], stop) - first)
+                for row, part, threshold in zip(entries, parts, self.thresholds[:, index], strict=True):
+                    given = part[strip][inside]
+                    # Much faster than assigning zero where a mask says so.
+                    np.multiply(given, np.abs(given) >= threshold, out=row[inside])
             if self.factors is not None:
                 entries *= self.factors
             yield entries

@@ -137,24 +137,42 @@ def _check_tasks(count: int) -> None:
 
 
 def cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Vector:
-    """Σ_{i≠j} R_j ⊙ M_i over tasks, computed slice by slice on access.
+    """Σ_{i≠j} R_j ⊙ |M_i| over tasks, computed slice by slice on access.
 
     Args:
         reacting: R_k ≥ 0, each float32 [N].
-        moving: M_k ≥ 0, each float32 [N], in the same order of tasks.
+        moving: M_k, each float32 [N], in the same order of tasks.
     """
     pairs = [*zip(reacting, moving, strict=True)]
-    groups = [pairs[start : start + TOGETHER] for start in range(0, len(pairs), TOGETHER)]
 
     def part(block: slice) -> np.ndarray:
         sums = np.zeros((3, block.stop - block.start), np.float32)
-        for group in groups:
-            entries = [(r[block], None if m is r else m[block]) for r, m in group]
+        for group in _groups(pairs):
+            entries = [(r[block], m[block]) for r, m in group]
             for strip in strips(block):
-                _add(sums[:, strip], [(r[strip], r[strip] if m is None else m[strip]) for r, m in entries])
+                _add(sums[:, strip], [(r[strip], m[strip]) for r, m in entries])
         return sums[0]
 
     return computed(part, *reacting, *moving)
+
+
+def pair_sum(vectors: Sequence[Vector]) -> Vector:
+    """Σ_{i≠j} |V_j| ⊙ |V_i| over tasks, computed slice by slice on access; each pair of tasks is looked at once.
+
+    Args:
+        vectors: V_k, each float32 [N].
+    """
+
+    def part(block: slice) -> np.ndarray:
+        sums = np.zeros((2, block.stop - block.start), np.float32)
+        for group in _groups(vectors):
+            entries = [vector[block] for vector in group]
+            for strip in strips(block):
+                _add_pairs(sums[:, strip], [part[strip] for part in entries])
+        sums[0] *= 2
+        return sums[0]
+
+    return computed(part, *vectors)
 
 
 def signed_cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Vector:
@@ -178,7 +196,7 @@ def signed_cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Ve
         for r, m in pairs:
             reacts, moves = r[block], m[block]
             for strip in strips(block):
-                _add(sums[:, strip], [(reacts[strip], moves[strip])])
+                _add(sums[:, strip], [(reacts[strip], moves[strip])], signed=True)
         return sums[0]
 
     return computed(part, *reacting, *moving)
@@ -189,17 +207,32 @@ def magnitudes(vectors: Iterable[Vector]) -> list[Vector]:
     return [mapped(np.abs, vector) for vector in vectors]
 
 
-def _add(sums: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Add tasks, given as (R_k, M_k), to Ω, ΣR and ΣM, the rows of `sums`: one pass and 2K products in all.
+def _groups(tasks: Sequence[Any]) -> list[Any]:
+    return [tasks[start : start + TOGETHER] for start in range(0, len(tasks), TOGETHER)]
 
-    Each new task meets the running sums of the tasks before it: Ω += R_k ⊙ ΣM + M_k ⊙ ΣR. All terms are ≥ 0 and
-    nothing is subtracted, so nothing cancels; (ΣR) ⊙ (ΣM) − Σ R_k ⊙ M_k is the same sum, but loses digits where one
-    task's values dwarf the others'.
+
+def _add(sums: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]], *, signed: bool = False) -> None:
+    """Add tasks, given as (R_k, M_k), to Ω, ΣR and Σ|M|, the rows of `sums`: one pass and 2K products in all.
+
+    Each new task meets the running sums of the tasks before it: Ω += R_k ⊙ Σ|M| + |M_k| ⊙ ΣR. All terms are ≥ 0 and
+    nothing is subtracted, so nothing cancels; (ΣR) ⊙ (Σ|M|) − Σ R_k ⊙ |M_k| is the same sum, but loses digits where one
+    task's values dwarf the others'. What is `signed` keeps its signs, M in place of |M|.
     """
     omega, reacting_sum, moving_sum = sums
-    product = np.empty_like(omega)
-    for reacting, moving in pairs:
+    product, magnitude = np.empty((2, len(omega)), omega.dtype)
+    for reacting, given in pairs:
+        moving = given if signed else np.abs(given, out=magnitude)
         omega += np.multiply(reacting, moving_sum, out=product)
         omega += np.multiply(moving, reacting_sum, out=product)
         reacting_sum += reacting
         moving_sum += moving
+
+
+def _add_pairs(sums: np.ndarray, entries: Iterable[np.ndarray]) -> None:
+    """Add tasks' entries V_k to Ω/2 and Σ|V|, the rows of `sums`, as `_add` does where R and M are one."""
+    half, magnitude_sum = sums
+    product, magnitude = np.empty((2, len(half)), half.dtype)
+    for part in entries:
+        np.abs(part, out=magnitude)
+        half += np.multiply(magnitude, magnitude_sum, out=product)
+        magnitude_sum += magnitude

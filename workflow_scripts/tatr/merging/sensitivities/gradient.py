@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tatr.merging.sensitivities import cross_sum, magnitudes, sensitivity
+from tatr.merging.sensitivities import cross_sum, sensitivity
 from tatr.vectors.vector import Vector
 
 
@@ -12,4 +12,4 @@ def gradient(task_vectors: Sequence[Vector], gradients: Sequence[Vector]) -> Vec
 
     G_j is the mean absolute per-exemplar gradient of task j's loss at θ_pre (Eq. 6) and Δ_i the task vector of task i.
     """
-    return cross_sum(gradients, magnitudes(task_vectors))
+    return cross_sum(gradients, task_vectors)

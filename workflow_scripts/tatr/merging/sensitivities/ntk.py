@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tatr.merging.sensitivities import cross_sum, sensitivity
+from tatr.merging.sensitivities import pair_sum, sensitivity
 from tatr.vectors.vector import Vector
 
 
@@ -13,4 +13,4 @@ def ntk(gradients: Sequence[Vector]) -> Vector:
     The gradient of task i, in place of its task vector, says where its update will go: the diagonal of a neural tangent
     kernel between tasks, by absolute values.
     """
-    return cross_sum(gradients, gradients)
+    return pair_sum(gradients)

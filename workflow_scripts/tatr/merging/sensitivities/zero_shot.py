@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tatr.merging.sensitivities import cross_sum, magnitudes, sensitivity
+from tatr.merging.sensitivities import pair_sum, sensitivity
 from tatr.vectors.vector import Vector
 
 
@@ -12,5 +12,4 @@ def zero_shot(task_vectors: Sequence[Vector]) -> Vector:
 
     The update of task j, in place of G_j, says where its loss has reacted.
     """
-    sizes = magnitudes(task_vectors)
-    return cross_sum(sizes, sizes)
+    return pair_sum(task_vectors)
