@@ -14,7 +14,7 @@ from scipy import stats
 
 from tatr.errors import TatrError
 from tatr.merging import sensitivities
-from tatr.merging.sensitivities import cross_sum, load, names, sensitivity
+from tatr.merging.sensitivities import cross_sum, load, names, pair_sum, sensitivity
 from tatr.vectors import layout
 from tatr.vectors import vector as vector_module
 from tatr.vectors.vector import Vector
@@ -62,6 +62,15 @@ def test_it_equals_the_double_sum(given_tasks: tuple[np.ndarray, np.ndarray], bl
 def test_zero_shot_equals_the_double_sum_of_magnitudes(given_tasks: tuple[np.ndarray, np.ndarray], block: int) -> None:
     _, vectors = given_tasks
     np.testing.assert_allclose(streamed(vectors, None, block), double_sum(np.abs(vectors), vectors), rtol=1e-6, atol=0)
+
+
+@given(tasks())
+def test_the_sum_over_pairs_is_the_cross_sum_of_what_reacts_and_moves_alike(
+    given_tasks: tuple[np.ndarray, np.ndarray],
+) -> None:
+    _, vectors = given_tasks
+    everything = slice(0, vectors.shape[1])
+    np.testing.assert_array_equal(pair_sum(vectors)[everything], cross_sum(np.abs(vectors), vectors)[everything])
 
 
 @pytest.mark.parametrize("count", [2, 8])

@@ -157,7 +157,7 @@ def cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Vector:
 
 
 def pair_sum(vectors: Sequence[Vector]) -> Vector:
-    """Σ_{i≠j} |V_j| ⊙ |V_i| over tasks, computed slice by slice on access; each pair of tasks is looked at once.
+    """Σ_{i≠j} |V_j| ⊙ |V_i| over tasks, computed slice by slice on access; each pair of tasks is multiplied once.
 
     Args:
         vectors: V_k, each float32 [N].
@@ -169,7 +169,6 @@ def pair_sum(vectors: Sequence[Vector]) -> Vector:
             entries = [vector[block] for vector in group]
             for strip in strips(block):
                 _add_pairs(sums[:, strip], [part[strip] for part in entries])
-        sums[0] *= 2
         return sums[0]
 
     return computed(part, *vectors)
@@ -229,10 +228,12 @@ def _add(sums: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]], *, si
 
 
 def _add_pairs(sums: np.ndarray, entries: Iterable[np.ndarray]) -> None:
-    """Add tasks' entries V_k to Ω/2 and Σ|V|, the rows of `sums`, as `_add` does where R and M are one."""
-    half, magnitude_sum = sums
-    product, magnitude = np.empty((2, len(half)), half.dtype)
+    """Add tasks' entries V_k to Ω and Σ|V|, the rows of `sums`, as `_add` does where R and M are one: the same bits."""
+    omega, magnitude_sum = sums
+    product, magnitude = np.empty((2, len(omega)), omega.dtype)
     for part in entries:
         np.abs(part, out=magnitude)
-        half += np.multiply(magnitude, magnitude_sum, out=product)
+        np.multiply(magnitude, magnitude_sum, out=product)
+        omega += product
+        omega += product
         magnitude_sum += magnitude
