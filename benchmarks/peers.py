@@ -14,7 +14,6 @@ example: make benchmark-peers
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -131,14 +130,13 @@ class Benchmark:
 
     def start(self, line: list[str | Path], *, peer: bool) -> Run:
         """Run a contender with its code compiled ahead, wherever its packages lie."""
-        environment = {"PYTHONPYCACHEPREFIX": str(self.folder / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
+        environment = {"PYTHONPYCACHEPREFIX": str(self.folder / "compiled")}
         environment["PYTHONPATH"] = str(self.peers) if peer else ""
         self._settle()
         return measure(line, memory_limit=self.memory_limit, environment=environment)
 
     def _settle(self) -> None:
-        """Have all inputs in memory and nothing left to write, so that it does not matter what ran before."""
-        os.sync()
+        """Have all inputs in memory, so that it does not matter what ran before."""
         for path in (self.base, *self.models):
             file_digest(path)
 

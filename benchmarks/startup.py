@@ -13,6 +13,8 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parent.parent / "workflow_scripts"
 
 STEPS = {
+    "NumPy": "import numpy",
+    "Zarr, with NumPy": "import zarr",
     "arithmetic step (merge)": "import tatr.vectors.store, tatr.merging.merge, tatr.merging.methods.dare",
     "torch step (evaluation)": "import tatr.measuring.evaluation, tatr.clip.encoder, tatr.vectors.store",
     "the same on open_clip's classes": "import tatr.measuring.evaluation, tatr.clip.encoder, open_clip",
@@ -38,7 +40,7 @@ def main() -> None:
             times[name].append(seconds(code))
     for name, found in times.items():
         print(f"{name:>32}: {statistics.median(found):5.2f} s (median of {runs}, {min(found):.2f} … {max(found):.2f})")
-    _, own, foreign = (statistics.median(found) for found in times.values())
+    *_, own, foreign = (statistics.median(found) for found in times.values())
     print(f"open_clip / own functions: {foreign / own:.1f} ×")
 
 

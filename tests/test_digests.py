@@ -60,6 +60,13 @@ def test_what_was_read_is_hashed_and_not_read_again(file: Path) -> None:
     assert digest.hexdigest() == xxhash.xxh3_128(CONTENT).hexdigest()
 
 
+def test_what_is_ahead_of_the_readers_is_not_read(file: Path) -> None:
+    digest = FollowingDigest(file)
+    follow(digest, 10, 10 + FEW)
+    file.write_bytes(CONTENT[:128] + b"changed" + CONTENT[135:])
+    assert digest.hexdigest() == file_digest(file)
+
+
 def test_what_lies_before_is_read_for_many_bytes_and_not_for_a_few(file: Path) -> None:
     few = FollowingDigest(file)
     follow(few, 1000, 1000 + FEW - 1)

@@ -1,5 +1,6 @@
 """Chunks and metadata are those of Zarr v3: what we write Zarr reads, and the other way round, to the byte."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tatr.vectors.chunks import Form
 from tatr.vectors.layout import blocks
 from tatr.vectors.store import StoredVector, write_vector
 
+FULL = Path("/dev/full")
 CODECS = {"float32": [Crc32cCodec()], "bool": [ZstdCodec(level=1), Crc32cCodec()]}
 
 
@@ -110,6 +112,15 @@ def test_metadata_that_says_something_else_is_refused(tmp_path: Path, key: str, 
     metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {key: value}))
     with pytest.raises(TatrError, match=r"v: not a vector store \(.+\); `tatr verify --repair"):
         StoredVector(tmp_path / "v")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="a device that is always full")
+@pytest.mark.parametrize("dtype", [np.float32, bool])
+@pytest.mark.parametrize("size", [3, 2**20])
+def test_a_disk_that_is_full_when_a_chunk_is_written_surfaces_as_such(size: int, dtype: type) -> None:
+    with pytest.raises(OSError, match=r"No space left") as failed:
+        Form(size, np.dtype(dtype), size, "L").write_chunk(FULL, np.zeros(size, dtype))
+    assert failed.value.errno == errno.ENOSPC
 
 
 def test_a_store_is_not_written_over_another(tmp_path: Path) -> None:

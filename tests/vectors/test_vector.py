@@ -95,10 +95,18 @@ def test_a_new_block_makes_place_for_the_result_and_another_is_left_alone(ufunc:
             assert np.shares_memory(found, first.last) == (ufunc is not np.less)
 
 
-def test_a_read_only_block_is_no_place_for_a_result() -> None:
-    kept = New(np.array([-1, 2], np.float32))
-    kept.values.flags.writeable = False
-    frozen = remembered(mapped(np.abs, kept))
+def test_what_a_store_gives_may_be_written_over_if_it_says_so(tmp_path: Path) -> None:
+    for dtype in (np.float32, bool):
+        values = np.array([1, 0, 1], dtype)
+        write_vector(tmp_path / dtype.__name__, 3, "layout", [values], dtype)
+        stored = StoredVector(tmp_path / dtype.__name__)
+        assert stored[0:3].flags.writeable == gives_new(stored) == (dtype is np.float32)
+        np.testing.assert_array_equal(mapped(np.logical_not, stored)[0:3], [False, True, False])
+        np.testing.assert_array_equal(stored[0:3], values)
+
+
+def test_a_remembered_block_is_left_alone() -> None:
+    frozen = remembered(mapped(np.abs, New(np.array([-1, 2], np.float32))))
     for _ in range(2):
         np.testing.assert_array_equal(mapped(np.negative, frozen)[0:2], [-1, -2])
 

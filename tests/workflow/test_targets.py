@@ -121,8 +121,7 @@ class TestFinishedRun:
         mask = json.loads((finished.artefact(f"mask:{region}_tau-0.01") / "threshold.json").read_text())
 
         assert mask["tau"] == 0.01
-        dropped, least = mask["of"] - mask["kept"], int(mask["tau"] * mask["of"])
-        assert least <= dropped < least + 10  # entries that equal the threshold are all dropped
+        assert mask["kept"] == mask["of"] - int(mask["tau"] * mask["of"])
 
     def test_table_has_a_row_per_merge(self, finished: Checkout) -> None:
         lines = (finished.artefact("tables:tiny") / "methods.csv").read_text().splitlines()

@@ -159,10 +159,10 @@ def _count(part: np.ndarray, spans: Sequence[_Span]) -> list[_Counts]:
             low, high = np.float32(span.low), np.float32(span.high)
             above = entries > low
             between = entries.take(np.flatnonzero(above & (entries < high)))  # `entries[…]` takes longer
-            smaller, larger = int(np.count_nonzero(entries < low)), int(np.count_nonzero(above)) - len(between)
-            equal = int(np.count_nonzero(entries == high)) if larger else 0
-            low_ones = len(entries) - smaller - larger - len(between)
-            total.add(_Counts(smaller, low_ones, len(between), [between], equal), CANDIDATES)
+            count_above, smaller = int(np.count_nonzero(above)), int(np.count_nonzero(entries < low))
+            at_low = len(entries) - smaller - count_above
+            at_high = int(np.count_nonzero(entries == high)) if count_above > len(between) else 0
+            total.add(_Counts(smaller, at_low, len(between), [between], at_high), CANDIDATES)
     return counts
 
 

@@ -22,8 +22,6 @@ from tatr.vectors.vector import read
 class StoredVector:
     """A vector [N] on disk; slices are read and checked on access, by whole chunks."""
 
-    gives_new = True
-
     def __init__(self, path: Path) -> None:
         """Open a store, checking that all of its chunks are there and as long as they should be."""
         self.path = path
@@ -43,6 +41,11 @@ class StoredVector:
     def grain(self) -> int:
         """How many entries are read at least, to get one."""
         return self.form.chunk
+
+    @property
+    def gives_new(self) -> bool:
+        """Whether a block may be written over; a mask's can't, as it lies in what was decompressed."""
+        return self.form.dtype != bool
 
     @property
     def layout(self) -> str:

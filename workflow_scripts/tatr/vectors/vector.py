@@ -44,8 +44,7 @@ def mapped(f: Callable[..., Any], *vectors: Vector) -> Vector:
             return values
         return joined([f(*(part[strip] for part in parts)) for strip in strips(block)])
 
-    result = computed(part, *vectors)
-    return replace(result, gives_new=True) if isinstance(f, np.ufunc) else result
+    return replace(computed(part, *vectors), gives_new=isinstance(f, np.ufunc))
 
 
 def computed(part: Callable[[slice], np.ndarray], *vectors: Vector) -> "_Computed":
@@ -122,14 +121,17 @@ def grain(vector: Vector) -> int:
 
 
 def gives_new(vector: Vector) -> bool:
-    """Whether each slice is a new array, which whoever reads it may write over; one of an array in memory is not."""
+    """Whether each slice is a new array, which whoever reads it may write over; one of an array in memory is not.
+
+    A vector says so with an attribute of this name.
+    """
     return bool(getattr(vector, "gives_new", False))
 
 
 def _place(f: np.ufunc, parts: Sequence[np.ndarray]) -> np.ndarray | None:
     """The first operand, if the result may stand in its place: a block that is in the cache already."""
     fits = f.resolve_dtypes((*(part.dtype for part in parts), None))[-1] == parts[0].dtype
-    return parts[0] if fits and parts[0].flags.writeable else None
+    return parts[0] if fits else None
 
 
 def common_length(vectors: Iterable[Vector]) -> int:

@@ -17,6 +17,8 @@ class EncoderFile:
     `SafetensorsFile`, a whole model of any kind `ModelFiles`, and a CLIP model from elsewhere a `Clip`.
     """
 
+    gives_new = True
+
     def __init__(self, path: Path, layout: Layout) -> None:
         """Open a file and check its names, shapes and types against the layout (values when they are read)."""
         self.path, self.layout = path, layout

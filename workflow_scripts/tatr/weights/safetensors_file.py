@@ -123,17 +123,16 @@ class SafetensorsFile:
         entry = self.entries[name]
         if not entry.is_floating:
             raise TatrError(f"{self.path}: '{name}' is {type_name(entry.dtype)}, expected a floating-point type")
-        dtype, is_plain = FLOATS[entry.dtype], entry.dtype == "F32"
-        for start in range(0, len(values), max(len(values), 1) if is_plain else PIECE):
-            part = values if is_plain else values[start : start + PIECE]
-            raw = part if is_plain else np.empty(len(part), dtype)
-            position = entry.start + dtype.itemsize * (inside.start + start)
-            self._fill(raw, position)
-            if seen:
-                seen(position, raw.view(np.uint8).data)
-            if not is_plain:
-                with np.errstate(over="ignore"):  # becomes an infinity, which is refused where it matters
-                    part[:] = raw
+        dtype = FLOATS[entry.dtype]
+        position = entry.start + dtype.itemsize * inside.start
+        if entry.dtype == "F32":
+            self._read_bytes(values, position, seen)
+            return
+        for start in range(0, len(values), PIECE):
+            raw = np.empty(min(PIECE, len(values) - start), dtype)
+            self._read_bytes(raw, position + dtype.itemsize * start, seen)
+            with np.errstate(over="ignore"):  # becomes an infinity, which is refused where it matters
+                values[start : start + PIECE] = raw
 
     def tensor(self, name: str) -> np.ndarray:
         """A whole tensor in its shape and type; bfloat16, which NumPy itself lacks, as float32.
@@ -149,7 +148,7 @@ class SafetensorsFile:
                 f"{self.path}: '{name}' can't be read by NumPy ({entry.dtype}); store it as float32 or float16"
             )
         tensor = np.empty(entry.shape, (FLOATS | OTHERS)[entry.dtype])
-        self._fill(tensor, entry.start)
+        self._read_bytes(tensor, entry.start)
         return tensor
 
     def pieces(self, name: str) -> Iterator[np.ndarray]:
@@ -157,10 +156,10 @@ class SafetensorsFile:
         entry = self.entries[name]
         for start in range(0, entry.nbytes, 16 * PIECE):
             raw = np.empty(min(16 * PIECE, entry.nbytes - start), np.uint8)
-            self._fill(raw, entry.start + start)
+            self._read_bytes(raw, entry.start + start)
             yield raw
 
-    def _fill(self, array: np.ndarray, position: int) -> None:
+    def _read_bytes(self, array: np.ndarray, position: int, seen: Seen | None = None) -> None:
         # The file is opened for every read: models have hundreds of shards, and a process few file handles.
         try:
             with self.path.open("rb", buffering=0) as file:
@@ -169,6 +168,8 @@ class SafetensorsFile:
             raise TatrError(f"{self.path}: can't be read ({error.strerror}); copy or make it again") from error
         if not whole:
             raise TatrError(f"{self.path}: has changed while it was read; wait until it is complete, and run again")
+        if seen:
+            seen(position, array.view(np.uint8).data)
 
 
 def write_safetensors(

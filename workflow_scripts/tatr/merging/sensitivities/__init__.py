@@ -10,10 +10,10 @@ formula. The most sensitive share τ of the parameters is left as it is, unless 
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from tatr.vectors.vector import Vector, computed, mapped, strips
 
 MEASURED = ("gradients", "signed_gradients")
 """What sensitivities take that is measured on images of the tasks."""
+
+Task = TypeVar("Task")
 
 TOGETHER = 4
 """Tasks whose blocks are in memory at once: strips of all of them are added while the sums are in a core's cache."""
@@ -150,7 +152,7 @@ def cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Vector:
         for group in _groups(pairs):
             entries = [(r[block], m[block]) for r, m in group]
             for strip in strips(block):
-                _add(sums[:, strip], [(r[strip], m[strip]) for r, m in entries])
+                _add(sums[:, strip], ((r[strip], np.abs(m[strip])) for r, m in entries))
         return sums[0]
 
     return computed(part, *reacting, *moving)
@@ -168,7 +170,7 @@ def pair_sum(vectors: Sequence[Vector]) -> Vector:
         for group in _groups(vectors):
             entries = [vector[block] for vector in group]
             for strip in strips(block):
-                _add_pairs(sums[:, strip], [part[strip] for part in entries])
+                _add_pairs(sums[:, strip], (np.abs(of_task[strip]) for of_task in entries))
         return sums[0]
 
     return computed(part, *vectors)
@@ -195,7 +197,7 @@ def signed_cross_sum(reacting: Sequence[Vector], moving: Sequence[Vector]) -> Ve
         for r, m in pairs:
             reacts, moves = r[block], m[block]
             for strip in strips(block):
-                _add(sums[:, strip], [(reacts[strip], moves[strip])], signed=True)
+                _add(sums[:, strip], [(reacts[strip], moves[strip])])
         return sums[0]
 
     return computed(part, *reacting, *moving)
@@ -206,21 +208,20 @@ def magnitudes(vectors: Iterable[Vector]) -> list[Vector]:
     return [mapped(np.abs, vector) for vector in vectors]
 
 
-def _groups(tasks: Sequence[Any]) -> list[Any]:
-    return [tasks[start : start + TOGETHER] for start in range(0, len(tasks), TOGETHER)]
+def _groups(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
+    return (tasks[start : start + TOGETHER] for start in range(0, len(tasks), TOGETHER))
 
 
-def _add(sums: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]], *, signed: bool = False) -> None:
-    """Add tasks, given as (R_k, M_k), to Ω, ΣR and Σ|M|, the rows of `sums`: one pass and 2K products in all.
+def _add(sums: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Add tasks, given as (R_k, M_k), to Ω, ΣR and ΣM, the rows of `sums`: one pass and 2K products in all.
 
-    Each new task meets the running sums of the tasks before it: Ω += R_k ⊙ Σ|M| + |M_k| ⊙ ΣR. All terms are ≥ 0 and
-    nothing is subtracted, so nothing cancels; (ΣR) ⊙ (Σ|M|) − Σ R_k ⊙ |M_k| is the same sum, but loses digits where one
-    task's values dwarf the others'. What is `signed` keeps its signs, M in place of |M|.
+    Each new task meets the running sums of the tasks before it: Ω += R_k ⊙ ΣM + M_k ⊙ ΣR. Where all terms are ≥ 0,
+    nothing is subtracted, so nothing cancels; (ΣR) ⊙ (ΣM) − Σ R_k ⊙ M_k is the same sum, but loses digits where one
+    task's values dwarf the others'.
     """
     omega, reacting_sum, moving_sum = sums
-    product, magnitude = np.empty((2, len(omega)), omega.dtype)
-    for reacting, given in pairs:
-        moving = given if signed else np.abs(given, out=magnitude)
+    product = np.empty_like(omega)
+    for reacting, moving in pairs:
         omega += np.multiply(reacting, moving_sum, out=product)
         omega += np.multiply(moving, reacting_sum, out=product)
         reacting_sum += reacting
@@ -228,12 +229,11 @@ def _add(sums: np.ndarray, pairs: Iterable[tuple[np.ndarray, np.ndarray]], *, si
 
 
 def _add_pairs(sums: np.ndarray, entries: Iterable[np.ndarray]) -> None:
-    """Add tasks' entries V_k to Ω and Σ|V|, the rows of `sums`, as `_add` does where R and M are one: the same bits."""
-    omega, magnitude_sum = sums
-    product, magnitude = np.empty((2, len(omega)), omega.dtype)
-    for part in entries:
-        np.abs(part, out=magnitude)
-        np.multiply(magnitude, magnitude_sum, out=product)
+    """Add tasks, given as V_k, to Ω and ΣV, the rows of `sums`, as `_add` does where R and M are one: the same bits."""
+    omega, entries_sum = sums
+    product = np.empty_like(omega)
+    for of_task in entries:
+        np.multiply(of_task, entries_sum, out=product)
         omega += product
         omega += product
-        magnitude_sum += magnitude
+        entries_sum += of_task
