@@ -114,6 +114,14 @@ def test_metadata_that_says_something_else_is_refused(tmp_path: Path, key: str, 
         StoredVector(tmp_path / "v")
 
 
+def test_a_chunk_of_another_length_is_refused_though_its_checksum_matches(tmp_path: Path) -> None:
+    by_us(tmp_path / "short", np.ones(8, bool), 4)
+    by_us(tmp_path / "long", np.ones(8, bool), 8)
+    (tmp_path / "short" / "c" / "0").replace(tmp_path / "long" / "c" / "0")
+    with pytest.raises(TatrError, match=r"long: damaged \(.+\); `tatr verify --repair"):
+        StoredVector(tmp_path / "long")[0:8]
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="a device that is always full")
 @pytest.mark.parametrize("dtype", [np.float32, bool])
 @pytest.mark.parametrize("size", [3, 2**20])

@@ -98,7 +98,7 @@ class Form:
         """All entries of a chunk, [chunk].
 
         Raises:
-            ValueError, OSError, zstandard.ZstdError: it is damaged, or missing.
+            ValueError, OSError, zstandard.ZstdError: it is damaged, missing, or of another length.
         """
         raw = np.empty(self.bytes_of_chunk or file.stat().st_size, np.uint8)
         with file.open("rb", buffering=0) as opened:
@@ -106,4 +106,5 @@ class Form:
         content, checksum = raw[:-CHECKSUM], raw[-CHECKSUM:].tobytes()
         if count != len(raw) or crc32c(content).to_bytes(CHECKSUM, "little") != checksum:
             raise ValueError(f"the checksum of chunk {file.name} does not match")
-        return np.frombuffer(zstandard.decompress(content.data) if self.dtype == bool else content, self.dtype)
+        plain = zstandard.decompress(content.data) if self.dtype == bool else content
+        return np.frombuffer(plain, self.dtype).reshape(self.chunk)
