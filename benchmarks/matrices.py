@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow_script
 from tatr.merging.matrices.linear_maps import gram_layout
 from tatr.merging.merge import MergeInputs, direction
 from tatr.vectors.apply import parts_of
+from tatr.vectors.heap import keep_freed_blocks
 from tatr.vectors.layout import Layout
 from tatr.vectors.store import open_vectors, write_vector
 from tatr.vectors.vector import recut, whole
@@ -72,6 +73,7 @@ def gram(seed: list[int], size: int) -> np.ndarray:
 
 def run(way: str, method: str, model: str, folder: Path) -> None:
     """In a process of its own: merge into a store, print seconds, CPU seconds and MiB."""
+    keep_freed_blocks()  # as commands do
     layout = layout_of(model)
     deltas = open_vectors(sorted(folder.glob("delta*")))
     grams = open_vectors(sorted(folder.glob("gram*"))) if method == "regmean" else None

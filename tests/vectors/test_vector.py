@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tatr.errors import TatrError
 from tatr.vectors import vector as vector_module
 from tatr.vectors.store import StoredVector, write_vector
-from tatr.vectors.vector import gives_new, grain, mapped, read, remembered, total, whole
+from tatr.vectors.vector import gives_new, grain, mapped, read, remembered, section, total, whole
 
 
 class Watched:
@@ -157,3 +157,20 @@ def test_a_whole_vector_is_its_blocks(small_blocks: None, monkeypatch: pytest.Mo
     values = np.arange(29, dtype=np.float32)
     np.testing.assert_array_equal(whole(mapped(np.copy, values)), values)
     np.testing.assert_array_equal(whole(mapped(lambda part: part > 3, values), bool), values > 3)
+
+
+@given(st.integers(0, 50), st.integers(1, 9), st.data())
+def test_a_section_is_read_by_blocks_each_once(size: int, block: int, data: st.DataObject) -> None:
+    values = np.random.default_rng(size).normal(size=size).astype(np.float32)
+    start = data.draw(st.integers(0, size))
+    stop = data.draw(st.integers(start, size))
+    vector = Watched(values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vector_module, "BLOCK", block)
+        found = section(vector, slice(start, stop))
+
+    np.testing.assert_array_equal(found, values[start:stop])
+    touched = max(1, -(-stop // block) - start // block)
+    assert vector.reads == touched
+    assert vector.most <= block

@@ -153,10 +153,20 @@ def read(vector: Vector) -> Iterator[np.ndarray]:
 
 
 def whole(vector: Vector, dtype: type = np.float32) -> np.ndarray:
-    """All entries of a vector as one array [N], put together block by block."""
-    entries: np.ndarray = np.empty(len(vector), dtype)
-    for block, part in zip(blocks(len(vector)), read(vector), strict=True):
-        entries[block] = part
+    """All entries of a vector as one array [N], read block by block on the job's threads."""
+    return section(vector, slice(0, len(vector)), dtype)
+
+
+def section(vector: Vector, inside: slice, dtype: type = np.float32) -> np.ndarray:
+    """The entries of a slice as one array, read block by block on the job's threads: stores hold whole blocks."""
+    entries: np.ndarray = np.empty(inside.stop - inside.start, dtype)
+
+    def fill(part: slice) -> None:
+        entries[part.start - inside.start : part.stop - inside.start] = vector[part]
+
+    edges = [inside.start, *range(inside.start - inside.start % BLOCK + BLOCK, inside.stop, BLOCK), inside.stop]
+    for _ in in_order(fill, map(slice, edges, edges[1:])):
+        pass
     return entries
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from tatr.vectors.layout import cut
 from tatr.vectors.threads import in_order
 
-STEP = 256
+STEP = 192
 """Rows and columns that are handled at once."""
 
 

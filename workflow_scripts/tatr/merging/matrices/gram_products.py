@@ -20,8 +20,8 @@ RANK = 8
 PROBES = 4
 """Random combinations of a map's outputs for which everything is computed in float64, to know the error of all."""
 
-ROWS = 256
-"""Of a Gram matrix, multiplied at once by one thread: at most, and an eighth of them, so that all threads have some."""
+ROWS = 1024
+"""Of a Gram matrix, multiplied at once by one thread: at most, and a quarter of them, so that all threads have some."""
 
 STRIP = 2**15
 """Entries of a Gram matrix made ready at once: what that makes on the way (256 KiB each) stays in a core's cache."""
@@ -125,5 +125,5 @@ def _weighted(gram: np.ndarray, off_diagonal: float, rows: slice) -> np.ndarray:
 
 
 def _by_rows(add: Callable[[slice], None], size: int) -> None:
-    for _ in in_order(add, cut(slice(0, size), min(ROWS, -(-size // 8)))):
+    for _ in in_order(add, cut(slice(0, size), min(ROWS, -(-size // 4)))):
         pass

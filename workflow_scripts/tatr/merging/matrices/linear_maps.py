@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tatr.errors import TatrError
-from tatr.vectors.layout import BLOCK, Layout, Parameter
-from tatr.vectors.threads import in_order
-from tatr.vectors.vector import Vector
+from tatr.vectors.layout import Layout, Parameter
+from tatr.vectors.vector import Vector, section
 
 TRANSPOSED = frozenset({"visual.proj"})
 """Weights used as x·W, hence [in, out]; all others are used as x·Wᵀ and are [out, …in]."""
@@ -41,16 +40,7 @@ class Gram:
     def matrix(self, name: str) -> np.ndarray:
         """The Gram matrix of a linear map, float32 [in, in]; of a scale its diagonal, [width]."""
         place = next(matrix for matrix in self.layout.parameters if matrix.name == name)
-        entries = np.empty(place.size, np.float32)
-
-        def read(start: int) -> None:
-            part = slice(start, min(start + BLOCK - start % BLOCK, place.stop))  # a store is read by whole blocks
-            entries[part.start - place.offset : part.stop - place.offset] = self.values[part]
-
-        starts = [place.offset, *range(place.offset - place.offset % BLOCK + BLOCK, place.stop, BLOCK)]
-        for _ in in_order(read, starts):
-            pass
-        return entries.reshape(place.shape)
+        return section(self.values, slice(place.offset, place.stop)).reshape(place.shape)
 
 
 def gram_layout(layout: Layout) -> Layout:

@@ -15,7 +15,7 @@ from tatr.merging.matrices.linear_maps import Gram, as_map, from_map, inputs_of
 from tatr.merging.methods import method
 from tatr.merging.task_weights import Weights, factors_of, with_mean_one
 from tatr.vectors.layout import Layout, Parameter
-from tatr.vectors.vector import Vector, recut
+from tatr.vectors.vector import Vector, computed, recut, section, strips
 
 logger = logging.getLogger("tatr")
 
@@ -90,23 +90,29 @@ def regressed(
 
 
 def _mean(parameter: Parameter, task_vectors: Sequence[Vector], factors: Sequence[float]) -> np.ndarray:
-    mean = np.zeros(parameter.size)
-    for vector, factor in zip(task_vectors, factors, strict=True):
-        mean += factor * vector[parameter.offset : parameter.stop].astype(np.float64)
-    return (mean / len(task_vectors)).astype(np.float32)
+    def part(block: slice) -> np.ndarray:
+        mean = np.zeros(block.stop - block.start)
+        for vector, factor in zip(task_vectors, factors, strict=True):
+            entries = vector[block]
+            for strip in strips(block):
+                mean[strip] += factor * entries[strip].astype(np.float64)
+        mean /= len(task_vectors)
+        return mean
+
+    return section(computed(part, *task_vectors), slice(parameter.offset, parameter.stop))
 
 
 def _regression(
     parameter: Parameter, mean: np.ndarray, tasks: Sequence[tuple[Vector, Gram, float]], off_diagonal: float
 ) -> np.ndarray:
-    inside = slice(parameter.offset, parameter.stop)
     inputs = inputs_of(parameter)
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for vector, gram, factor in tasks:
             matrix = gram.matrix(parameter.name)
-            matrix *= np.float32(factor)
-            yield matrix, as_map(parameter, vector[inside] - mean)
+            if factor != 1:
+                matrix *= np.float32(factor)
+            yield matrix, as_map(parameter, _deviation(parameter, vector, mean))
 
     settings = (inputs, parameter.size // inputs, off_diagonal)
     factor, solution = sums(pairs(), *settings)
@@ -118,6 +124,13 @@ def _regression(
         solve(factor, solution)
         merged = from_map(parameter, solution) + mean
     return merged.astype(np.float32)
+
+
+def _deviation(parameter: Parameter, vector: Vector, mean: np.ndarray) -> np.ndarray:
+    def part(block: slice) -> np.ndarray:
+        return vector[block] - mean[block.start - parameter.offset : block.stop - parameter.offset]
+
+    return section(computed(part, vector), slice(parameter.offset, parameter.stop))
 
 
 def _factorise(total: np.ndarray, name: str) -> None:
