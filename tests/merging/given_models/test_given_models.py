@@ -463,6 +463,19 @@ def test_folders_above_a_merge_that_fails_are_not_left(base: Path, tmp_path: Pat
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_an_infinite_tensor_can_be_left_as_it_is(base: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    minus = {"attention.mask": np.full(4, -np.inf, "f4")}  # a buffer that is alike in all models, say
+    theta = folder(tmp_path / "theta", weights(0) | minus)
+    cars = folder(tmp_path / "cars", weights(1) | minus)
+    advice = r"'attention\.mask' holds NaN or infinity; leave it as it is in the base \(--ignore 'attention\.mask'\)"
+    refused(cars, theta=theta, match=advice)
+    merge_files(theta, [cars], tmp_path / "merged", ignore="attention.mask")
+    merged = load_file(tmp_path / "merged/model.safetensors")
+    np.testing.assert_array_equal(merged["attention.mask"], minus["attention.mask"])
+    with pytest.raises(TatrError, match=r"infinity; leave it as it is in the base \(ignore=\['attention\.mask'\]\)"):
+        merge(weights(0) | minus, [weights(1) | minus])
+
+
 def test_quantised_models_are_told_as_such(base: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
     small = {name: ("F8_E4M3", tensor.shape) for name, tensor in weights(1).items()}
     write_safetensors(tmp_path / "cars.safetensors", small, [bytes(tensor.size) for tensor in weights(1).values()])

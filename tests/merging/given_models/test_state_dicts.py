@@ -191,6 +191,15 @@ def test_gradients_are_needed_of_what_is_merged_only(pretrained: StateDict, fine
         merge(pretrained, finetuned, tau=0.25, gradients=without)
 
 
+def test_gradients_with_signs_are_refused_where_absolute_ones_are_read(
+    pretrained: StateDict, finetuned: dict[str, StateDict]
+) -> None:
+    gradients = {task: {name: abs(state[name]) for name in ("w", "b")} for task, state in finetuned.items()}
+    gradients["digits"]["b"][1] = -0.25
+    with pytest.raises(TatrError, match=r"^gradients of 'digits': 'b' holds -0\.25; expected mean abs.* from 0 up"):
+        merge(pretrained, finetuned, tau=0.1, gradients=gradients)
+
+
 def test_gradients_that_are_not_read_are_refused(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:
     gradients = {task: {name: abs(tensor) for name, tensor in state.items()} for task, state in finetuned.items()}
     for options, message in (

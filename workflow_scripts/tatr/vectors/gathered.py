@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tatr.vectors.layout import Layout, Parameter, all_finite
+from tatr.vectors.layout import UNUSABLE, Layout, Parameter, all_finite
 
 
 def overlaps(layout: Layout, block: slice) -> Iterator[tuple[Parameter, slice, slice]]:
@@ -35,6 +35,8 @@ class Gathered:
     """Writes consecutive entries of a tensor (seen as flat) into an array, float32."""
     where: str
     """What error messages call the tensors."""
+    advice: Callable[[str], str] = lambda name: UNUSABLE
+    """What to do about a tensor of this name that is not finite."""
     gives_new = True
 
     def __len__(self) -> int:
@@ -48,5 +50,5 @@ class Gathered:
                 self.fill(parameter.name, inside, flat[part])
         if not all_finite(flat):
             for parameter, _, part in pieces:
-                parameter.check_finite(flat[part], self.where)
+                parameter.check_finite(flat[part], self.where, self.advice(parameter.name))
         return flat

@@ -19,6 +19,9 @@ from tatr.errors import TatrError
 BLOCK = 2**20
 """Entries handled at once (4 MiB in float32), and in one chunk of a store."""
 
+UNUSABLE = "the checkpoint is not usable"
+"""What there is to say of NaN and infinity, where nothing else helps."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -51,10 +54,10 @@ class Parameter:
         if not is_floating:
             raise TatrError(f"{where}: '{self.name}' is {dtype}, expected a floating-point type")
 
-    def check_finite(self, entries: np.ndarray, where: str) -> None:
-        """Raise unless entries of a tensor of this name, of any shape, are finite."""
+    def check_finite(self, entries: np.ndarray, where: str, advice: str = UNUSABLE) -> None:
+        """Raise unless entries of a tensor of this name, of any shape, are finite; `advice` ends the message."""
         if not all_finite(entries):
-            raise TatrError(f"{where}: '{self.name}' holds NaN or infinity; the checkpoint is not usable")
+            raise TatrError(f"{where}: '{self.name}' holds NaN or infinity; {advice}")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from tatr.merging.addend import addend
 from tatr.merging.calibration import alpha_of, check_calibration
 from tatr.merging.coefficients import ByTensor, coefficient_of, per_tensor, stated
 from tatr.merging.given_models.companions import Companions, companions_of
-from tatr.merging.given_models.mergeable_tensors import sort_tensors
+from tatr.merging.given_models.mergeable_tensors import if_not_finite, sort_tensors
 from tatr.merging.given_models.reading_meter import ReadingMeter
 from tatr.merging.given_models.state_tensors import by_name
 from tatr.merging.mask import Threshold, end_of_region, mask, tau_of
@@ -193,10 +193,10 @@ class FileMerge:
 
     def _check_changes(self) -> None:
         """Warn of models that are the base itself; each is read up to its first change."""
-        base = Gathered(self.layout, self.base.fill, str(self.base.path))
+        base = Gathered(self.layout, self.base.fill, str(self.base.path), if_not_finite(_ignoring))
         same = []
         for name, model in self.models.items():
-            its = Gathered(self.layout, model.fill, str(model.path))
+            its = Gathered(self.layout, model.fill, str(model.path), if_not_finite(_ignoring))
             if all(np.array_equal(its[block], base[block]) for block in self.layout.blocks()):
                 same.append(f"{model.path} ('{name}')")
         if len(same) == len(self.models):
@@ -224,7 +224,7 @@ class FileMerge:
 
             model.fill(name, inside, entries, seen)
 
-        return Gathered(self.layout, fill, str(model.path))
+        return Gathered(self.layout, fill, str(model.path), if_not_finite(_ignoring))
 
     def _trust_region(self, vectors: Sequence[Vector]) -> tuple[Vector | None, Threshold | None]:
         """The mask, and the threshold that it was made with."""

@@ -99,6 +99,11 @@ def sort_tensors(
     return merged, left
 
 
+def if_not_finite(option: Callable[[str], str]) -> Callable[[str], str]:
+    """What to do about a tensor that holds NaN or infinity; `option` is that of `sort_tensors`."""
+    return lambda name: f"leave it as it is in the base ({option(name)}), or give another checkpoint"
+
+
 def _ignored(base: Model, models: Mapping[str, Model], ignore: Sequence[str], option: Callable[[str], str]) -> set[str]:
     """All names that are ignored. A pattern that is a name means this tensor alone: names may have brackets."""
     everywhere = dict.fromkeys([*base.entries, *(name for model in models.values() for name in model.entries)])

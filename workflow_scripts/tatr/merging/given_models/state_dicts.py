@@ -9,7 +9,7 @@ from tatr.errors import TatrError
 from tatr.merging import sensitivities
 from tatr.merging.addend import addend
 from tatr.merging.coefficients import coefficient_of
-from tatr.merging.given_models.mergeable_tensors import sort_tensors
+from tatr.merging.given_models.mergeable_tensors import if_not_finite, sort_tensors
 from tatr.merging.given_models.state_tensors import StateDict, StateTensors, by_name, state_dict
 from tatr.merging.mask import end_of_region, mask, tau_of
 from tatr.merging.merge import MergeInputs
@@ -88,6 +88,10 @@ def merge(
     return {name: _like(tensor, merged[name]) if name in merged else tensor for name, tensor in base.state.items()}
 
 
+def _ignoring(name: str) -> str:
+    return f"ignore=[{name!r}]"
+
+
 def _tensors(model: Model, where: str) -> StateTensors:
     return StateTensors("state dict", state_dict(model, where))
 
@@ -106,7 +110,7 @@ def _merged(
     Arguments as in `merge`; of task vectors `merged_direction` gives what is added with which factor, and `measured`
     holds both kinds of gradients.
     """
-    names, _ = sort_tensors(base, models, ignore, "ignore=[{!r}]".format)
+    names, _ = sort_tensors(base, models, ignore, _ignoring)
     layout = Layout.of({name: base.entries[name].shape for name in names})
     origin = remembered(_flat(layout, base.state, "pretrained"))
     vectors = [task_vector(_flat(layout, model.state, name), origin) for name, model in models.items()]
@@ -143,7 +147,7 @@ def _flat(layout: Layout, tensors: StateDict, name: str) -> Gathered:
     def fill(key: str, inside: slice, entries: np.ndarray) -> None:
         entries[:] = _entries(tensors[key], inside)
 
-    return Gathered(layout, fill, f"state dict '{name}'")
+    return Gathered(layout, fill, f"state dict '{name}'", if_not_finite(_ignoring))
 
 
 def _in_order(
@@ -170,8 +174,20 @@ def _in_order(
             entry = entries[parameter.name]
             parameter.check_shape(entry.shape, where)
             parameter.check_type(entry.dtype, where, is_floating=entry.is_floating)
-        found.append(_flat(layout, state, f"{what} of {task}"))
+        found.append(_measured(layout, state, where, signed=what == "signed_gradients"))
     return found
+
+
+def _measured(layout: Layout, gradients: StateDict, where: str, *, signed: bool) -> Gathered:
+    def fill(key: str, inside: slice, entries: np.ndarray) -> None:
+        entries[:] = _entries(gradients[key], inside)
+        if not signed and (least := entries.min(initial=0)) < 0:
+            raise TatrError(
+                f"{where}: '{key}' holds {least:g}; expected mean absolute per-exemplar gradients, from 0 up, as "
+                "tatr.mean_absolute_gradient gives them"
+            )
+
+    return Gathered(layout, fill, where)
 
 
 def _entries(tensor: Any, inside: slice) -> np.ndarray:  # noqa: ANN401
