@@ -15,7 +15,7 @@ from tatr.merging.matrices.linear_maps import Gram, as_map, from_map, inputs_of
 from tatr.merging.methods import method
 from tatr.merging.task_weights import Weights, factors_of, with_mean_one
 from tatr.vectors.layout import Layout, Parameter
-from tatr.vectors.vector import Vector, computed, recut, section, strips
+from tatr.vectors.vector import Vector, computed, recut, section
 
 logger = logging.getLogger("tatr")
 
@@ -93,9 +93,7 @@ def _mean(parameter: Parameter, task_vectors: Sequence[Vector], factors: Sequenc
     def part(block: slice) -> np.ndarray:
         mean = np.zeros(block.stop - block.start)
         for vector, factor in zip(task_vectors, factors, strict=True):
-            entries = vector[block]
-            for strip in strips(block):
-                mean[strip] += factor * entries[strip].astype(np.float64)
+            mean += factor * vector[block].astype(np.float64)
         mean /= len(task_vectors)
         return mean
 
@@ -110,8 +108,7 @@ def _regression(
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for vector, gram, factor in tasks:
             matrix = gram.matrix(parameter.name)
-            if factor != 1:
-                matrix *= np.float32(factor)
+            matrix *= np.float32(factor)
             yield matrix, as_map(parameter, _deviation(parameter, vector, mean))
 
     settings = (inputs, parameter.size // inputs, off_diagonal)
