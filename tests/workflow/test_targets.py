@@ -6,10 +6,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import yaml
 import zarr
@@ -197,7 +195,7 @@ class TestMethodsRun:
         assert (folder / "search.csv").read_text().count("True") == 1
 
 
-def _entries(artefact: Path) -> npt.NDArray[Any]:
+def _entries(artefact: Path) -> np.ndarray:
     """All entries of an artefact's vector, as Zarr's own library reads them."""
     return np.asarray(zarr.open_array(artefact / "vector.zarr", mode="r")[:])
 

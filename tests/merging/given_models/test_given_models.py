@@ -463,7 +463,7 @@ def test_folders_above_a_merge_that_fails_are_not_left(base: Path, tmp_path: Pat
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_infinite_tensor_can_be_left_as_it_is(base: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_an_infinite_tensor_can_be_left_as_it_is(tmp_path: Path, refused: Callable[..., str]) -> None:
     minus = {"attention.mask": np.full(4, -np.inf, "f4")}  # a buffer that is alike in all models, say
     theta = folder(tmp_path / "theta", weights(0) | minus)
     cars = folder(tmp_path / "cars", weights(1) | minus)

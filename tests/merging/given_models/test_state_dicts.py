@@ -198,6 +198,9 @@ def test_gradients_with_signs_are_refused_where_absolute_ones_are_read(
     gradients["digits"]["b"][1] = -0.25
     with pytest.raises(TatrError, match=r"^gradients of 'digits': 'b' holds -0\.25; expected mean abs.* from 0 up"):
         merge(pretrained, finetuned, tau=0.1, gradients=gradients)
+    gradients["digits"]["b"][1] = np.nan
+    with pytest.raises(TatrError, match=r"^gradients of 'digits': 'b' holds NaN or infinity; measure it again$"):
+        merge(pretrained, finetuned, tau=0.1, gradients=gradients)
 
 
 def test_gradients_that_are_not_read_are_refused(pretrained: StateDict, finetuned: dict[str, StateDict]) -> None:

@@ -10,7 +10,7 @@ import math
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,10 +193,10 @@ class FileMerge:
 
     def _check_changes(self) -> None:
         """Warn of models that are the base itself; each is read up to its first change."""
-        base = Gathered(self.layout, self.base.fill, str(self.base.path), if_not_finite(_ignoring))
+        base = self._flat(self.base, self.base.fill)
         same = []
         for name, model in self.models.items():
-            its = Gathered(self.layout, model.fill, str(model.path), if_not_finite(_ignoring))
+            its = self._flat(model, model.fill)
             if all(np.array_equal(its[block], base[block]) for block in self.layout.blocks()):
                 same.append(f"{model.path} ('{name}')")
         if len(same) == len(self.models):
@@ -224,6 +224,9 @@ class FileMerge:
 
             model.fill(name, inside, entries, seen)
 
+        return self._flat(model, fill)
+
+    def _flat(self, model: ModelFiles, fill: Callable[[str, slice, np.ndarray], None]) -> Gathered:
         return Gathered(self.layout, fill, str(model.path), if_not_finite(_ignoring))
 
     def _trust_region(self, vectors: Sequence[Vector]) -> tuple[Vector | None, Threshold | None]:

@@ -187,7 +187,7 @@ def _measured(layout: Layout, gradients: StateDict, where: str, *, signed: bool)
                 "tatr.mean_absolute_gradient gives them"
             )
 
-    return Gathered(layout, fill, where)
+    return Gathered(layout, fill, where, lambda name: "measure it again")
 
 
 def _entries(tensor: Any, inside: slice) -> np.ndarray:  # noqa: ANN401
